@@ -1,0 +1,231 @@
+"""The configuration of a run: structured, composed with Hydra's override grammar, checked before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from harness.errors import UserError, nearest, unknown
+from harness.method import Method, check_ranges, hp
+
+#: Resolves a method name to its class; the registry's ``load``.
+MethodLoader = Callable[[str], type[Method]]
+
+
+@dataclass
+class ModelConfig:
+    """Which policy is trained."""
+
+    path: str = hp("micro", "hub id, local folder, or the name of a model that a benchmark ships")
+    revision: str | None = hp(None, "hub revision")
+    dtype: str = hp("float32", "parameter type", choices=("float32", "bfloat16"))
+
+
+@dataclass
+class DataConfig:
+    """Which problems it is trained on."""
+
+    benchmark: str = hp("micro", "training problem set")
+    train_split: str = hp("train", "split the prompts are drawn from")
+    validation_split: str = hp("validation", "split of the entropy probe, the frontier and the tuning score")
+
+
+@dataclass
+class RolloutConfig:
+    """How responses are sampled in training."""
+
+    prompts_per_step: int = hp(16, "prompts of one step", ge=1)
+    group_size: int = hp(8, "responses per prompt", ge=1)
+    temperature: float = hp(1.0, "sampling temperature; the loss divides logits by it too", gt=0)
+    max_response_tokens: int = hp(24, "token limit of a response", ge=1)
+
+
+@dataclass
+class TrainConfig:
+    """The optimiser and the budget."""
+
+    lr: float = hp(1e-4, "peak learning rate of AdamW", gt=0)
+    steps: int = hp(100, "rollout steps at most", ge=1)
+    token_budget: int | None = hp(None, "stop once this many tokens were generated; null is no limit", ge=1)
+    warmup_steps: int = hp(5, "optimiser steps of linear warm-up", ge=0)
+    weight_decay: float = hp(0.0, "AdamW weight decay", ge=0)
+    beta1: float = hp(0.9, "AdamW beta1", ge=0, lt=1)
+    beta2: float = hp(0.999, "AdamW beta2", ge=0, lt=1)
+    max_grad_norm: float = hp(1.0, "gradient-norm clip", gt=0)
+    minibatches: int = hp(4, "optimiser steps per pass over the rollouts", ge=1)
+    epochs: int = hp(2, "passes over the rollouts", ge=1)
+    micro_batch_rows: int = hp(64, "rows per forward and backward pass; does not change the numbers", ge=1)
+    scope: str = hp("minibatch", "what statistics over tokens are taken over", choices=("minibatch", "micro"))
+    checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1)
+    threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
+    random_reward: bool = hp(False, "control: verdicts are replaced by fair coin flips in training")
+
+
+@dataclass
+class ProbeConfig:
+    """The one entropy for all: fresh rollouts at T=1 on fixed held-out prompts."""
+
+    every: int = hp(10, "rollout steps between probes", ge=1)
+    prompts: int = hp(32, "held-out prompts, the first of the validation split", ge=1)
+    samples: int = hp(4, "rollouts per prompt", ge=1)
+
+
+@dataclass
+class EvalConfig:
+    """Evaluation of the trained policy."""
+
+    splits: list[str] = field(
+        default_factory=lambda: ["test_id", "test_hard", "test_ood"], metadata={"help": "test splits"}
+    )
+    n: int = hp(64, "samples per problem; pass@k is printed for k <= n/2", ge=1)
+    temperature: float = hp(1.0, "sampling temperature", gt=0)
+    frontier_every: int = hp(25, "rollout steps between points of the pass@1 / pass@k frontier", ge=1)
+    frontier_n: int = hp(64, "samples per validation problem at each point", ge=1)
+    batch_rows: int = hp(512, "rows sampled at once", ge=1)
+
+
+@dataclass
+class RunConfig:
+    """A resolved run."""
+
+    method: Any = None
+    method_name: str = "grpo"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    seed: int = hp(1, "seed of prompts, sampling and minibatch order", ge=0)
+    device: str = hp("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    runs_dir: str = "runs"
+
+
+SECTIONS = {f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)}
+#: Settings that say where and how a run is carried out, not what it computes.
+NOT_IDENTITY = ("runs_dir",)
+
+
+def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
+    """The run that ``overrides`` describe, e.g. ``["method=steer", "train.lr=2e-4", "method.w_min=0.7"]``.
+
+    Args:
+        overrides: Hydra override grammar; ``method=<name>`` chooses the method (default ``grpo``).
+        load_method: resolves a method name to its class.
+
+    Raises:
+        UserError: unknown name, wrong type, value out of range, or a combination the method refuses.
+    """
+    name = "grpo"
+    rest: list[str] = []
+    for override in overrides:
+        if "=" not in override:
+            raise UserError(f"'{override}' is not an override; write key=value, e.g. train.steps=200")
+        key, _, value = override.partition("=")
+        if key == "method":
+            name = value.strip("'\"")
+        else:
+            rest.append(override)
+    cls = load_method(name)
+    for override in rest:
+        _check_key(override.partition("=")[0].lstrip("+~"), cls, name)
+    return _build(_resolve(rest, cls, name), cls, name)
+
+
+def _resolve(overrides: Sequence[str], cls: type[Method], name: str) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    base = OmegaConf.structured(RunConfig(method_name=name))
+    OmegaConf.set_struct(base, False)
+    base.method = OmegaConf.structured(cls)
+    OmegaConf.set_readonly(base.method, False)
+    OmegaConf.set_struct(base, True)
+    ConfigStore.instance().store(name="entrobench_run", node=base)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            resolved = hydra_compose("entrobench_run", overrides=list(overrides))
+            return dict(OmegaConf.to_container(resolved, resolve=True))  # type: ignore[arg-type]
+    except (HydraException, OmegaConfBaseException) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        first = next((line for line in str(cause).splitlines() if line.strip()), str(cause))
+        full_key = getattr(cause, "full_key", "") or ""
+        raise UserError(f"{full_key + ': ' if full_key else ''}{first}") from error
+
+
+def _build(raw: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:
+    sections = {key: factory(**raw[key]) for key, factory in SECTIONS.items()}  # type: ignore[operator]
+    plain = {k: raw[k] for k in ("seed", "device", "runs_dir")}
+    run = RunConfig(method=cls(**raw["method"]), method_name=name, **sections, **plain)
+    check_ranges(run, "run")
+    for key in SECTIONS:
+        check_ranges(getattr(run, key), key)
+    check_ranges(run.method, "method")
+    _check_combinations(run)
+    run.method.validate(run)
+    return run
+
+
+def _check_combinations(run: RunConfig) -> None:
+    rows = run.rollout.prompts_per_step * run.rollout.group_size
+    if run.train.minibatches > rows:
+        raise UserError(
+            f"train.minibatches={run.train.minibatches} exceeds the {rows} rollouts of a step; "
+            "lower it or raise rollout.prompts_per_step"
+        )
+    if run.rollout.group_size == 1 and getattr(run.method, "scale", "group") == "group":
+        raise UserError("rollout.group_size=1 leaves a group without a baseline; use at least 2")
+    if not run.eval.splits:
+        raise UserError("eval.splits is empty; name at least one test split")
+
+
+def _check_key(key: str, cls: type[Method], name: str) -> None:
+    """Refuse an unknown key with the nearest valid ones, before Hydra's longer message."""
+    head, _, tail = key.partition(".")
+    top = [f.name for f in fields(RunConfig) if f.name != "method_name"]
+    if head not in top:
+        everything = [f"{s}.{f.name}" for s, c in SECTIONS.items() for f in fields(c)]  # type: ignore[arg-type]
+        inner = [e for e in everything if e.endswith(f".{head}")] + [
+            f"method.{f.name}" for f in fields(cls) if f.name == head
+        ]
+        if inner:
+            raise UserError(f"unknown setting '{key}'; did you mean {' or '.join(inner)}?")
+        raise unknown("setting", key, top)
+    if head == "method":
+        known = [f.name for f in fields(cls)]
+        if tail not in known:
+            close = nearest(tail, known)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"it has: {', '.join(known)}"
+            raise UserError(f"method '{name}' has no hyper-parameter '{tail}'; {hint}")
+    elif head in SECTIONS:
+        known = [f.name for f in fields(SECTIONS[head])]  # type: ignore[arg-type]
+        if not tail or tail not in known:
+            raise unknown("setting", key, [f"{head}.{k}" for k in known])
+    elif tail:
+        raise UserError(f"'{head}' is a single value; write {head}=…")
+
+
+def to_dict(run: RunConfig) -> dict[str, Any]:
+    """The run as plain values, ``method`` with its hyper-parameters."""
+    plain = {f.name: getattr(run, f.name) for f in fields(run)}
+    return {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in plain.items()}
+
+
+def from_dict(raw: Mapping[str, Any], load_method: MethodLoader) -> RunConfig:
+    """The inverse of :func:`to_dict`; values are checked again."""
+    return _build(raw, load_method(str(raw["method_name"])), str(raw["method_name"]))
+
+
+def slug(text: str) -> str:
+    """``text`` as a file-name part."""
+    return re.sub(r"[^A-Za-z0-9@._-]+", "-", text).strip("-")

@@ -1,0 +1,157 @@
+"""Evaluation: n samples a problem, every one kept, resumable; and the entropy probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import sampler
+from harness.batch import Batch
+from harness.files import replacing
+from harness.policy import Policy
+from harness.problems import Benchmark, Problem
+from harness.tokenstats import ENTROPY, LOGP
+
+#: Columns of a samples file.
+COLUMNS = ("problem_id", "sample", "text", "tokens", "truncated", "status", "canonical", "logp_sum")
+
+
+def evaluate_problems(
+    policy: Policy,
+    benchmark: Benchmark,
+    problems: Sequence[Problem],
+    path: Path,
+    *,
+    n: int,
+    temperature: float,
+    top_p: float = 1.0,
+    max_tokens: int,
+    seed: int,
+    batch_rows: int = 512,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Any:
+    """Sample and judge ``n`` responses to each problem; returns the table of samples (a pandas frame).
+
+    Args:
+        path: the samples file (parquet). Blocks of problems are written beside it as they come and merged at
+            the end, so a killed evaluation goes on where it was. An existing file is returned as it is.
+        seed: draws depend on (seed, problem, sample) only.
+        on_progress: called with (problems done, problems).
+    """
+    import pandas as pd
+
+    if path.exists():
+        return pd.read_parquet(path)
+    block = max(1, batch_rows // n)
+    parts = []
+    for start in range(0, len(problems), block):
+        part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
+        if not part.exists():
+            rows = _judge(
+                policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed
+            )
+            with replacing(part) as temporary:
+                pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
+        parts.append(part)
+        if on_progress:
+            on_progress(min(start + block, len(problems)), len(problems))
+    table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    for part in parts:
+        part.unlink()
+    return table
+
+
+def _judge(
+    policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float, top_p: float,
+    max_tokens: int, seed: int,
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    out = sampler.sample(
+        policy, [policy.encode(p.prompt) for p in problems], n,
+        keys=[("evaluation", seed, p.id, i) for p in problems for i in range(n)],
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+    )  # fmt: skip
+    responses = [ids[m].tolist() for ids, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
+    logp_sum = (out.logp_NT * out.mask_NT).sum(1).tolist()
+    rows = []
+    for i, text in enumerate(policy.decode(responses)):
+        problem = problems[i // n]
+        verdict = benchmark.verify(problem, text)
+        rows.append(
+            (
+                problem.id,
+                i % n,
+                text,
+                len(responses[i]),
+                bool(out.truncated_N[i]),
+                verdict.status,
+                verdict.canonical,
+                logp_sum[i],
+            )
+        )
+    return rows
+
+
+def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (8,)) -> dict[str, Any]:
+    """Counts per problem and rates, in the order of ``problems``; everything a report needs of the samples."""
+    from harness.statistics import maj_at_k
+
+    grouped = {key: frame for key, frame in table.groupby("problem_id", sort=False)}
+    frames = [grouped[p.id].sort_values("sample") for p in problems]
+    n = min(len(f) for f in frames)
+    right = [(f["status"] == "right").to_numpy() for f in frames]
+    answers = [[a if isinstance(a, str) else None for a in f["canonical"]] for f in frames]
+    return {
+        "n": n,
+        "problem_ids": [p.id for p in problems],
+        "correct": [int(r.sum()) for r in right],
+        "distinct": [len({a for a in row if a is not None}) for row in answers],
+        "distinct_correct": [
+            len({a for a, ok in zip(row, r, strict=True) if ok})
+            for row, r in zip(answers, right, strict=True)
+        ],
+        "maj": {
+            str(k): sum(maj_at_k(row, r.tolist(), k) for row, r in zip(answers, right, strict=True))
+            / len(frames)
+            for k in maj_k
+            if k <= n
+        },
+        "mean_length": float(table["tokens"].mean()),
+        "truncated": float(table["truncated"].mean()),
+        "unparsed": float((table["status"] == "unparsed").mean()),
+        "timeout": float((table["status"] == "timeout").mean()),
+    }
+
+
+@torch.no_grad()
+def probe_entropy(
+    policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int
+) -> dict[str, float]:
+    """The one entropy for all methods: fresh rollouts at T=1, top-p 1, full softmax, nats, end token included.
+
+    Returns:
+        ``probe_entropy`` (mean over tokens) and ``probe_entropy_seq`` (mean over responses of the sum).
+    """
+    prompts = [policy.encode(p.prompt) for p in problems]
+    unscaled = Policy(policy.model, policy.tokenizer, 1.0)
+    out = sampler.sample(
+        unscaled, prompts, samples, keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
+        temperature=1.0, max_tokens=max_tokens,
+    )  # fmt: skip
+    ids, mask = sampler.left_padded(prompts, policy.pad_id)
+    rows = len(out.tokens_NT)
+    batch = Batch(
+        prompt_BP=ids.repeat_interleave(samples, 0), prompt_mask_BP=mask.repeat_interleave(samples, 0),
+        response_BT=out.tokens_NT, mask_BT=out.mask_NT, group_B=torch.zeros(rows), sample_B=torch.zeros(rows),
+        temperature_B=torch.ones(rows), truncated_B=out.truncated_N, rollout_logp_BT=out.logp_NT,
+        problems=tuple(p for p in problems for _ in range(samples)), texts=("",) * rows,
+    )  # fmt: skip
+    entropy_BT = unscaled.stats(batch, [LOGP, ENTROPY])["entropy"]
+    return {
+        "probe_entropy": float(entropy_BT.sum() / batch.mask_BT.sum()),
+        "probe_entropy_seq": float(entropy_BT.sum(1).mean()),
+    }

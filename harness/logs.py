@@ -1,0 +1,53 @@
+"""What a step logs about its rollouts (``metrics.jsonl``); entropies in nats at the loss temperature."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.batch import Batch
+
+
+def batch_metrics(batch: Batch) -> dict[str, float]:
+    """Metrics of all verified rollouts, before any group is filtered out."""
+    correct, length = batch.correct_B, batch.length_B.float()
+    groups = torch.unique(batch.group_B).tolist()
+    verdicts = batch.verdicts or ()
+    answers: dict[int, set[str]] = {g: set() for g in groups}
+    for group, verdict in zip(batch.group_B.tolist(), verdicts, strict=True):
+        if verdict.canonical is not None:
+            answers[group].add(verdict.canonical)
+    unparsed = sum(v.canonical is None for v in verdicts)
+    return {
+        "accuracy": float(correct.mean()),
+        "rollouts": float(len(batch)),
+        "length": float(length.mean()),
+        "length_max": float(length.max()),
+        "truncated": float(batch.truncated_B.float().mean()),
+        "unparsed": unparsed / max(len(batch), 1),
+        "distinct_answers": sum(map(len, answers.values())) / max(len(groups), 1),
+    }
+
+
+def update_metrics(batch: Batch) -> dict[str, float]:
+    """Metrics of the rollouts that reach the update, under the policy before it.
+
+    ``entropy`` uses the loss's mask, shift and temperature. ``cov_logp_advantage`` is the covariance over
+    tokens that governs the entropy's change under a policy gradient (arXiv 2505.22617, sec. 3), with plain
+    GRPO's advantage.
+    """
+    mask = batch.mask_BT
+    entropy = batch.old["entropy"][mask].float()
+    logp = batch.old["logp"][mask].float()
+    advantage = batch.tags["grpo_advantage"].float()[:, None].expand_as(batch.mask_BT)[mask]
+    p10, p50, p90 = torch.quantile(entropy, torch.tensor([0.1, 0.5, 0.9])).tolist()
+    metrics = {
+        "entropy": float(entropy.mean()),
+        "entropy_p10": p10,
+        "entropy_p50": p50,
+        "entropy_p90": p90,
+        "cov_logp_advantage": float(((logp - logp.mean()) * (advantage - advantage.mean())).mean()),
+        "rollout_mismatch": float((batch.old["logp"] - batch.rollout_logp_BT)[mask].abs().max()),
+    }
+    if batch.ref_logp_BT is not None:
+        metrics["ref_kl"] = float((batch.old["logp"] - batch.ref_logp_BT)[mask].mean())
+    return metrics

@@ -1,0 +1,93 @@
+"""What a method is: a frozen dataclass of flat hyper-parameters that composes stages, and its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.stages import Stages
+
+
+def hp(
+    default: Any,
+    help: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A hyper-parameter: a dataclass field with its meaning and its valid range.
+
+    Args:
+        default: the value of the paper or of the official code.
+        help: one line, with the unit.
+        ge, gt, le, lt: bounds of a number.
+        choices: valid values of a string.
+    """
+    rule = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices) if choices else None}
+    return field(default=default, metadata={"help": help, **{k: v for k, v in rule.items() if v is not None}})
+
+
+def range_text(metadata: Mapping[str, Any]) -> str:
+    """The valid range of a hyper-parameter in words, e.g. ``> 0, <= 1``."""
+    if "choices" in metadata:
+        return " | ".join(metadata["choices"])
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return ", ".join(f"{sign} {metadata[key]:g}" for key, sign in signs.items() if key in metadata) or "any"
+
+
+def check_ranges(config: Any, where: str) -> None:
+    """Check every :func:`hp` field of a dataclass instance against its range.
+
+    Raises:
+        UserError: names the field, the value and the valid range.
+    """
+    for f in fields(config):
+        value, rule = getattr(config, f.name), f.metadata
+        if value is None or "help" not in rule:
+            continue
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        bad = (
+            ("choices" in rule and value not in rule["choices"])
+            or (numeric and not math.isfinite(value))
+            or (numeric and "ge" in rule and value < rule["ge"])
+            or (numeric and "gt" in rule and value <= rule["gt"])
+            or (numeric and "le" in rule and value > rule["le"])
+            or (numeric and "lt" in rule and value >= rule["lt"])
+        )
+        if bad:
+            raise UserError(f"{where}.{f.name}={value} is out of range; valid: {range_text(rule)}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of all methods.
+
+    Subclasses are frozen dataclasses whose fields are made by :func:`hp`, implement :meth:`stages`, and may
+    refuse combinations in :meth:`validate`. ``name`` is set by ``@register``.
+    """
+
+    name: ClassVar[str] = ""
+
+    def stages(self) -> Stages:
+        """The stages of one run; called once, so components made here carry the run's state."""
+        raise NotImplementedError
+
+    def validate(self, run: RunConfig) -> None:
+        """Refuse what makes no sense in this run, before any work.
+
+        Raises:
+            UserError: says what is wrong and names the remedy.
+        """
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

@@ -1,0 +1,63 @@
+"""What a problem set is to the rest of the harness: problems with a prompt, and a verdict on a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+VerdictStatus = Literal["right", "wrong", "unparsed", "timeout"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem as the trainer and the evaluation see it.
+
+    ``prompt`` is the final text given to the policy (template applied), ``answer`` the reference
+    answer where there is a single one, ``meta`` whatever the verifier needs.
+    """
+
+    id: str
+    prompt: str
+    answer: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of verifying one response.
+
+    ``canonical`` is the parsed answer in canonical form (equal answers compare equal), used for
+    maj@k and for counting distinct answers; ``None`` when no answer could be read.
+    """
+
+    status: VerdictStatus
+    canonical: str | None = None
+
+    @property
+    def correct(self) -> bool:
+        return self.status == "right"
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """A family of problem splits with one verifier."""
+
+    name: str
+    version: str
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits, e.g. ``("train", "validation", "test_id", "test_hard", "test_ood")``."""
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """All problems of ``split`` in a fixed order.
+
+        Raises:
+            ValueError: ``split`` is not one of :meth:`splits`; the message names them.
+        """
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        """Judge ``text`` (the response without the prompt); never raises on any text."""
+
+    def fingerprint(self) -> str:
+        """Hex digest of everything that influences the numbers (problems, verifier version)."""

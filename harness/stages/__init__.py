@@ -1,0 +1,61 @@
+"""Stations of the training step: interfaces (``base``), the plain stage at each (``defaults``), the loss."""
+
+from harness.stages.aggregate import AGGREGATIONS, aggregate, token_coefficients
+from harness.stages.base import (
+    Advantage,
+    Component,
+    Draw,
+    Generate,
+    GroupFilter,
+    Loss,
+    Minibatch,
+    Out,
+    Program,
+    Prompt,
+    PromptSource,
+    Regulariser,
+    Reward,
+    RolloutProgram,
+    Score,
+    Selection,
+    Signals,
+    Stage,
+    Stages,
+    Stats,
+    StepContext,
+    StepSize,
+    UpdatePlan,
+    Verify,
+)
+from harness.stages.defaults import (
+    GroupAdvantage,
+    KeepAll,
+    PlainRollout,
+    SelectAll,
+    ShuffledMinibatches,
+    ShuffledPrompts,
+    VerdictReward,
+    group_mean_std,
+    group_normalised,
+    grpo_stages,
+)
+from harness.stages.loss import (
+    Bounds,
+    FixedBounds,
+    PolicyLoss,
+    TokenRatio,
+    TokenWeight,
+    clipped_surrogate,
+    log_ratio,
+)
+from harness.stages.regularise import KL_ESTIMATORS, EntropyBonus, ReferenceKL, kl_estimate
+
+__all__ = [
+    "AGGREGATIONS", "Advantage", "Bounds", "Component", "Draw", "EntropyBonus", "FixedBounds", "Generate",
+    "GroupAdvantage", "GroupFilter", "KL_ESTIMATORS", "KeepAll", "Loss", "Minibatch", "Out", "PlainRollout",
+    "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL", "Regulariser", "Reward",
+    "RolloutProgram", "Score", "SelectAll", "Selection", "ShuffledMinibatches", "ShuffledPrompts", "Signals",
+    "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio", "TokenWeight", "UpdatePlan",
+    "VerdictReward", "Verify", "aggregate", "clipped_surrogate", "group_mean_std", "group_normalised",
+    "grpo_stages", "kl_estimate", "log_ratio", "token_coefficients",
+]  # fmt: skip

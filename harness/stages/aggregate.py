@@ -1,0 +1,48 @@
+"""The one place that divides: per-token coefficients from the counts of a whole optimiser step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
+
+
+def token_coefficients(
+    name: str, mask_BT: Tensor, *, count_mask_BT: Tensor | None = None, width: int | None = None
+) -> Tensor:
+    """Coefficients ``[B,T]`` such that the aggregated loss is ``(coefficients * loss_BT).sum()``.
+
+    Args:
+        name: one of :data:`AGGREGATIONS` (verl's names):
+
+            * ``token-mean``: sum over tokens / number of tokens;
+            * ``seq-mean-token-mean``: mean over non-empty rows of the row's token mean (divisor
+              ``length + 1e-8`` as in verl);
+            * ``seq-mean-token-sum``: mean over non-empty rows of the row's token sum;
+            * ``seq-mean-token-sum-norm``: token sum / ``width``.
+        mask_BT: tokens that contribute, over the whole optimiser step.
+        count_mask_BT: tokens and rows that are counted (default: the same).
+        width: divisor of ``seq-mean-token-sum-norm`` (default: T, the padded width).
+
+    A token outside ``mask_BT`` has coefficient 0; an all-empty batch gives zeros, not NaN.
+    """
+    if name not in AGGREGATIONS:
+        raise ValueError(f"unknown aggregation '{name}'; choose one of {', '.join(AGGREGATIONS)}")
+    dtype = mask_BT.dtype if mask_BT.is_floating_point() else torch.get_default_dtype()
+    mask = mask_BT.to(dtype)
+    counted = mask if count_mask_BT is None else count_mask_BT.to(dtype)
+    length_B1 = counted.sum(1, keepdim=True)
+    rows = (length_B1 > 0).sum().clamp(min=1)
+    if name == "token-mean":
+        return mask / counted.sum().clamp(min=1)
+    if name == "seq-mean-token-mean":
+        return mask / (length_B1 + 1e-8) / rows
+    if name == "seq-mean-token-sum":
+        return mask / rows
+    return mask / (width or mask.shape[1])
+
+
+def aggregate(name: str, loss_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """``loss_BT`` reduced by ``name`` over the tokens of ``mask_BT``; for formulas and tests."""
+    return (token_coefficients(name, mask_BT.to(loss_BT.dtype)) * loss_BT).sum()

@@ -1,0 +1,339 @@
+"""The stations of a training step as interfaces: what stands where, with which inputs and outputs.
+
+A method composes a :class:`Stages`. Stages are pure: inputs in, :class:`Out` (value and metrics) out, no
+global random state (``ctx.generator``) and no I/O. What outlives a step is a :class:`Component`, listed in
+``Stages.components``, whose state the trainer checkpoints.
+
+Every stage may declare what it needs; the trainer computes nothing else:
+
+* ``old_stats``: token statistics under the policy before the update (read from ``batch.old``);
+* ``current_stats``: token statistics of the current pass (read from ``current``), differentiable;
+* ``needs_reference``: the frozen reference's log-probs (``batch.ref_logp_BT``);
+* ``needs_row_grad_norms``: ``batch.tags["grad_norm"]``, the norm of each row's summed score function at the
+  current weights, before the stage runs (an extra pass per row);
+* ``minibatch_scope``: the stage's ``prepare`` takes statistics over the whole minibatch, so a minibatch that
+  is split into micro-batches gets a no-gradient pre-pass;
+* ``engine_needs``: capabilities the rollout engine must offer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.problems import Problem
+from harness.tokenstats import TokenStat
+
+V = TypeVar("V")
+Stats = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Out(Generic[V]):
+    """A stage's output: the value and what it wants logged."""
+
+    value: V
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a stage may know about the step it works in.
+
+    Attributes:
+        step: 1-based step of the run.
+        fraction: share of the run's budget used when the step starts, plus this step where the budget is
+            counted in steps (``step / total_steps``); in [0, 1]. Schedules use this.
+        total_steps: step limit of the run.
+        seed: the run's seed.
+        prompts_per_step, group_size, max_response_tokens, temperature: the rollout settings of the run.
+        minibatches, epochs: optimiser steps per pass over the rollouts, and passes.
+        eos_id: end-of-sequence token id.
+    """
+
+    step: int
+    fraction: float
+    total_steps: int
+    seed: int
+    prompts_per_step: int
+    group_size: int
+    max_response_tokens: int
+    temperature: float
+    minibatches: int = 1
+    epochs: int = 1
+    eos_id: int = 0
+
+    def generator(self, *purpose: object) -> torch.Generator:
+        """A random generator that depends only on (seed, step, purpose)."""
+        text = repr((self.seed, self.step, *purpose)).encode()
+        key = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+        return torch.Generator().manual_seed(key)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What controllers see after the policy update of a step (entropies in nats, loss temperature).
+
+    Attributes:
+        entropy: token-mean full-softmax entropy of the rollouts under the policy before the update.
+        update_nll: token mean of -log-prob of the trained tokens at the weights of each update.
+        kl: token-mean k3 estimate of KL(current || old) over the updates.
+        ref_kl: token-mean k1 estimate against the reference, when there is one.
+        reward, accuracy: means over the trained rollouts.
+        grad_norm: mean over the updates, before clipping.
+        rows: number of trained rows.
+    """
+
+    entropy: float
+    update_nll: float
+    kl: float
+    reward: float
+    accuracy: float
+    grad_norm: float
+    rows: int
+    ref_kl: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Component:
+    """State that outlives a step. Subclasses override what they use; all state goes through ``state_dict``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, as plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state but the checkpoint holds {sorted(state)}")
+
+    def begin_step(self, ctx: StepContext) -> None:
+        """Called before the rollouts of a step."""
+
+    def after_rollout(self, batch: Batch, ctx: StepContext) -> None:
+        """Called with the verified rollouts, before any group is filtered out."""
+
+    def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
+        """Called after the last update of a step; returns what to log."""
+        return {}
+
+
+class PromptSource(Component):
+    """Prompts station: which problems next."""
+
+    def bind(self, problems: Sequence[Problem], seed: int) -> None:
+        """Receive the training problems, once, before the first step."""
+        raise NotImplementedError
+
+    def draw(self, n: int) -> list[Problem]:
+        raise NotImplementedError
+
+
+class Stage:
+    """What every stage may declare; the defaults declare nothing."""
+
+    old_stats: tuple[TokenStat, ...] = ()
+    current_stats: tuple[TokenStat, ...] = ()
+    needs_reference: bool = False
+    needs_row_grad_norms: bool = False
+    minibatch_scope: bool = False
+    engine_needs: frozenset[str] = frozenset()
+
+    def parts(self) -> tuple[Stage, ...]:
+        """Stages this one is composed of; their declarations count as its own."""
+        return ()
+
+
+# --- rollout requests ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Ask the prompt source for ``n`` problems. Answer: ``list[Problem]``."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to generate from.
+
+    ``prefix`` are token ids that follow the problem's prompt; they count as prompt (masked from the loss).
+    ``judged_prefix`` says whether the verifier sees the prefix's text in front of the response.
+    ``stream`` separates the random draws of prompts that share a problem within a step.
+    """
+
+    problem: Problem
+    group: int
+    prefix: tuple[int, ...] = ()
+    judged_prefix: bool = False
+    stream: int = 0
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Ask for ``n`` responses per prompt, prompt-major. Answer: an unverified :class:`Batch`.
+
+    ``None`` takes the run's setting. ``sample_offset`` numbers the samples from there (refills, branches).
+    """
+
+    prompts: Sequence[Prompt]
+    n: int
+    temperature: float | None = None
+    max_tokens: int | None = None
+    sample_offset: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Ask for token statistics of ``batch`` under the current policy. Answer: ``{name: [B,T] tensor}``."""
+
+    batch: Batch
+    stats: tuple[TokenStat, ...]
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Ask for verdicts. Answer: the batch with ``verdicts`` set."""
+
+    batch: Batch
+
+
+Request = Draw | Generate | Score | Verify
+Program = Generator[Request, Any, Batch]
+
+# --- stations -----------------------------------------------------------------------------------------
+
+
+class RolloutProgram(Stage):
+    """Rollout station: a generator of requests, returning the step's rollouts."""
+
+    def run(self, ctx: StepContext) -> Program:
+        raise NotImplementedError
+
+
+class Reward(Stage):
+    """Reward station: ``[B]`` or token-level ``[B,T]`` rewards; sees whole groups."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
+        raise NotImplementedError
+
+
+class GroupFilter(Stage):
+    """Group filter station: bool ``[B]``, rows that stay (whole groups). Judges verdicts, not shaped rewards."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
+        raise NotImplementedError
+
+
+class Advantage(Stage):
+    """Advantage station: ``[B]`` or ``[B,T]`` from the gathered batch in prompt order."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
+        raise NotImplementedError
+
+
+class Selection(Stage):
+    """Selection station: the batch that trains (rows kept, ``loss_mask_BT``, ``count_mask_BT``)."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Minibatch:
+    """One optimiser step: its rows, and optionally another loss (replay) and a coefficient on it."""
+
+    batch: Batch
+    loss: Loss | None = None
+    coefficient: float = 1.0
+
+
+class UpdatePlan(Stage):
+    """Update plan station: the list of optimiser steps made from the step's batch."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[list[Minibatch]]:
+        raise NotImplementedError
+
+
+class Loss(Stage):
+    """Loss station.
+
+    ``prepare`` runs without gradient once per optimiser step, over the whole minibatch: bounds, weights and
+    whatever else is constant in the update. ``__call__`` is differentiable, on a micro-batch, with the rows
+    of ``prepared`` that belong to it. ``aggregation`` names the reduction; the trainer applies it with counts
+    of the whole optimiser step.
+    """
+
+    aggregation: str = "token-mean"
+
+    def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
+        """Constants of the update by name: scalars, ``[B]``, ``[B,1]`` or ``[B,T]``."""
+        return Out({})
+
+    def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
+        """Per-token loss ``[B,T]``, before aggregation."""
+        raise NotImplementedError
+
+
+class Regulariser(Loss):
+    """A term added to the loss, aggregated on its own; ``coefficient()`` may be moved by a controller."""
+
+    def coefficient(self) -> float:
+        raise NotImplementedError
+
+
+class StepSize(Stage):
+    """Optimiser station: a multiplier on the learning rate of one optimiser step."""
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[float]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What stands at each station. Build it from :func:`harness.stages.grpo_stages` and ``with_``."""
+
+    prompts: PromptSource
+    rollout: RolloutProgram
+    reward: Reward
+    group_filter: GroupFilter
+    advantage: Advantage
+    selection: Selection
+    plan: UpdatePlan
+    loss: Loss
+    regularisers: tuple[Regulariser, ...] = ()
+    step_size: StepSize | None = None
+    components: Mapping[str, Component] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> Stages:
+        """A copy with other stages at some stations (``components`` are added to, not replaced)."""
+        if "components" in changes:
+            added = changes["components"]
+            twice = set(added) & set(self.components)
+            if twice:
+                raise ValueError(f"components named twice: {sorted(twice)}")
+            changes["components"] = {**self.components, **added}
+        return replace(self, **changes)
+
+    def all_components(self) -> dict[str, Component]:
+        """Every stateful component by name, the prompt source included."""
+        return {"prompts": self.prompts, **self.components}
+
+    def of_step(self) -> tuple[Stage, ...]:
+        """All stages, composed ones followed by their parts."""
+        roots: list[Stage] = [
+            self.rollout, self.reward, self.group_filter, self.advantage, self.selection, self.plan, self.loss,
+            *self.regularisers, *([self.step_size] if self.step_size else []),
+        ]  # fmt: skip
+        found: list[Stage] = []
+        while roots:
+            stage = roots.pop(0)
+            found.append(stage)
+            roots[:0] = stage.parts()
+        return tuple(found)

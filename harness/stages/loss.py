@@ -1,0 +1,128 @@
+"""The clipped policy-gradient loss and the pieces methods swap in it: ratio, bounds, token weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.stages.base import Loss, Out, Stage, Stats
+from harness.tokenstats import LOGP
+
+LOG_RATIO_CLAMP = 20.0
+
+
+def log_ratio(logp_BT: Tensor, old_logp_BT: Tensor, clamp: float | None = LOG_RATIO_CLAMP) -> Tensor:
+    """``logp - old_logp``, clamped to +-20 as in verl so that its exponential stays finite."""
+    difference = logp_BT - old_logp_BT
+    return difference if clamp is None else difference.clamp(-clamp, clamp)
+
+
+def clipped_surrogate(
+    ratio_BT: Tensor,
+    advantage_BT: Tensor,
+    low: Tensor | float,
+    high: Tensor | float,
+    dual_clip: float | None = None,
+) -> Tensor:
+    """PPO-clip loss per token, ``max(-A r, -A clip(r, low, high))`` (arXiv 1707.06347, eq. 7).
+
+    Args:
+        ratio_BT: importance ratio.
+        low, high: explicit ratio bounds (``1 - eps``, ``1 + eps``): scalar, ``[B,1]`` or ``[B,T]``.
+        dual_clip: where A < 0 the loss is capped at ``-A * dual_clip`` (arXiv 1912.09729); None is off.
+    """
+    low_t = torch.as_tensor(low, dtype=ratio_BT.dtype)
+    high_t = torch.as_tensor(high, dtype=ratio_BT.dtype)
+    clipped = torch.minimum(torch.maximum(ratio_BT, low_t), high_t)
+    loss = torch.maximum(-advantage_BT * ratio_BT, -advantage_BT * clipped)
+    if dual_clip is not None:
+        loss = torch.where(advantage_BT < 0, torch.minimum(loss, -advantage_BT * dual_clip), loss)
+    return loss
+
+
+def as_column(value: Tensor) -> Tensor:
+    """A ``[B]`` tensor as ``[B,1]`` so that it broadcasts over tokens; anything else unchanged."""
+    return value[:, None] if value.ndim == 1 else value
+
+
+@dataclass(frozen=True)
+class TokenRatio(Stage):
+    """log r_t = logp_t - old_logp_t, clamped; the ratio of PPO and GRPO."""
+
+    clamp: float | None = LOG_RATIO_CLAMP
+
+    def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
+        """Differentiable ``[B,T]``."""
+        return log_ratio(current["logp"], batch.old["logp"], self.clamp)
+
+
+class Bounds(Stage):
+    """Ratio bounds ``(low, high)``, constants of the update: scalars, ``[B]`` or ``[B,T]``."""
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FixedBounds(Bounds):
+    """``1 - eps_low`` and ``1 + eps_high``."""
+
+    eps_low: float = 0.2
+    eps_high: float = 0.2
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
+        dtype = current["logp"].dtype
+        return Out(
+            (torch.tensor(1 - self.eps_low, dtype=dtype), torch.tensor(1 + self.eps_high, dtype=dtype))
+        )
+
+
+class TokenWeight(Stage):
+    """A constant weight on each token's loss, ``[B]`` or ``[B,T]``."""
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PolicyLoss(Loss):
+    """``weight * clipped_surrogate`` or, with ``surrogate="score"``, ``-weight * A * logp``.
+
+    ``dual_clip=None`` is off. ``bounds`` and ``weight`` are computed once per optimiser step over the whole
+    minibatch, without gradient.
+    """
+
+    ratio: TokenRatio = TokenRatio()
+    bounds: Bounds = FixedBounds()
+    weight: TokenWeight | None = None
+    dual_clip: float | None = None
+    surrogate: str = "clip"
+    aggregation: str = "seq-mean-token-mean"
+
+    old_stats = (LOGP,)
+    current_stats = (LOGP,)
+
+    def parts(self) -> tuple[Stage, ...]:
+        return (self.ratio, self.bounds, *([self.weight] if self.weight else []))
+
+    def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
+        bounds = self.bounds(batch, current)
+        prepared = {"low": as_column(bounds.value[0]), "high": as_column(bounds.value[1])}
+        metrics = dict(bounds.metrics)
+        if self.weight is not None:
+            weight = self.weight(batch, current)
+            prepared["weight"] = as_column(weight.value)
+            metrics |= weight.metrics
+        return Out(prepared, metrics)
+
+    def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
+        advantage = batch.advantages().to(current["logp"].dtype)
+        if self.surrogate == "score":
+            loss = -advantage * current["logp"]
+        else:
+            ratio = self.ratio.log_ratio(batch, current).exp()
+            loss = clipped_surrogate(ratio, advantage, prepared["low"], prepared["high"], self.dual_clip)
+        return loss * prepared["weight"] if "weight" in prepared else loss

@@ -1,0 +1,73 @@
+"""Regularisers: entropy bonus and KL to the reference, the two classical controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.stages.base import Regulariser, Stats
+from harness.tokenstats import ENTROPY, LOGP
+
+KL_ESTIMATORS = ("k1", "abs", "k2", "k3", "k1+", "k3+")
+
+
+def kl_estimate(name: str, logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
+    """Estimate of KL(policy || reference) per token (J. Schulman, Approximating KL Divergence, 2020).
+
+    ``k1`` = d, ``abs`` = \\|d\\|, ``k2`` = d^2/2, ``k3`` = exp(-d) + d - 1 with d = logp - ref_logp; ``k3``'s
+    exponent is clamped to +-20 and its value to [-10, 10], as in verl. A trailing ``+`` keeps the value and
+    takes the gradient of ``k2`` (straight through).
+    """
+    if name not in KL_ESTIMATORS:
+        raise ValueError(f"unknown KL estimator '{name}'; choose one of {', '.join(KL_ESTIMATORS)}")
+    d = logp_BT - ref_logp_BT
+    if name.endswith("+"):
+        value, k2 = kl_estimate(name[:-1], logp_BT, ref_logp_BT), 0.5 * d**2
+        return k2 + (value - k2).detach()
+    if name == "k1":
+        return d
+    if name == "abs":
+        return d.abs()
+    if name == "k2":
+        return 0.5 * d**2
+    return (torch.exp((-d).clamp(-20, 20)) + d - 1).clamp(-10, 10)
+
+
+@dataclass(frozen=True)
+class EntropyBonus(Regulariser):
+    """``- coef * agg(entropy)``; ``coef`` is a number or a function read at every update."""
+
+    coef: float | Callable[[], float] = 0.001
+    aggregation: str = "token-mean"
+
+    current_stats = (ENTROPY,)
+
+    def coefficient(self) -> float:
+        return self.coef() if callable(self.coef) else self.coef
+
+    def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
+        return -current["entropy"]
+
+
+@dataclass(frozen=True)
+class ReferenceKL(Regulariser):
+    """``+ coef * agg(kl_estimate(logp, ref_logp))``."""
+
+    coef: float | Callable[[], float] = 0.001
+    estimator: str = "k3"
+    aggregation: str = "token-mean"
+
+    current_stats = (LOGP,)
+    needs_reference = True
+
+    def coefficient(self) -> float:
+        return self.coef() if callable(self.coef) else self.coef
+
+    def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
+        if batch.ref_logp_BT is None:
+            raise ValueError("the batch carries no reference log-probs")
+        return kl_estimate(self.estimator, current["logp"], batch.ref_logp_BT)

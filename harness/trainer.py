@@ -1,0 +1,311 @@
+"""The trainer: one straight line from prompts to controllers. A method is what stands at the stations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import sampler
+from harness.batch import Batch
+from harness.config import RunConfig
+from harness.errors import UserError
+from harness.logs import batch_metrics, update_metrics
+from harness.policy import Policy
+from harness.problems import Benchmark, Verdict
+from harness.stages import Draw, Generate, Score, Signals, Stages, StepContext, Verify, group_normalised
+from harness.tokenstats import ENTROPY, LOGP, TokenStat
+from harness.update import UpdateLog, backward
+
+
+@dataclass
+class Counters:
+    """What a run has used so far; reported beside every score."""
+
+    step: int = 0
+    updates: int = 0
+    generated_tokens: int = 0
+    train_tokens: int = 0
+    extra_forward_tokens: int = 0
+    verifier_calls: int = 0
+
+
+@dataclass
+class Trainer:
+    """State of a run and its step. ``seconds`` holds the last step's time per station."""
+
+    run: RunConfig
+    policy: Policy
+    benchmark: Benchmark
+    stages: Stages
+    counters: Counters = field(default_factory=Counters)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        train = self.run.train
+        self._declared = self.stages.of_step()
+        missing = frozenset().union(*(s.engine_needs for s in self._declared)) - sampler.CAPABILITIES
+        if missing:
+            raise UserError(
+                f"method '{self.run.method_name}' needs {', '.join(sorted(missing))}, which the built-in sampler "
+                "does not offer; choose another method or engine"
+            )
+        self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.policy.model.parameters() if p.requires_grad],
+            lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay,
+        )  # fmt: skip
+        self.stages.prompts.bind(self.benchmark.problems(self.run.data.train_split), self.run.seed)
+
+    # --- the step --------------------------------------------------------------------------------------
+
+    def finished(self) -> bool:
+        """True once the step limit or the budget of generated tokens is reached."""
+        budget = self.run.train.token_budget
+        return self.counters.step >= self.run.train.steps or (
+            budget is not None and self.counters.generated_tokens >= budget
+        )
+
+    def step(self) -> dict[str, float]:
+        """One training step; returns its metrics."""
+        self.seconds = {}
+        stages, metrics = self.stages, {}
+        self.counters.step += 1
+        ctx = self._context()
+        for component in stages.all_components().values():
+            component.begin_step(ctx)
+
+        with self._clock("rollout"):
+            batch = self._rollouts(ctx)
+            for component in stages.all_components().values():
+                component.after_rollout(batch, ctx)
+        metrics |= batch_metrics(batch)
+        # what plain GRPO would have done with these rollouts; only measured against, never trained on
+        batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
+
+        reward_needs_old = bool(_old_stats([stages.reward, *stages.reward.parts()]))
+        if reward_needs_old:
+            batch = self._old_pass(batch)
+        with self._clock("reward"):
+            reward = stages.reward(batch, ctx)
+            rewards = {"reward_B": reward.value} if reward.value.ndim == 1 else {
+                "reward_BT": reward.value, "reward_B": (reward.value * batch.mask_BT).sum(1)
+            }  # fmt: skip
+            batch = batch.with_(**rewards)
+            kept = stages.group_filter(batch, ctx)
+            batch = batch.rows(kept.value)
+        metrics |= {"kept_rows": float(len(batch)), **reward.metrics, **kept.metrics}
+        if len(batch) == 0:  # nothing to learn from: every group was filtered out
+            return metrics | {"skipped_update": 1.0} | self._usage()
+        if not reward_needs_old:
+            batch = self._old_pass(batch)
+        metrics |= update_metrics(batch)
+
+        with self._clock("advantage"):
+            advantage = stages.advantage(batch, ctx)
+            batch = batch.with_(advantage_BT=_over_tokens(advantage.value, batch.mask_BT))
+            selection = stages.selection(batch, ctx)
+            plan = stages.plan(selection.value, ctx)
+        metrics |= {**advantage.metrics, **selection.metrics, **plan.metrics}
+        metrics |= {
+            "trained_rows": float(len(selection.value)),
+            "reward": float(batch.rewards().float().mean()),
+        }
+
+        log, norms = UpdateLog(), []
+        with self._clock("update"):
+            for minibatch in plan.value:
+                loss, norm = self._update(minibatch, log)
+                norms.append(norm)
+                metrics["loss"] = loss
+        metrics |= self._update_metrics(log, norms)
+
+        signals = Signals(
+            entropy=metrics["entropy"], update_nll=log.mean("nll"), kl=log.mean("kl"),
+            reward=metrics["reward"], accuracy=metrics["accuracy"], grad_norm=metrics.get("grad_norm", 0.0),
+            rows=len(selection.value), ref_kl=metrics.get("ref_kl"), metrics=metrics,
+        )  # fmt: skip
+        for component in stages.all_components().values():
+            metrics |= component.after_update(signals, ctx)
+        return metrics | self._usage()
+
+    # --- stations that need the model ------------------------------------------------------------------
+
+    def _rollouts(self, ctx: StepContext) -> Batch:
+        """Run the method's rollout program, answering its requests."""
+        program = self.stages.rollout.run(ctx)
+        answer: Any = None
+        while True:
+            try:
+                request = program.send(answer)
+            except StopIteration as stop:
+                batch: Batch = stop.value
+                return batch if batch.verdicts is not None else self._verify(batch, ctx)
+            if isinstance(request, Draw):
+                answer = self.stages.prompts.draw(request.n)
+            elif isinstance(request, Generate):
+                answer = self._generate(request, ctx)
+            elif isinstance(request, Score):
+                answer = self._stats_without_grad(request.batch, request.stats)
+                self.counters.extra_forward_tokens += int(request.batch.mask_BT.sum())
+            elif isinstance(request, Verify):
+                answer = self._verify(request.batch, ctx)
+            else:
+                raise TypeError(f"a rollout program may not yield {type(request).__name__}")
+
+    def _generate(self, request: Generate, ctx: StepContext) -> Batch:
+        rollout, n = self.run.rollout, request.n
+        temperature = request.temperature or rollout.temperature
+        prompts = [[*self.policy.encode(p.problem.prompt), *p.prefix] for p in request.prompts]
+        keys = [
+            (ctx.seed, ctx.step, p.problem.id, p.stream, request.sample_offset + i)
+            for p in request.prompts
+            for i in range(n)
+        ]
+        out = sampler.sample(
+            self.policy, prompts, n, keys=keys, temperature=temperature,
+            max_tokens=request.max_tokens or rollout.max_response_tokens,
+        )  # fmt: skip
+        self.counters.generated_tokens += int(out.mask_NT.sum())
+        ids_GP, mask_GP = sampler.left_padded(prompts, self.policy.pad_id)
+        rows = [p for p in request.prompts for _ in range(n)]
+        responses = [ids[m].tolist() for ids, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
+        judged = [[*p.prefix, *r] if p.judged_prefix else r for p, r in zip(rows, responses, strict=True)]
+        return Batch(
+            prompt_BP=ids_GP.repeat_interleave(n, 0),
+            prompt_mask_BP=mask_GP.repeat_interleave(n, 0),
+            response_BT=out.tokens_NT,
+            mask_BT=out.mask_NT,
+            group_B=torch.tensor([p.group for p in rows]),
+            sample_B=torch.arange(request.sample_offset, request.sample_offset + n).repeat(len(prompts)),
+            temperature_B=torch.full((len(rows),), temperature),
+            truncated_B=out.truncated_N,
+            rollout_logp_BT=out.logp_NT,
+            problems=tuple(p.problem for p in rows),
+            texts=tuple(self.policy.decode(judged)),
+        )
+
+    def _verify(self, batch: Batch, ctx: StepContext) -> Batch:
+        verdicts = tuple(
+            self.benchmark.verify(problem, text)
+            for problem, text in zip(batch.problems, batch.texts, strict=True)
+        )
+        self.counters.verifier_calls += len(verdicts)
+        if self.run.train.random_reward:
+            keys = torch.stack([batch.group_B, batch.sample_B], 1).tolist()
+            flips = [torch.rand((), generator=ctx.generator("coin", *key)) < 0.5 for key in keys]
+            verdicts = tuple(
+                Verdict("right" if flip else "wrong", v.canonical)
+                for v, flip in zip(verdicts, flips, strict=True)
+            )
+        return batch.with_(verdicts=verdicts)
+
+    def _old_pass(self, batch: Batch) -> Batch:
+        """Declared statistics under the policy before the update, and the reference's log-probs."""
+        with self._clock("old"):
+            wanted = dict.fromkeys([LOGP, ENTROPY, *_old_stats(self._declared)])
+            batch = batch.with_(old=self._stats_without_grad(batch, tuple(wanted)))
+            if self.reference is not None:
+                ref = self._stats_without_grad(batch, (LOGP,), self.reference)
+                batch = batch.with_(ref_logp_BT=ref["logp"])
+                self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
+        return batch
+
+    @torch.no_grad()
+    def _stats_without_grad(
+        self, batch: Batch, stats: Sequence[TokenStat], policy: Policy | None = None
+    ) -> dict[str, Tensor]:
+        rows = self.run.train.micro_batch_rows
+        parts = [
+            (policy or self.policy).stats(batch.rows(range(i, min(i + rows, len(batch)))), stats)
+            for i in range(0, len(batch), rows)
+        ]
+        return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+
+    def _update(self, minibatch: Any, log: UpdateLog) -> tuple[float, float]:
+        """One optimiser step; returns loss and gradient norm (before clipping)."""
+        train = self.run.train
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, multiplier = backward(
+            self.policy, self.stages, minibatch, log, micro_rows=train.micro_batch_rows,
+            width=self.run.rollout.max_response_tokens, scope=train.scope,
+        )  # fmt: skip
+        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), train.max_grad_norm))
+        if not torch.isfinite(torch.tensor([loss, norm])).all():
+            raise FloatingPointError(
+                f"loss {loss} with gradient norm {norm} at step {self.counters.step}: the run diverged; "
+                "lower train.lr or the method's bounds"
+            )
+        warm = min(1.0, (self.counters.updates + 1) / max(train.warmup_steps, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"] = train.lr * warm * multiplier
+        self.optimizer.step()
+        self.counters.updates += 1
+        self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
+        return loss, norm
+
+    # --- bookkeeping -----------------------------------------------------------------------------------
+
+    def _context(self) -> StepContext:
+        run, counters = self.run, self.counters
+        budget = run.train.token_budget
+        used = counters.generated_tokens / budget if budget else counters.step / run.train.steps
+        return StepContext(
+            step=counters.step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
+            prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
+            max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
+            minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=self.policy.eos_ids[0],
+        )  # fmt: skip
+
+    def _update_metrics(self, log: UpdateLog, norms: Sequence[float]) -> dict[str, float]:
+        ratios = torch.cat(log.ratios).float()
+        low, median, high = torch.quantile(ratios, torch.tensor([0.01, 0.5, 0.99])).tolist()
+        return {
+            "grad_norm": sum(norms) / len(norms), "updates": float(log.updates), "kl": log.mean("kl"),
+            "update_entropy": log.mean("entropy"), "clip_low": log.mean("clip_low"),
+            "clip_high": log.mean("clip_high"), "ratio_p01": low, "ratio_p50": median, "ratio_p99": high,
+            "activity": log.mean("changed"),
+            **{name: sum(values) / len(values) for name, values in log.metrics.items()},
+        }  # fmt: skip
+
+    def _usage(self) -> dict[str, float]:
+        return {"generated_tokens": float(self.counters.generated_tokens)}
+
+    @contextmanager
+    def _clock(self, station: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[station] = self.seconds.get(station, 0.0) + time.perf_counter() - start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next step depends on."""
+        return {
+            "weights": self.policy.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "counters": dict(vars(self.counters)),
+            "components": {k: c.state_dict() for k, c in self.stages.all_components().items()},
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.policy.load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.counters = Counters(**state["counters"])
+        for name, component in self.stages.all_components().items():
+            component.load_state_dict(state["components"][name])
+        torch.set_rng_state(state["torch_rng"])
+
+
+def _old_stats(stages: Sequence[Any]) -> list[TokenStat]:
+    return [stat for stage in stages for stat in stage.old_stats]
+
+
+def _over_tokens(value: Tensor, mask_BT: Tensor) -> Tensor:
+    """A ``[B]`` or ``[B,T]`` credit as ``[B,T]``, 0 on padding."""
+    spread = value[:, None] if value.ndim == 1 else value
+    return torch.where(mask_BT, spread.expand(mask_BT.shape), 0.0)

@@ -1,0 +1,217 @@
+"""One optimiser step: current pass, weights and bounds, loss, backward. Counts are those of the whole step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.policy import Policy
+from harness.stages import Loss, Minibatch, Regulariser, Stage, Stages, Stats, token_coefficients
+from harness.stages.loss import clipped_surrogate, log_ratio
+from harness.tokenstats import ENTROPY, LOGP, TokenStat
+
+
+@dataclass
+class UpdateLog:
+    """Sums over the updates of a step; divided once, when the step is logged."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    tokens: float = 0.0
+    updates: int = 0
+    ratios: list[Tensor] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, **sums: float) -> None:
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def mean(self, name: str) -> float:
+        return self.sums.get(name, 0.0) / max(self.tokens, 1.0)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss and the factor it enters the objective with."""
+
+    loss: Loss
+    factor: float
+
+
+def terms_of(stages: Stages, minibatch: Minibatch) -> list[Term]:
+    """The minibatch's loss and the regularisers, each with its factor at this moment."""
+    regularisers: Sequence[Regulariser] = stages.regularisers
+    main = Term(minibatch.loss or stages.loss, minibatch.coefficient)
+    return [main, *(Term(r, r.coefficient()) for r in regularisers)]
+
+
+def with_parts(stage: Stage) -> list[Stage]:
+    """A stage and everything it is composed of."""
+    return [stage, *(deep for part in stage.parts() for deep in with_parts(part))]
+
+
+def current_stats_of(terms: Sequence[Term], extra: Sequence[Stage] = ()) -> tuple[TokenStat, ...]:
+    declared = [s for t in terms for p in with_parts(t.loss) for s in p.current_stats]
+    declared += [s for e in extra for p in with_parts(e) for s in p.current_stats]
+    return tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
+
+
+def _slice(prepared: Stats, rows: slice, size: int) -> dict[str, Tensor]:
+    return {k: v[rows] if v.ndim and v.shape[0] == size else v for k, v in prepared.items()}
+
+
+def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
+    """``[B]``: norm of the gradient of each row's summed log-prob, at the current weights (one pass per row)."""
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    norms = []
+    for i in range(len(batch)):
+        row = batch.rows([i]).trimmed()
+        with torch.enable_grad():
+            logp_BT = policy.stats(row, [LOGP])["logp"]
+            grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
+        norms.append(torch.stack([g.norm() for g in grads if g is not None]).norm().cpu())
+    return torch.stack(norms)
+
+
+def backward(
+    policy: Policy,
+    stages: Stages,
+    minibatch: Minibatch,
+    log: UpdateLog,
+    *,
+    micro_rows: int,
+    width: int,
+    scope: str = "minibatch",
+) -> tuple[float, float]:
+    """Accumulate the gradient of one optimiser step into the parameters.
+
+    Args:
+        micro_rows: rows per forward and backward pass.
+        width: divisor of ``seq-mean-token-sum-norm``.
+        scope: ``minibatch``, or ``micro`` to take every statistic per micro-batch (ablations only).
+
+    Returns:
+        The loss, and the learning-rate multiplier of the step-size stage.
+    """
+    batch, terms = minibatch.batch, terms_of(stages, minibatch)
+    step_size = [stages.step_size] if stages.step_size else []
+    wanted = current_stats_of(terms, step_size)
+    everything = [p for t in terms for p in with_parts(t.loss)] + [
+        p for s in step_size for p in with_parts(s)
+    ]
+    if any(s.needs_row_grad_norms for s in everything):
+        batch = batch.with_tags(grad_norm=row_grad_norms(policy, batch))
+    size = len(batch)
+    parts = [slice(i, min(i + micro_rows, size)) for i in range(0, size, micro_rows)]
+    prepared: list[Stats] | None = None
+    multiplier = 1.0
+    if scope == "minibatch" and len(parts) > 1 and (step_size or any(s.minibatch_scope for s in everything)):
+        with torch.no_grad():
+            pieces = [policy.stats(batch.rows(range(size)[p]), wanted) for p in parts]
+        whole = {k: torch.cat([piece[k] for piece in pieces]) for k in pieces[0]}
+        prepared, multiplier = _prepare(terms, stages, batch, whole, log)
+    coefficients = [
+        token_coefficients(
+            t.loss.aggregation, batch.train_mask_BT, count_mask_BT=batch.denominator_mask_BT, width=width
+        ).float()
+        for t in terms
+    ]
+    total = 0.0
+    for part in parts:
+        rows = batch.rows(range(size)[part]) if len(parts) > 1 else batch
+        live = policy.stats(rows, wanted)
+        leaves = {k: v.detach().requires_grad_() for k, v in live.items()}
+        constants = {k: v.detach() for k, v in leaves.items()}
+        if prepared is None:
+            local, multiplier = _prepare(terms, stages, rows, constants, log)
+        else:
+            local = [_slice(p, part, size) for p in prepared]
+        loss = torch.zeros(())
+        for term, coefficient_BT, constant in zip(terms, coefficients, local, strict=True):
+            if term.factor:
+                per_token = term.loss(rows, leaves, constant)
+                coefficient = coefficient_BT[part]
+                # where: a padded position may hold anything, and 0 * inf would spread
+                loss = (
+                    loss + term.factor * torch.where(coefficient != 0, per_token, 0.0).mul(coefficient).sum()
+                )
+        used = [k for k in live if live[k].requires_grad]
+        grads = (
+            torch.autograd.grad(loss, [leaves[k] for k in used], allow_unused=True)
+            if loss.requires_grad
+            else ()
+        )
+        flowing = [(live[k], g) for k, g in zip(used, grads, strict=False) if g is not None]
+        if flowing:
+            torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
+        _record(log, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part], local[0])
+        total += float(loss.detach())
+    log.updates += 1
+    return total, multiplier
+
+
+def _prepare(
+    terms: Sequence[Term], stages: Stages, batch: Batch, current: Stats, log: UpdateLog
+) -> tuple[list[Stats], float]:
+    """Everything that is constant in this update, and the learning-rate multiplier."""
+    prepared: list[Stats] = []
+    with torch.no_grad():
+        outs = [t.loss.prepare(batch, current) for t in terms]
+        scale = stages.step_size(batch, current) if stages.step_size else None
+    for out in [*outs, *([scale] if scale else [])]:
+        for name, value in out.metrics.items():
+            log.metrics.setdefault(name, []).append(float(value))
+    prepared = [out.value for out in outs]
+    return prepared, float(scale.value) if scale else 1.0
+
+
+@torch.no_grad()
+def _record(
+    log: UpdateLog,
+    rows: Batch,
+    current: Stats,
+    grads: dict[str, Tensor | None],
+    coefficient_BT: Tensor,
+    prepared: Stats,
+) -> None:
+    """Sums for the step's log: ratios, clipping, divergence, and how much the method changed.
+
+    A token counts as changed when the gradient of its loss with respect to its log-prob differs by more than
+    1 % from plain GRPO's on the same rollout (group-normalised verdict, clip 0.2, before aggregation), when
+    any other statistic of it receives a gradient, or when its row exists only because the method refilled.
+    """
+    mask = rows.mask_BT.float()
+    logp, old = current["logp"], rows.old["logp"]
+    ratio = log_ratio(logp, old).exp()
+    advantage = rows.advantages()
+    low = torch.as_tensor(prepared.get("low", 0.8))
+    high = torch.as_tensor(prepared.get("high", 1.2))
+    log.tokens += float(mask.sum())
+    log.ratios.append(ratio[rows.mask_BT])
+    log.add(
+        nll=-(logp * mask).sum(),
+        entropy=(current["entropy"] * mask).sum(),
+        kl=((ratio - 1 - (logp - old)) * mask).sum(),
+        clip_low=((ratio < low) & (advantage < 0)).float().mul(mask).sum(),
+        clip_high=((ratio > high) & (advantage > 0)).float().mul(mask).sum(),
+    )
+    if "grpo_advantage" not in rows.tags:
+        return
+    base_advantage = rows.tags["grpo_advantage"].float()[:, None].expand_as(logp)
+    with torch.enable_grad():
+        leaf = logp.clone().requires_grad_()
+        base = clipped_surrogate(log_ratio(leaf, old).exp(), base_advantage, 0.8, 1.2)
+        (base_grad,) = torch.autograd.grad(base.sum(), leaf)
+    own = grads.get("logp")
+    own_grad = torch.zeros_like(logp) if own is None else own / coefficient_BT.clamp(min=1e-30)
+    own_grad = torch.where(coefficient_BT > 0, own_grad, 0.0)
+    changed = (own_grad - base_grad).abs() > 0.01 * base_grad.abs() + 1e-7
+    for name, grad in grads.items():
+        if name != "logp" and grad is not None:
+            changed |= grad.abs() > 0
+    if "refill" in rows.tags:
+        changed |= rows.tags["refill"][:, None] > 0
+    log.add(changed=(changed & rows.mask_BT).sum())

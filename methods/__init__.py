@@ -1,0 +1,1 @@
+"""One file per published technique; the registry finds them by their ``@register`` line."""

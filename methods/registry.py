@@ -1,0 +1,173 @@
+"""The method registry: ``@register("name")`` on a class in a file of this folder is all it takes.
+
+Names are found by reading the files' syntax, so listing methods imports nothing; a method's module is
+imported when the method is used. A file outside the package is named ``path/to/file.py`` or
+``path/to/file.py:name``.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from harness.errors import UserError, unknown
+from harness.method import Method
+
+M = TypeVar("M", bound=type[Method])
+_loaded: dict[str, type[Method]] = {}
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a method lives: its name, its file and its card (``<file stem>.md`` or ``<name>.md``)."""
+
+    name: str
+    file: Path
+
+    @property
+    def slug(self) -> str:
+        return self.name.split("@")[0]
+
+    @property
+    def card_path(self) -> Path:
+        own = self.file.with_name(f"{self.name.replace('@', '_')}.md")
+        return own if own.exists() else self.file.with_suffix(".md")
+
+    @property
+    def hash(self) -> str:
+        """Hash of the method's file and of the project's method files it imports: part of a run's identity."""
+        digest = hashlib.sha256()
+        for file in sorted(_closure(self.file)):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Class decorator: make a :class:`~harness.method.Method` known as ``name``.
+
+    Raises:
+        ValueError: the name is taken by another class.
+    """
+
+    def add(cls: M) -> M:
+        there = _loaded.get(name)
+        if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"method '{name}' is registered twice: {there.__module__} and {cls.__module__}")
+        cls.name = name
+        _loaded[name] = cls
+        return cls
+
+    return add
+
+
+def names_in(file: Path) -> list[str]:
+    """Names registered in ``file``, read from its syntax."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from error
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            for call in node.decorator_list:
+                if (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id == "register"
+                    and call.args
+                    and isinstance(call.args[0], ast.Constant)
+                ):
+                    found.append(str(call.args[0].value))
+    return found
+
+
+def entries(folder: Path = FOLDER) -> dict[str, Entry]:
+    """All registered methods of ``folder`` by name, sorted.
+
+    Raises:
+        ValueError: two files register the same name.
+    """
+    found: dict[str, Entry] = {}
+    for file in sorted(folder.glob("*.py")):
+        if file.name in ("__init__.py", "registry.py", "cards.py"):
+            continue
+        for name in names_in(file):
+            if name in found:
+                raise ValueError(
+                    f"method '{name}' is registered twice: {found[name].file.name} and {file.name}"
+                )
+            found[name] = Entry(name, file)
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> Entry:
+    """The entry of ``name``, or of ``path/to/file.py[:name]``.
+
+    Raises:
+        UserError: no such method; the message names the nearest ones.
+    """
+    file_part, _, inner = name.partition(".py:")
+    if name.endswith(".py") or inner:
+        file = Path(f"{file_part}.py" if inner else name).expanduser()
+        if not file.is_file():
+            raise UserError(f"no method file {file}")
+        names = names_in(file)
+        if not names:
+            raise UserError(f'{file} registers no method; put @register("name") on its class')
+        chosen = inner or names[0]
+        if chosen not in names:
+            raise unknown(f"method in {file.name}", chosen, names)
+        if chosen in entries() and entries()[chosen].file.resolve() != file.resolve():
+            raise UserError(f"{file} registers '{chosen}', which is a built-in method; choose another name")
+        return Entry(chosen, file.resolve())
+    known = entries()
+    if name not in known:
+        raise unknown("method", name, known, "(entrobench methods lists all)")
+    return known[name]
+
+
+def load(name: str) -> type[Method]:
+    """The method class of ``name`` (see :func:`find`); imports its module."""
+    entry = find(name)
+    if entry.name not in _loaded or not entry.file.is_relative_to(FOLDER):
+        _import(entry.file)
+    return _loaded[entry.name]
+
+
+def _import(file: Path) -> ModuleType:
+    if file.parent == FOLDER:
+        return importlib.import_module(f"methods.{file.stem}")
+    module_name = f"entrobench_method_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec: Any = importlib.util.spec_from_file_location(module_name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception:
+        del sys.modules[module_name]
+        raise
+    return module
+
+
+def _closure(file: Path, seen: frozenset[Path] = frozenset()) -> set[Path]:
+    """``file`` and the files of this folder it imports, directly or not."""
+    if file in seen:
+        return set()
+    found = {file}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("methods."):
+            other = FOLDER / f"{node.module.split('.')[1]}.py"
+            if other.is_file() and other.name != "registry.py":
+                found |= _closure(other, seen | found)
+    return found
