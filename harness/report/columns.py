@@ -1,0 +1,227 @@
+"""The columns of every table, once for all output formats: header, explanation, text and sort key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.report.model import Line, Table
+
+DASH = "–"
+MINUS = "−"
+
+
+@dataclass(frozen=True)
+class Column:
+    """``text`` for people, ``value`` for sorting (``None`` sorts last); ``wide`` columns skip the console."""
+
+    key: str
+    header: str
+    help: str
+    text: Callable[[Line], str]
+    value: Callable[[Line], float | str | None]
+    wide: bool = False
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as percent without the sign, or a dash."""
+    return DASH if share is None else f"{100 * share:.{digits}f}"
+
+
+def points(share: float | None) -> str:
+    """A signed difference of shares in points, with a real minus."""
+    return DASH if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def p_text(p: float | None) -> str:
+    """A p-value as people write it."""
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def count(number: float | None) -> str:
+    """A mean count, short: 950, 12.3 k, 4.56 M."""
+    if number is None:
+        return DASH
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if abs(number) >= limit:
+            return f"{number / limit * (10 if unit == ' k' else 1):.3g}{unit}"
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:.1f}"
+
+
+def interval_text(line: Line) -> str:
+    """``± 1.8``, a range ``[48.0, 51.2]``, or ``± 2.0 †`` for an untrained model."""
+    interval = line.interval
+    if interval is None:
+        return DASH
+    if interval.kind == "range":
+        return f"[{percent(interval.low)}, {percent(interval.high)}]"
+    return f"± {percent(interval.half_width)}" + (" †" if interval.kind == "problems" else "")
+
+
+def delta_text(line: Line) -> str:
+    """Difference to the reference with its corrected p-value where there is one."""
+    text = points(line.delta)
+    return f"{text} ({p_text(line.p)})" if line.p is not None else text
+
+
+def entropy_text(line: Line) -> str:
+    """First and last probe entropy; a single number for a model that was not trained."""
+    if line.entropy is None:
+        return DASH
+    first, last = line.entropy
+    return f"{first:.2f}" if line.group.role == "base" else f"{first:.2f} → {last:.2f}"
+
+
+def activity_text(line: Line) -> str:
+    """Share of tokens whose gradient the method changed; under 1 % "inactive here"."""
+    activity = line.numbers.get("activity")
+    if activity is None:
+        return DASH
+    return "inactive here" if activity < 0.01 else f"{percent(activity, 0)} %"
+
+
+def rank_text(line: Line) -> str:
+    """``2`` or, where methods cannot be told apart, the places they share: ``2–4``."""
+    if line.rank is None:
+        return DASH
+    first, last = line.rank
+    return str(first) if first == last else f"{first}–{last}"
+
+
+def seeds_text(line: Line) -> str:
+    """``3 of 3``, or the bare number where the plan is not known."""
+    if line.group.role == "base":
+        return DASH
+    found = len(line.group.seeds)
+    return str(found) if line.expected is None else f"{found} of {line.expected}"
+
+
+def name_text(line: Line) -> str:
+    """Name with its warnings."""
+    return line.group.label + (f" ({', '.join(line.marks)})" if line.marks else "")
+
+
+def _number(key: str, header: str, help: str, text: Callable[[float | None], str] = count) -> Column:
+    return Column(
+        key, header, help, lambda line: text(line.numbers.get(key)), lambda line: line.numbers.get(key)
+    )
+
+
+def _score_columns(table: Table) -> list[Column]:
+    columns = []
+    for k in table.ks:
+        columns.append(
+            Column(
+                f"pass@{k}",
+                f"pass@{k}",
+                f"chance in % that one of {k} samples is correct"
+                if k > 1
+                else "share of correct samples in %",
+                lambda line, k=k: percent(line.pass_at.get(k)),  # type: ignore[misc]
+                lambda line, k=k: line.pass_at.get(k),  # type: ignore[misc]
+                wide=k not in (1, max(table.ks)),
+            )
+        )
+    spread = Column(
+        "interval",
+        "± 95 %",
+        "interval of pass@1 over seeds and problems; [min, max] of the seeds when they are fewer than three",
+        interval_text,
+        lambda line: line.interval.half_width if line.interval else None,
+    )
+    delta = Column(
+        "delta",
+        "Δ pass@1",
+        "difference in pass@1 to the reference in points, with Holm-corrected p",
+        delta_text,
+        lambda line: line.delta,
+    )
+    return [*columns[:1], spread, *columns[1:], delta]
+
+
+NAME = Column("method", "method", "method, with warnings", name_text, lambda line: line.group.label)
+SEEDS = Column("seeds", "seeds", "finished of planned", seeds_text, lambda line: float(len(line.group.seeds)))
+RANK = Column(
+    "rank",
+    "rank",
+    "places in its track that the comparisons leave open",
+    rank_text,
+    lambda line: None if line.rank is None else line.rank[0] + line.rank[1] / 1e6,
+)
+
+
+def headline_columns(table: Table) -> list[Column]:
+    """Columns of the first table: rank, scores, signals, budget."""
+    return [
+        RANK,
+        NAME,
+        *_score_columns(table),
+        Column(
+            "entropy",
+            "entropy",
+            "probe entropy in nats per token, first → last",
+            entropy_text,
+            lambda line: line.entropy[1] if line.entropy else None,
+        ),
+        Column(
+            "activity",
+            "activity",
+            "share of tokens whose gradient the method changed",
+            activity_text,
+            lambda line: line.numbers.get("activity"),
+        ),
+        _number("generated_tokens", "gen. tokens", "generated training tokens per run"),
+        _number("updates", "updates", "optimiser steps per run"),
+        SEEDS,
+    ]
+
+
+def set_columns(table: Table) -> list[Column]:
+    """Columns of one test set: scores and how the answers look. Ranks are given once, for the headline."""
+    votes = {key for line in table.lines for key, value in line.numbers.items() if key.startswith("maj@")}
+    return [
+        NAME,
+        *_score_columns(table),
+        *(
+            _number(key, key, f"majority vote of {key[4:]} samples, correct in %", percent)
+            for key in sorted(votes, key=lambda key: int(key[4:]))
+        ),
+        _number("distinct", "distinct", "distinct answers per problem, mean over problems", _plain),
+        _number("mean_length", "length", "mean response length in tokens", _plain),
+        _number("truncated", "cut off %", "responses that hit the length limit", percent),
+        _number("unparsed", "unparsed %", "responses without a readable answer", percent),
+        SEEDS,
+    ]
+
+
+def _plain(number: float | None) -> str:
+    return DASH if number is None else f"{number:.1f}"
+
+
+def cost_columns() -> list[Column]:
+    """What a run cost, means over seeds."""
+    return [
+        NAME,
+        _number("generated_tokens", "generated tokens", "sampled while training; runs stop at equal numbers"),
+        _number("train_tokens", "trained tokens", "tokens in backward passes"),
+        _number("extra_forward_tokens", "extra forward tokens", "forward passes beyond the base method's"),
+        _number("verifier_calls", "verifier calls", "answers judged"),
+        _number("updates", "updates", "optimiser steps"),
+        _number("steps", "steps", "rollout batches"),
+        _number("wall_s", "wall time", "per run, on its own hardware", _duration),
+        _number("target_tracking_error", "target error", "mean distance to the method's own target", _three),
+    ]
+
+
+def _three(number: float | None) -> str:
+    return DASH if number is None else f"{number:.3f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return DASH
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

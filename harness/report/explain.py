@@ -1,0 +1,137 @@
+"""The notes above the table: what the numbers mean and what the reader must not conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.report.model import ALPHA, LEVEL, POWER, Table
+from harness.report.records import Group
+
+Notes = tuple[tuple[str, str], ...]
+
+SET_TITLES = {
+    "average": "Average over the test sets",
+    "test_id": "In distribution (test_id)",
+    "test_hard": "Harder (test_hard)",
+    "test_ood": "Out of distribution (test_ood)",
+}
+
+
+def set_title(name: str) -> str:
+    """Heading of a test set's table."""
+    return SET_TITLES.get(name, name)
+
+
+def explain(
+    groups: Sequence[Group], headline: Table, sets: Sequence[str], missing: Mapping[str, int], reference: str
+) -> Notes:
+    """``(label, sentence)`` pairs for the header, most important first."""
+    notes: list[tuple[str, str]] = []
+    records = [record for group in groups for record in group.records]
+    if any(str(record["benchmark"]).split("@")[0] == "micro" for record in records):
+        notes.append(
+            (
+                "Scope",
+                "The micro testbed is a small model on small problems. It checks mechanisms: whether a "
+                "method does what it says. It is not evidence about large models.",
+            )
+        )
+    notes.append(("Ranks", _ranks(groups, headline, sets)))
+    notes.append(
+        (
+            "Scores",
+            f"In percent, averaged over {_list(sets) or 'no test set'} and over seeds. pass@k is the "
+            "unbiased estimator, shown only where every problem has n ≥ 2k samples. A dash means no data.",
+        )
+    )
+    notes.append(
+        (
+            "Intervals",
+            f"± is a {100 * LEVEL:.0f} % interval for the expected pass@1 on fresh training seeds and fresh "
+            "problems of the same kind: the seed variance is pooled over the methods (Student t), problems "
+            "are resampled, samples within a problem never. Fewer than three seeds give [min, max], a range "
+            "and not an interval. † marks an untrained model: problems only.",
+        )
+    )
+    notes.append(("Differences", _differences(groups, headline, reference)))
+    notes.append(
+        (
+            "Signals",
+            "Entropy is the probe entropy in nats per token (fresh rollouts on fixed held-out prompts, "
+            "T = 1, full softmax), first → last. Activity is the share of tokens whose gradient the method "
+            "changed; below 1 % the row says “inactive here”.",
+        )
+    )
+    if missing:
+        listed = ", ".join(f"{name} (0 of {count} seeds)" for name, count in missing.items())
+        notes.append(("Missing", f"Planned but without any finished run: {listed}."))
+    if records:
+        notes.append(("Provenance", _provenance(groups)))
+    return tuple(notes)
+
+
+def _ranks(groups: Sequence[Group], headline: Table, sets: Sequence[str]) -> str:
+    methods = [group for group in groups if group.role == "method"]
+    if methods and not any(group.tuned for group in methods):
+        return "No row is tuned: rows are sorted by score and nothing is ranked."
+    if all(line.rank is None for line in headline.lines):
+        return (
+            "Nothing is ranked: a rank needs a tuned method, all planned seeds (at least three) and every "
+            "test set."
+        )
+    return (
+        "By pass@1, within a track. What cannot be told apart shares ranks: 2–4 among nine means that one "
+        "method is better beyond chance, five are worse, and the place in between is open (all pairs, "
+        f"Holm-corrected, p < {ALPHA:g}). Rows that are untuned, incomplete or have fewer than three seeds, "
+        "reconstructions and controls are never ranked."
+    )
+
+
+def _differences(groups: Sequence[Group], headline: Table, reference: str) -> str:
+    anchor = next((g for g in groups if g.method == reference and g.role == "method"), None)
+    if anchor is None:
+        return f"No run of {reference} is here, so differences to it are missing."
+    which = f"tuned {reference}" if anchor.tuned else f"{reference} (untuned here)"
+    text = (
+        f"Δ is the difference in pass@1 to {which}, in points, over the seeds both have and problem by "
+        "problem; p is two-sided and Holm-corrected over the table."
+    )
+    if headline.detectable is None:
+        return text + " No p-value: fewer than three seeds in common."
+    plural = "s" if headline.comparisons != 1 else ""
+    return text + (
+        f" Smallest detectable difference: {100 * headline.detectable:.1f} points "
+        f"({100 * POWER:.0f} % power, α = {ALPHA:g} over {headline.comparisons} comparison{plural})."
+    )
+
+
+def _provenance(groups: Sequence[Group]) -> str:
+    records = [record for group in groups for record in group.records]
+
+    def values(key: str) -> list[str]:
+        return sorted({str(record[key]) for record in records if record.get(key) is not None})
+
+    facts = [f"{len(records)} runs, {len(groups)} rows"]
+    for key, label in [
+        ("sweep", "sweep"),
+        ("benchmark", "benchmark"),
+        ("model", "model"),
+        ("numerics_version", "numerics version"),
+        ("determinism", "determinism"),
+        ("hardware", "hardware"),
+    ]:
+        found = values(key)
+        if found:
+            facts.append(
+                f"{label} {_list(found[:4])}" + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+            )
+    commits = values("commit")
+    if len(commits) == 1:
+        facts.append(f"commit {commits[0][:12]}")
+    elif commits:
+        facts.append(f"{len(commits)} commits of the same numerics version")
+    return "; ".join(facts) + "."
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,88 @@
+"""What one line says besides its scores: block, order, marks, budget and signals."""
+
+from __future__ import annotations
+
+from harness.report.model import CONTROLS, RECONSTRUCTIONS, Line
+from harness.report.records import Group
+from harness.report.scores import entropy_curve, mean_of
+
+MIN_SEEDS = 3
+BUDGET_TOLERANCE = 0.05
+
+
+def block_of(group: Group) -> str:
+    """Heading under which the row stands: controls, its track, or the reconstructions."""
+    if group.role != "method":
+        return CONTROLS
+    return RECONSTRUCTIONS if group.reconstruction else f"Track: {group.track}"
+
+
+def line_order(line: Line) -> tuple[object, ...]:
+    """Sort key: controls (base model on top), then tracks; ranked before unranked, best first."""
+    block = {CONTROLS: 0, "Track: main": 1, RECONSTRUCTIONS: 3}.get(line.block, 2)
+    score = line.score if line.score is not None else -1.0
+    unranked = line.rank is None
+    return block, line.block, line.group.role, unranked, -score, line.group.method
+
+
+def marks_of(
+    group: Group, expected: int | None, scored: bool, reference_tokens: float | None
+) -> tuple[str, ...]:
+    """Short warnings printed beside the name: untuned, missing seeds or evaluations, unequal budget."""
+    marks = []
+    if group.role == "method" and not group.tuned:
+        marks.append("untuned")
+    if expected is not None and len(group.seeds) < expected:
+        marks.append(f"{len(group.seeds)} of {expected} seeds")
+    if not scored:
+        marks.append("evaluation incomplete")
+    tokens = mean_of(group, "budget", "generated_tokens") if group.role != "base" else None
+    if tokens and reference_tokens and abs(tokens / reference_tokens - 1) > BUDGET_TOLERANCE:
+        marks.append(f"budget {100 * (tokens / reference_tokens - 1):+.0f} %")
+    return tuple(marks)
+
+
+def entropy_ends(group: Group) -> tuple[float, float] | None:
+    """First and last probe entropy in nats, averaged over seeds."""
+    curve = entropy_curve(group)
+    if curve is None:
+        return None
+    mean = curve.values_ST.mean(axis=0)
+    return float(mean[0]), float(mean[-1])
+
+
+BUDGET = (
+    "generated_tokens",
+    "updates",
+    "steps",
+    "train_tokens",
+    "extra_forward_tokens",
+    "verifier_calls",
+    "wall_s",
+)
+
+
+def numbers_of(group: Group, name: str) -> dict[str, float | None]:
+    """Means over seeds: budget, activity and the side measures of test set ``name``."""
+    numbers = {key: mean_of(group, "budget", key) for key in BUDGET}
+    numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
+    for key in ("distinct", "mean_length", "truncated", "unparsed"):
+        numbers[key] = mean_of(group, "evals", name, key)
+    evals = [record["evals"].get(name) or {} for record in group.records]
+    # The rule of pass@k, n >= 2k, holds for every printed k.
+    votes = {
+        k for e in evals for k in e.get("maj") or {} if 2 * int(k) <= min(int(e.get("n", 0)) for e in evals)
+    }
+    return numbers | {f"maj@{k}": mean_of(group, "evals", name, "maj", k) for k in sorted(votes, key=int)}
+
+
+def rankable(line: Line) -> bool:
+    """Tuned, all planned seeds there (at least three), every test set evaluated, and no reconstruction."""
+    group = line.group
+    return (
+        group.role == "method"
+        and group.tuned
+        and not group.reconstruction
+        and len(group.seeds) >= max(MIN_SEEDS, line.expected or 0)
+        and line.score is not None
+    )

@@ -1,0 +1,70 @@
+"""The report as data: which lines stand in which table, with which numbers, marks and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.report.records import Group
+from harness.report.scores import FloatArray
+from harness.statistics import Interval
+
+LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
+CONTROLS, RECONSTRUCTIONS = "Controls", "Reconstructions (never ranked)"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method in one table. Scores are shares in [0, 1]; ``None`` is printed as a dash."""
+
+    group: Group
+    block: str
+    expected: int | None
+    marks: tuple[str, ...]
+    pass_at: Mapping[int, float]
+    interval: Interval | None = None
+    delta: float | None = None
+    p: float | None = None
+    rank: tuple[int, int] | None = None
+    entropy: tuple[float, float] | None = None
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        return self.pass_at.get(1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` is ``average`` or a test set; ``ks`` are the columns; ``detectable`` in score units."""
+
+    name: str
+    ks: tuple[int, ...]
+    lines: tuple[Line, ...]
+    detectable: float | None
+    comparisons: int
+
+    @property
+    def blocks(self) -> list[tuple[str, list[Line]]]:
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.block, []).append(line)
+        return list(found.items())
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the writers need. ``curves`` holds pass@1..K averaged over test sets, [S, K] per group."""
+
+    title: str
+    subtitle: str
+    reference: str
+    notes: tuple[tuple[str, str], ...]
+    groups: tuple[Group, ...]
+    tables: tuple[Table, ...]
+    curves: Mapping[tuple[str, str], FloatArray]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any row has a rank."""
+        return any(line.rank is not None for line in self.tables[0].lines)

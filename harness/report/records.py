@@ -1,0 +1,147 @@
+"""Check result records and group them into rows: one row is one method (or control) with its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+
+SCHEMA = 1
+_REQUIRED = ("method", "seed", "role", "benchmark", "numerics_version", "evals")
+_ROLES = ("base", "control", "method")
+# What must agree over all records of one report, and what to do where it does not.
+_SAME_EVERYWHERE = {
+    "benchmark": "write one report per benchmark version",
+    "numerics_version": "run the older ones again, or report them apart",
+    "model": "write one report per model",
+}
+# What must agree over the seeds of one row.
+_SAME_IN_ROW = {
+    "method_hash": "the method's file changed between these runs: run the older seeds again",
+    "hyperparameters": "give the variants different method names, or report them apart",
+    "tuned": "collect either the tuned or the untuned runs",
+    "tuning_choice": "collect the runs of one tuning outcome",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs of one method in one role, ordered by seed."""
+
+    method: str
+    role: str
+    records: tuple[Record, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(int(record["seed"]) for record in self.records)
+
+    @property
+    def label(self) -> str:
+        """Name as printed: unique over all rows of a report."""
+        return f"{self.method} (control)" if self.role == "control" else self.method
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        return self.records[0].get("method_card") or {}
+
+    @property
+    def tuned(self) -> bool:
+        return bool(self.records[0].get("tuned", False))
+
+    @property
+    def reconstruction(self) -> bool:
+        return bool(self.card.get("reconstruction", False))
+
+    @property
+    def track(self) -> str:
+        return str(self.card.get("track") or "main")
+
+
+def canonical(value: Any) -> str:
+    """Text that is equal exactly when two JSON values are."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def group_records(records: Iterable[Record]) -> list[Group]:
+    """Sorted, checked groups; exact duplicates of a record count once.
+
+    Raises:
+        ValueError: see :func:`harness.report.write_report`.
+    """
+    unique = {canonical(record): record for record in records}
+    for record in unique.values():
+        _check_one(record)
+    ordered = sorted(
+        unique.items(), key=lambda item: (item[1]["role"], item[1]["method"], int(item[1]["seed"]), item[0])
+    )
+    rows = [record for _, record in ordered]
+    for key, remedy in _SAME_EVERYWHERE.items():
+        _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
+    members: dict[tuple[str, str], list[Record]] = {}
+    for record in rows:
+        members.setdefault((str(record["role"]), str(record["method"])), []).append(record)
+    return [_group(role, method, runs) for (role, method), runs in members.items()]
+
+
+def _check_one(record: Record) -> None:
+    if record.get("schema") != SCHEMA:
+        raise ValueError(
+            f"record {record.get('run_id', '?')} has schema {record.get('schema')!r}, this version reads "
+            f"schema {SCHEMA}: collect the run again with this version"
+        )
+    missing = [key for key in _REQUIRED if key not in record]
+    if missing:
+        raise ValueError(
+            f"record {record.get('run_id', '?')} lacks {', '.join(missing)}: collect the run again"
+        )
+    if record["role"] not in _ROLES:
+        raise ValueError(
+            f"record {record.get('run_id', '?')} has role {record['role']!r}: use one of {_ROLES}"
+        )
+
+
+def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) -> None:
+    first: dict[str, Record] = {}
+    counts: dict[str, int] = {}
+    for record in records:
+        text = canonical(record.get(key))
+        first.setdefault(text, record)
+        counts[text] = counts.get(text, 0) + 1
+    if len(counts) > 1:
+        found = "; ".join(
+            f"{text} in {counts[text]} (e.g. {first[text].get('run_id', '?')})" for text in sorted(counts)
+        )
+        raise ValueError(f"{problem}: {found}. Remedy: {remedy}")
+
+
+def _group(role: str, method: str, runs: list[Record]) -> Group:
+    for key, remedy in _SAME_IN_ROW.items():
+        _check_same(runs, key, f"the seeds of {method!r} differ in {key}", remedy)
+    seeds = [int(run["seed"]) for run in runs]
+    doubled = (
+        sorted({seed for seed in seeds if seeds.count(seed) > 1}) if len(set(seeds)) < len(seeds) else []
+    )
+    if doubled:
+        ids = [str(run.get("run_id", "?")) for run in runs if int(run["seed"]) == doubled[0]]
+        raise ValueError(
+            f"{method!r} has {len(ids)} different records for seed {doubled[0]} ({', '.join(ids)}): "
+            "keep the one that belongs to the current configuration"
+        )
+    return Group(method, role, tuple(runs))
+
+
+def evaluation_sets(groups: Iterable[Group]) -> list[str]:
+    """Names of the reported sets: in distribution, harder, out of distribution, then by alphabet.
+
+    Validation sets chose the hyper-parameters and are never reported.
+    """
+    names = {name for group in groups for record in group.records for name in record["evals"]}
+    first = ["test_id", "test_hard", "test_ood"]
+    return sorted(
+        (name for name in names if not name.startswith("val")),
+        key=lambda name: (first.index(name) if name in first else len(first), name),
+    )

@@ -1,0 +1,145 @@
+"""From grouped records to arrays: scores of every run, means of every problem, curves over training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.report.records import Group
+from harness.statistics import mean_pass_at_ks, pass_at_k
+
+FloatArray = NDArray[np.float64]
+
+MAX_K = 32
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """One method on one test set: ``curve_SK`` pass@1..K per seed, ``problem_P`` pass@1 averaged over seeds.
+
+    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``.
+    """
+
+    n: int
+    curve_SK: FloatArray
+    problem_P: FloatArray
+
+
+def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
+    """Scores of ``group`` on set ``name``; ``None`` unless every one of its runs has the set with n >= 2.
+
+    A mean over the runs that happen to have been evaluated would not be comparable.
+
+    Raises:
+        ValueError: the problems are not those of ``problem_ids``.
+    """
+    evals = [record["evals"].get(name) for record in group.records]
+    if not evals or any(not e or not e.get("correct") or int(e["n"]) < 2 for e in evals):
+        return None
+    n = min(int(e["n"]) for e in evals)
+    ks = range(1, min(MAX_K, n // 2) + 1)
+    curves, problems = [], []
+    for record, evaluation in zip(group.records, evals, strict=True):
+        correct = _aligned(evaluation, problem_ids, f"{record.get('run_id', '?')} on {name}")
+        curves.append(mean_pass_at_ks(int(evaluation["n"]), correct, ks))
+        problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
+    return SetScores(n, np.stack(curves), np.mean(problems, axis=0))
+
+
+def _aligned(evaluation: Mapping[str, Any], problem_ids: Sequence[str] | None, where: str) -> list[int]:
+    correct = list(evaluation["correct"])
+    ids = evaluation.get("problem_ids")
+    if ids is not None and len(ids) != len(correct):
+        raise ValueError(f"{where}: {len(correct)} counts for {len(ids)} problems; collect the run again")
+    if problem_ids is None or ids == problem_ids:
+        return correct
+    if ids is None and len(correct) == len(problem_ids):
+        return correct
+    position = {problem: index for index, problem in enumerate(ids or ())}
+    if len(position) != len(problem_ids) or any(problem not in position for problem in problem_ids):
+        raise ValueError(
+            f"{where}: other problems than the rest of the report; evaluate all runs on the same problem set"
+        )
+    return [correct[position[problem]] for problem in problem_ids]
+
+
+def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
+    """Problem ids of set ``name``, sorted: the bootstrap must not depend on the order in the records."""
+    for group in groups:
+        for record in group.records:
+            evaluation = record["evals"].get(name)
+            if evaluation and evaluation.get("problem_ids"):
+                return sorted(evaluation["problem_ids"])
+    return None
+
+
+def mean_of(group: Group, *path: str) -> float | None:
+    """Mean over the seeds of a number in the records; ``None`` as soon as one seed lacks it."""
+    values = []
+    for record in group.records:
+        value: Any = record
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, list):  # one number per problem
+            value = float(np.mean(value)) if value and None not in value else None
+        if value is None or not np.isfinite(value):
+            return None
+        values.append(float(value))
+    return float(np.mean(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over training steps: ``values_ST`` one row per seed, only steps that every seed reached."""
+
+    steps_T: NDArray[np.int64]
+    values_ST: FloatArray
+
+
+def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
+    if not per_seed or any(not points for points in per_seed):
+        return None
+    steps = sorted(set.intersection(*(set(points) for points in per_seed)))
+    if not steps:
+        return None
+    return Curve(np.array(steps), np.array([[points[step] for step in steps] for points in per_seed]))
+
+
+def entropy_curve(group: Group) -> Curve | None:
+    """Probe entropy in nats per token over steps."""
+    return _curve(
+        [
+            {
+                int(point["step"]): float(point["entropy_nats"])
+                for point in record.get("probe") or ()
+                if point.get("entropy_nats") is not None and np.isfinite(point["entropy_nats"])
+            }
+            for record in group.records
+        ]
+    )
+
+
+def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
+    """pass@1 and pass@``k`` over the checkpoints on the validation set, seed by seed."""
+    pairs: list[tuple[dict[int, float], dict[int, float]]] = []
+    for record in group.records:
+        one: dict[int, float] = {}
+        many: dict[int, float] = {}
+        for point in record.get("frontier") or ():
+            if point.get("correct") and int(point["n"]) >= 2 * k:
+                values = mean_pass_at_ks(int(point["n"]), point["correct"], (1, k))
+                one[int(point["step"])], many[int(point["step"])] = float(values[0]), float(values[1])
+        pairs.append((one, many))
+    first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
+    return None if first is None or second is None else (first, second)
+
+
+def frontier_k(groups: Sequence[Group]) -> int | None:
+    """Largest power of two up to 32 that the checkpoints' samples allow (n >= 2 k); ``None`` without any."""
+    ns = [int(p["n"]) for g in groups for r in g.records for p in r.get("frontier") or () if p.get("correct")]
+    ks = [k for k in (2, 4, 8, 16, 32) if ns and 2 * k <= min(ns)]
+    return ks[-1] if ks else None

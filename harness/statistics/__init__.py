@@ -1,0 +1,56 @@
+"""Estimators and intervals of the leaderboard, as plain functions on arrays.
+
+``estimators`` turns samples into scores (pass@k, avg@n, maj@k, distinct answers), ``intervals``
+says how certain a score is, ``compare`` how certain a difference between methods is. Nothing here
+knows records, methods or benchmarks. Shapes: ``P`` problems, ``S`` seeds, ``M`` methods, ``K`` ks.
+"""
+
+from __future__ import annotations
+
+from harness.statistics.compare import (
+    PairedDifferences,
+    SeedNoise,
+    holm,
+    paired_differences,
+    seed_noise,
+    shared_ranks,
+    smallest_detectable_difference,
+)
+from harness.statistics.estimators import (
+    MajorityEstimate,
+    avg_at_n,
+    distinct_answers,
+    maj_at_k,
+    mean_pass_at_ks,
+    pass_at_k,
+    printable_ks,
+)
+from harness.statistics.intervals import (
+    Interval,
+    bootstrap_interval,
+    combine_variances,
+    problem_variance,
+    score_interval,
+)
+
+__all__ = [
+    "Interval",
+    "MajorityEstimate",
+    "PairedDifferences",
+    "SeedNoise",
+    "avg_at_n",
+    "bootstrap_interval",
+    "combine_variances",
+    "distinct_answers",
+    "holm",
+    "maj_at_k",
+    "mean_pass_at_ks",
+    "paired_differences",
+    "pass_at_k",
+    "printable_ks",
+    "problem_variance",
+    "score_interval",
+    "seed_noise",
+    "shared_ranks",
+    "smallest_detectable_difference",
+]

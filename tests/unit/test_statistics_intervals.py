@@ -1,0 +1,166 @@
+"""Intervals, corrections and ranks: coverage by simulation, formulas by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.statistics import (
+    bootstrap_interval,
+    holm,
+    paired_differences,
+    problem_variance,
+    score_interval,
+    seed_noise,
+    shared_ranks,
+    smallest_detectable_difference,
+)
+
+SEEDS, METHODS = 3, 6
+
+
+def _world(rng: np.random.Generator, problems: int, seed_sd: float) -> np.ndarray:
+    """[M, S, P] scores around 0.5; half of the seed variance is common to all methods."""
+    shape = (METHODS, SEEDS, problems)
+    return (
+        0.5
+        + 0.3 * rng.standard_normal((1, 1, problems))
+        + 0.1 * rng.standard_normal((METHODS, 1, problems))
+        + seed_sd * rng.standard_normal((METHODS, SEEDS, 1)) / 2**0.5
+        + seed_sd * rng.standard_normal((1, SEEDS, 1)) / 2**0.5
+        + 0.2 * rng.standard_normal(shape)
+    )
+
+
+@pytest.mark.parametrize(("problems", "seed_sd"), [(40, 0.0), (120, 0.03), (300, 0.06)])
+def test_combined_interval_covers_the_expected_score(problems: int, seed_sd: float) -> None:
+    rng = np.random.default_rng(problems)
+    hits = []
+    for _ in range(500):
+        world = _world(rng, problems, seed_sd)
+        scores = world.mean(axis=2)
+        noise = seed_noise(scores)
+        interval = score_interval(scores[0], [world[0].mean(axis=0)], noise.variance, noise.df)
+        assert interval is not None and interval.kind == "interval"
+        hits.append(interval.low <= 0.5 <= interval.high)
+    assert 0.925 <= np.mean(hits) <= 0.995
+
+
+@pytest.mark.parametrize(("problems", "seed_sd"), [(60, 0.0), (200, 0.05)])
+def test_paired_test_keeps_its_level_and_finds_real_differences(problems: int, seed_sd: float) -> None:
+    rng = np.random.default_rng(7)
+    false, found = [], []
+    for _ in range(400):
+        world = _world(rng, problems, seed_sd)
+        world[2] += 0.25
+        scores = world.mean(axis=2)
+        test = paired_differences(scores, [world.mean(axis=1)], seed_noise(scores), against=[0])
+        false.append(test.p[1, 0] < 0.05)
+        found.append(test.p[2, 0] < 0.05)
+    assert np.mean(false) <= 0.07
+    assert np.mean(found) > 0.9
+
+
+def test_paired_noise_of_two_methods_is_the_paired_t_test() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random((2, 5))
+    constant = [np.tile([0.4, 0.6], (2, 1))]  # no problem variance in the difference
+    test = paired_differences(scores, constant, seed_noise(scores))
+    expected = stats.ttest_rel(scores[0], scores[1])
+    assert test.p[0, 1] == pytest.approx(expected.pvalue)
+    assert test.difference[0, 1] == pytest.approx((scores[0] - scores[1]).mean())
+    assert test.p[0, 0] == 1.0
+
+
+def test_seed_noise_by_hand_and_with_missing_runs() -> None:
+    scores = np.array([[0.1, 0.2, 0.3], [0.5, 0.7, np.nan], [0.4, np.nan, np.nan]])
+    noise = seed_noise(scores)
+    assert noise.df == 3
+    assert noise.variance == pytest.approx((0.01 + 0.01 + 0.01 + 0.01) / 3)
+    design = np.zeros((6, 6))
+    rows = [(m, s) for m in range(3) for s in range(3) if np.isfinite(scores[m, s])]
+    for row, (m, s) in enumerate(rows):
+        design[row, m] = design[row, 3 + s] = 1
+    y = np.array([scores[m, s] for m, s in rows])
+    fit, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    assert noise.paired_df == 6 - rank
+    assert noise.paired_variance == pytest.approx(((y - design @ fit) ** 2).sum() / (6 - rank))
+    assert np.isnan(seed_noise([[0.5]]).variance)
+
+
+def test_only_common_seeds_are_compared() -> None:
+    scores = np.array([[0.9, 0.5, 0.5, 0.5], [np.nan, 0.4, 0.4, 0.4], [np.nan, np.nan, 0.4, 0.4]])
+    means = [np.random.default_rng(1).random((3, 20))]
+    test = paired_differences(scores, means, seed_noise(scores))
+    assert test.difference[0, 1] == pytest.approx(0.1)  # the 0.9 has no partner
+    assert np.isfinite(test.p[0, 1]) and np.isnan(test.p[0, 2])  # two seeds in common are too few
+
+
+def test_bootstrap_agrees_with_the_closed_form_and_is_deterministic() -> None:
+    rng = np.random.default_rng(5)
+    strata = [rng.random(80), rng.random(150)]
+    interval = bootstrap_interval(strata, draws=4000)
+    assert interval == bootstrap_interval(strata, draws=4000)
+    assert interval != bootstrap_interval(strata, draws=4000, seed=1)
+    variance, df = problem_variance(strata)
+    assert interval.half_width == pytest.approx(1.96 * variance**0.5, rel=0.06)
+    assert 100 < df < 229
+
+
+def test_bootstrap_covers_clustered_data() -> None:
+    rng = np.random.default_rng(6)
+    hits = []
+    for _ in range(300):
+        rates = rng.beta(0.5, 0.5, size=80)  # strongly clustered: 16 samples of a problem are no 16 problems
+        interval = bootstrap_interval([rng.binomial(16, rates) / 16], draws=500)
+        hits.append(interval.low <= 0.5 <= interval.high)
+    assert 0.91 <= np.mean(hits) <= 0.98
+
+
+def test_few_seeds_give_a_range_not_an_interval() -> None:
+    few = score_interval([0.4, 0.6], [[0.1, 0.9]], 0.01, 20)
+    assert few is not None and (few.kind, few.low, few.high, few.level) == ("range", 0.4, 0.6, None)
+    alone = score_interval([0.4, 0.5, 0.6], [[0.5]], 0.01, 20)
+    assert alone is not None and alone.kind == "range"  # one problem: no variance over problems
+    assert score_interval([], [[0.5]], 0.01, 20) is None
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    with_gap = holm([0.02, np.nan, 0.01])
+    assert with_gap[[0, 2]] == pytest.approx([0.02, 0.02]) and np.isnan(with_gap[1])
+    assert holm([]).shape == (0,)
+
+
+def test_smallest_detectable_difference_has_the_stated_power() -> None:
+    size = smallest_detectable_difference(0.02, 1e6)
+    assert size == pytest.approx(0.02 * (1.95996 + 0.84162), rel=1e-4)
+    assert smallest_detectable_difference(0.02, 4, alpha=0.01) > size
+
+
+def test_shared_ranks() -> None:
+    scores = [0.9, 0.8, 0.5, 0.45, 0.1]
+    p = np.full((5, 5), 0.5)
+    for a, b in [(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4), (3, 4)]:
+        p[a, b] = p[b, a] = 0.01
+    assert shared_ranks(scores, p).tolist() == [[1, 2], [1, 3], [2, 4], [3, 4], [5, 5]]
+    assert shared_ranks([0.5, 0.5], np.full((2, 2), np.nan)).tolist() == [[1, 2], [1, 2]]
+    noisy = np.full((3, 3), 0.5)
+    noisy[0, 1] = noisy[1, 0] = 0.01  # middle is told apart from the best, the last is not
+    assert shared_ranks([0.9, 0.8, 0.7], noisy).tolist() == [[1, 2], [1, 3], [1, 3]]
+    assert shared_ranks([], np.zeros((0, 0))).shape == (0, 2)
+
+
+def test_what_cannot_be_told_apart_shares_a_place() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        scores = rng.random(8)
+        gaps = np.abs(scores[:, None] - scores[None, :])
+        p = np.where(gaps > 0.3, 0.01, 0.5)
+        places = shared_ranks(scores, p)
+        overlap = np.maximum(places[:, None, 0], places[None, :, 0]) <= np.minimum(
+            places[:, None, 1], places[None, :, 1]
+        )
+        assert np.all(overlap | (p < 0.05))
