@@ -50,7 +50,9 @@ class GRPO(Method):
             raise UserError("method.reward_right must exceed method.reward_wrong")
 
     def stages(self) -> Stages:
-        regularisers = (ReferenceKL(self.kl_coef, self.kl_estimator, self.aggregation),) if self.kl_coef else ()
+        regularisers = (
+            (ReferenceKL(self.kl_coef, self.kl_estimator, self.aggregation),) if self.kl_coef else ()
+        )
         return grpo_stages().with_(
             reward=VerdictReward(self.reward_right, self.reward_wrong),
             advantage=GroupAdvantage(scale=self.scale),

@@ -1,0 +1,127 @@
+"""The micro testbed as a whole: disjoint splits, blind guessing, tokenizer, frozen fingerprint."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, bucket_of, frozen, stream
+from harness.problems import Benchmark
+
+EVALUATION = [split for split in SPLITS if split != "train"]
+
+
+def test_is_a_benchmark() -> None:
+    assert isinstance(Micro(), Benchmark)
+
+
+def test_splits_have_their_sizes_and_are_balanced() -> None:
+    for split, (_, _, count) in SPLITS.items():
+        problems = Micro().problems(split)
+        assert len(problems) == count
+        assert len({p.id for p in problems}) == len({p.prompt for p in problems}) == count
+        shares = Counter(p.meta["family"] for p in problems)
+        assert max(shares.values()) - min(shares.values()) <= 1
+
+
+def test_splits_are_disjoint_by_bucket_and_in_fact() -> None:
+    prompts = {split: {p.prompt for p in Micro().problems(split)} for split in SPLITS}
+    for split, (bucket, _, _) in SPLITS.items():
+        assert {bucket_of(prompt) for prompt in prompts[split]} == {bucket}
+    assert len(set.union(*prompts.values())) == sum(map(len, prompts.values()))
+
+
+def test_demonstrations_come_from_the_training_bucket() -> None:
+    from benchmarks.micro.demonstrations import demonstrations
+
+    evaluation = {p.prompt for split in EVALUATION for p in Micro().problems(split)}
+    pairs = demonstrations(9000)
+    assert all(bucket_of(prompt) == "train" for prompt, _ in pairs)
+    assert not evaluation & {prompt for prompt, _ in pairs}
+    assert pairs[:50] == demonstrations(50)
+
+
+def test_problem_space_is_large() -> None:
+    drawn = {
+        name: len({d.prompt for d in islice(stream(family, "train", SPLITS["train"][1], "space"), 20_000)})
+        for name, family in FAMILIES.items()
+    }
+    # Lower bounds from few draws; calibration.json has those of many.
+    assert all(count > 10_000 for count in drawn.values()), drawn
+    calibration = json.loads((BASE_DIR / "calibration.json").read_text())
+    assert sum(calibration["distinct_training_problems_in_200k_draws"].values()) >= 100_000
+
+
+def test_blind_guessing_stays_below_the_bound() -> None:
+    from benchmarks.micro.calibrate import blind_guess_figures
+
+    figures = blind_guess_figures()
+    for split in EVALUATION:
+        for kind in ("grammar", "foreign"):
+            assert figures[split][kind] < 0.30
+            assert all(figures[split][f"{kind}/{name}"] < 0.30 for name in FAMILIES)
+
+
+def test_calibration_of_the_base_policy_is_in_range() -> None:
+    base = json.loads((BASE_DIR / "calibration.json").read_text())["base"]
+    overall = {split: figures["all"] for split, figures in base.items()}
+    assert 0.15 <= overall["test_id"]["pass@1"] <= 0.40
+    assert 0.60 <= overall["test_id"]["pass@32"] <= 0.85
+    assert 0.5 <= overall["test_id"]["entropy_nats_per_token"] <= 1.0
+    for split in ("test_hard", "test_ood"):
+        assert 0 < overall[split]["pass@1"] < overall["test_id"]["pass@1"]
+        assert 0.1 < overall[split]["pass@32"] < overall["test_id"]["pass@32"]
+
+
+def test_fingerprint_is_frozen() -> None:
+    assert frozen() == {"version": Micro.version, "fingerprint": Micro().fingerprint()}, (
+        "problems or base weights changed: raise VERSION, freeze again, earlier records become void"
+    )
+
+
+def test_problems_do_not_depend_on_the_process() -> None:
+    code = (
+        "import hashlib; from benchmarks.micro.testbed import Micro;"
+        "print(hashlib.sha256(repr(Micro().problems('train')[:500]).encode()).hexdigest())"
+    )
+    environments = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True) for env in environments
+    ]
+    assert runs[0].returncode == 0, runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout
+
+
+def test_package_import_is_light() -> None:
+    code = "import sys, benchmarks.micro.testbed; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_tokenizer_round_trip_and_base_model_load() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BASE_DIR)
+    model = transformers.AutoModelForCausalLM.from_pretrained(BASE_DIR)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    rng = random.Random(0)
+    for family in FAMILIES.values():
+        for level in ("easy", "stretch", "hard", "ood"):
+            drawn = family.draw(rng, level)  # type: ignore[arg-type]
+            text = drawn.prompt + drawn.solution
+            ids = tokenizer.encode(text)
+            assert len(ids) == len(text)
+            assert tokenizer.unk_token_id not in ids
+            assert tokenizer.decode(ids) == text
+            assert tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True) == text
+    assert model.config.model_type == "qwen2"
+    assert 400_000 <= sum(p.numel() for p in model.parameters()) <= 1_000_000
+    for parameter in model.parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, parameter.to(torch.bfloat16).float())
