@@ -43,7 +43,8 @@ class Batch:
         advantage_BT: credit of each token.
         loss_mask_BT: tokens that train (default: ``mask_BT``).
         count_mask_BT: tokens and rows that denominators count (default: ``loss_mask_BT``).
-        tags: free per-row values (``parent``, ``level``, ``is_replay``, ``refill`` …), each ``[B]``.
+        tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows that
+            plain GRPO would not have had (refills, branches, replays): the activity measure counts them.
     """
 
     prompt_BP: Tensor
@@ -114,8 +115,7 @@ class Batch:
     def rows(self, index: Tensor | Sequence[int]) -> Batch:
         """The rows of ``index`` (int64 indices or a bool mask of length B), in that order."""
         index = torch.as_tensor(index)
-        if index.dtype == torch.bool:
-            index = index.nonzero().flatten()
+        index = index.nonzero().flatten() if index.dtype == torch.bool else index.long()
         chosen = index.tolist()
 
         def pick(value: Any) -> Any:
@@ -128,6 +128,22 @@ class Batch:
             return value
 
         return Batch(**{f.name: pick(getattr(self, f.name)) for f in fields(self)})
+
+    def plain(self) -> dict[str, Any]:
+        """The batch as tensors and plain values, for the state of a component; see :meth:`from_plain`."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "problems": [(p.id, p.prompt, p.answer, dict(p.meta)) for p in self.problems],
+            "verdicts": None if self.verdicts is None else [(v.status, v.canonical) for v in self.verdicts],
+            "old": dict(self.old),
+            "tags": dict(self.tags),
+        }
+
+    @classmethod
+    def from_plain(cls, state: Mapping[str, Any]) -> Batch:
+        """The inverse of :meth:`plain`."""
+        problems = tuple(Problem(*values) for values in state["problems"])
+        verdicts = None if state["verdicts"] is None else tuple(Verdict(*v) for v in state["verdicts"])
+        return cls(**{**state, "problems": problems, "verdicts": verdicts})
 
     def trimmed(self) -> Batch:
         """Without the columns that are padding in every row (cheaper, never different)."""

@@ -44,6 +44,8 @@ def evaluate_problems(
     import pandas as pd
 
     if path.exists():
+        for part in path.parent.glob(f"{path.stem}.part-*.parquet"):  # killed while they were removed
+            part.unlink()
         return pd.read_parquet(path)
     block = max(1, batch_rows // n)
     parts = []
@@ -98,7 +100,7 @@ def _judge(
 
 def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (8,)) -> dict[str, Any]:
     """Counts per problem and rates, in the order of ``problems``; everything a report needs of the samples."""
-    from harness.statistics import maj_at_k
+    from harness.statistics import distinct_answers, maj_at_k
 
     grouped = {key: frame for key, frame in table.groupby("problem_id", sort=False)}
     frames = [grouped[p.id].sort_values("sample") for p in problems]
@@ -109,13 +111,12 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
         "n": n,
         "problem_ids": [p.id for p in problems],
         "correct": [int(r.sum()) for r in right],
-        "distinct": [len({a for a in row if a is not None}) for row in answers],
+        "distinct": [distinct_answers(row) for row in answers],
         "distinct_correct": [
-            len({a for a, ok in zip(row, r, strict=True) if ok})
-            for row, r in zip(answers, right, strict=True)
+            distinct_answers(row, ok.tolist()) for row, ok in zip(answers, right, strict=True)
         ],
         "maj": {
-            str(k): sum(maj_at_k(row, r.tolist(), k) for row, r in zip(answers, right, strict=True))
+            str(k): sum(maj_at_k(row, ok.tolist(), k).value for row, ok in zip(answers, right, strict=True))
             / len(frames)
             for k in maj_k
             if k <= n

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from harness.batch import Batch
 
+#: ``torch.quantile`` refuses more values than this.
+_QUANTILE_LIMIT = 1 << 24
+
 
 def batch_metrics(batch: Batch) -> dict[str, float]:
-    """Metrics of all verified rollouts, before any group is filtered out."""
+    """Metrics of all verified rollouts, before any group is filtered out.
+
+    Rows tagged ``judged = 0`` (inner nodes of a tree, which no verifier sees) are left out.
+    """
+    if "judged" in batch.tags:
+        batch = batch.rows(batch.tags["judged"] > 0)
     correct, length = batch.correct_B, batch.length_B.float()
     groups = torch.unique(batch.group_B).tolist()
     verdicts = batch.verdicts or ()
@@ -39,7 +50,7 @@ def update_metrics(batch: Batch) -> dict[str, float]:
     entropy = batch.old["entropy"][mask].float()
     logp = batch.old["logp"][mask].float()
     advantage = batch.tags["grpo_advantage"].float()[:, None].expand_as(batch.mask_BT)[mask]
-    p10, p50, p90 = torch.quantile(entropy, torch.tensor([0.1, 0.5, 0.9])).tolist()
+    p10, p50, p90 = quantiles(entropy, (0.1, 0.5, 0.9))
     metrics = {
         "entropy": float(entropy.mean()),
         "entropy_p10": p10,
@@ -51,3 +62,9 @@ def update_metrics(batch: Batch) -> dict[str, float]:
     if batch.ref_logp_BT is not None:
         metrics["ref_kl"] = float((batch.old["logp"] - batch.ref_logp_BT)[mask].mean())
     return metrics
+
+
+def quantiles(values_N: Tensor, at: Sequence[float]) -> list[float]:
+    """Quantiles of ``values_N``; of evenly spaced ones where there are too many to sort."""
+    spaced = values_N[:: len(values_N) // _QUANTILE_LIMIT + 1].float()
+    return torch.quantile(spaced, torch.tensor(at)).tolist()  # type: ignore[no-any-return]

@@ -58,12 +58,42 @@ class Policy:
         """The LM head (``weight`` [V,D] and perhaps ``bias``)."""
         return self.model.get_output_embeddings()
 
-    def hidden_BLD(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Last hidden states; positions count real tokens, so padding on either side changes nothing."""
-        positions = (mask_BL.long().cumsum(1) - 1).clamp(min=0)
-        return self.model.base_model(
-            input_ids=ids_BL, attention_mask=mask_BL.long(), position_ids=positions, use_cache=False
-        )[0]
+    def hidden_BLD(self, ids_BL: Tensor, mask_BL: Tensor, width_P: int = 0) -> Tensor:
+        """Last hidden states; positions count real tokens, so padding on either side changes nothing.
+
+        Args:
+            width_P: columns of prompt in front of the response. Rows that share a prompt then share its
+                forward (and backward) pass, which gives the same numbers for less work.
+        """
+        base = self.model.base_model
+        attention, positions = mask_BL.long(), _positions(mask_BL)
+        if 0 < width_P < ids_BL.shape[1] and self._can_share_prompts:
+            marked = torch.where(mask_BL, ids_BL, -1)[:, :width_P]
+            prompt_UP, index_B = torch.unique(marked, dim=0, return_inverse=True)
+            if len(prompt_UP) <= 0.75 * len(ids_BL):
+                from transformers import DynamicCache
+
+                cache, mask_UP = DynamicCache(config=self.model.config), prompt_UP >= 0
+                prompt_UPD = base(
+                    input_ids=prompt_UP.clamp(min=0), attention_mask=mask_UP.long(),
+                    position_ids=_positions(mask_UP), past_key_values=cache, use_cache=True,
+                )[0]  # fmt: skip
+                cache.batch_select_indices(index_B)
+                response_BTD = base(
+                    input_ids=ids_BL[:, width_P:], attention_mask=attention,
+                    position_ids=positions[:, width_P:], past_key_values=cache, use_cache=True,
+                )[0]  # fmt: skip
+                return torch.cat([prompt_UPD[index_B], response_BTD], 1)
+        return base(input_ids=ids_BL, attention_mask=attention, position_ids=positions, use_cache=False)[0]
+
+    @property
+    def _can_share_prompts(self) -> bool:
+        """Only models whose every layer attends to the whole prefix: their cache is the prefix itself."""
+        config = self.model.config
+        layers = getattr(config, "layer_types", None) or ()
+        return all(kind == "full_attention" for kind in layers) and not (
+            not layers and getattr(config, "sliding_window", None)
+        )
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         """``{name: [B,T]}`` (``[B,P]`` for prompt statistics) under the current weights; 0 on padding.
@@ -74,7 +104,8 @@ class Policy:
         width_P = batch.prompt_BP.shape[1]
         ids = torch.cat([batch.prompt_BP, batch.response_BT], 1).to(self.device)
         mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1).to(self.device)
-        hidden = self.hidden_BLD(ids, mask)
+        # what follows the last token is never asked for
+        hidden = self.hidden_BLD(ids[:, :-1], mask[:, :-1], width_P)
         out: dict[str, Tensor] = {}
         regions = {
             "response": (width_P, batch.mask_BT),
@@ -111,6 +142,10 @@ class Policy:
         """A plain Hugging Face folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def _positions(mask_BL: Tensor) -> Tensor:
+    return (mask_BL.long().cumsum(1) - 1).clamp(min=0)
 
 
 def _predicted_prompt(prompt_mask_BP: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,21 @@ def execute(run: RunConfig, *, evaluate: bool = True, on_event: Event | None = N
     write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
     write_json(folder / "environment.json", environment(run))
     report = Status(folder, run, on_event)
-    report.write(state="running", phase="start", error=None)
-    try:
+    with _reporting(report):
         from harness.training import train_and_evaluate
 
         body = train_and_evaluate(run, folder, report, evaluate=evaluate)
+    write_json(folder / "result.json", body)
+    report.write(state="done", phase="done", eta_s=0)
+    return folder
+
+
+@contextmanager
+def _reporting(report: Status) -> Iterator[None]:
+    """Write to the status whatever stops the work."""
+    report.write(state="running", phase="start", error=None)
+    try:
+        yield
     except KeyboardInterrupt:
         report.write(state="preempted", error=["interrupted; start it again to go on"])
         raise
@@ -134,7 +145,26 @@ def execute(run: RunConfig, *, evaluate: bool = True, on_event: Event | None = N
             state="failed", error=traceback.format_exception_only(error)[-1].strip().splitlines()[-3:]
         )
         raise
-    write_json(folder / "result.json", body)
+
+
+def evaluate_base(run: RunConfig, *, on_event: Event | None = None) -> Path:
+    """Evaluate the untrained model with the settings of ``run``: the control row ``base``.
+
+    Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
+    """
+    from harness.training import evaluate_only
+
+    relevant = {
+        k: v for k, v in identity_parts(run).items() if k in ("data", "model", "numerics_version")
+    } | {k: to_dict(run)[k] for k in ("rollout", "probe", "eval", "data")}
+    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(run.runs_dir).expanduser() / f"base-{digest}"
+    if (folder / "result.json").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    report = Status(folder, run, on_event)
+    with _reporting(report):
+        write_json(folder / "result.json", evaluate_only(run, folder, report) | {"run_id": folder.name})
     report.write(state="done", phase="done", eta_s=0)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +16,12 @@ from harness import sampler
 from harness.batch import Batch
 from harness.config import RunConfig
 from harness.errors import UserError
-from harness.logs import batch_metrics, update_metrics
+from harness.logs import batch_metrics, quantiles, update_metrics
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict
-from harness.stages import Draw, Generate, Score, Signals, Stages, StepContext, Verify, group_normalised
+from harness.stages import Draw, Generate, Minibatch, Score, Signals, Stages, StepContext, Verify, group_normalised
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
-from harness.update import UpdateLog, backward
+from harness.update import UpdateLog, backward, with_parts
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Trainer:
     stages: Stages
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
+    _seen: Counter[tuple[str, int, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         train = self.run.train
@@ -58,7 +60,7 @@ class Trainer:
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
         self.optimizer = torch.optim.AdamW(
             [p for p in self.policy.model.parameters() if p.requires_grad],
-            lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay,
+            lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay, fused=True,
         )  # fmt: skip
         self.stages.prompts.bind(self.benchmark.problems(self.run.data.train_split), self.run.seed)
 
@@ -86,10 +88,14 @@ class Trainer:
                 component.after_rollout(batch, ctx)
         metrics |= batch_metrics(batch)
         # what plain GRPO would have done with these rollouts; only measured against, never trained on
-        batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
+        batch = batch.with_tags(
+            grpo_advantage=group_normalised(batch.correct_B, batch.group_B), row=torch.arange(len(batch))
+        )
 
-        reward_needs_old = bool(_old_stats([stages.reward, *stages.reward.parts()]))
-        if reward_needs_old:
+        # as early as the first station that reads it, by default after the group filter: fewer rows
+        early = [part for stage in (stages.reward, stages.group_filter) for part in with_parts(stage)]
+        old_pass_first = any(part.old_stats or part.needs_reference for part in early)
+        if old_pass_first:
             batch = self._old_pass(batch)
         with self._clock("reward"):
             reward = stages.reward(batch, ctx)
@@ -102,7 +108,7 @@ class Trainer:
         metrics |= {"kept_rows": float(len(batch)), **reward.metrics, **kept.metrics}
         if len(batch) == 0:  # nothing to learn from: every group was filtered out
             return metrics | {"skipped_update": 1.0} | self._usage()
-        if not reward_needs_old:
+        if not old_pass_first:
             batch = self._old_pass(batch)
         metrics |= update_metrics(batch)
 
@@ -116,6 +122,8 @@ class Trainer:
             "trained_rows": float(len(selection.value)),
             "reward": float(batch.rewards().float().mean()),
         }
+        if not any(len(minibatch.batch) for minibatch in plan.value):
+            return metrics | {"skipped_update": 1.0} | self._usage()
 
         log, norms = UpdateLog(), []
         with self._clock("update"):
@@ -124,6 +132,7 @@ class Trainer:
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= self._update_metrics(log, norms)
+        metrics["activity"] = self._activity(batch, plan.value, log)
 
         signals = Signals(
             entropy=metrics["entropy"], update_nll=log.mean("nll"), kl=log.mean("kl"),
@@ -138,6 +147,7 @@ class Trainer:
 
     def _rollouts(self, ctx: StepContext) -> Batch:
         """Run the method's rollout program, answering its requests."""
+        self._seen.clear()
         program = self.stages.rollout.run(ctx)
         answer: Any = None
         while True:
@@ -162,11 +172,14 @@ class Trainer:
         rollout, n = self.run.rollout, request.n
         temperature = request.temperature or rollout.temperature
         prompts = [[*self.policy.encode(p.problem.prompt), *p.prefix] for p in request.prompts]
-        keys = [
-            (ctx.seed, ctx.step, p.problem.id, p.stream, request.sample_offset + i)
-            for p in request.prompts
-            for i in range(n)
-        ]
+        keys = []
+        for p in request.prompts:
+            stream = (p.problem.id, p.stream, request.sample_offset)
+            again = self._seen[stream]  # a problem that comes twice in a step must not get the same draws
+            self._seen[stream] += 1
+            keys += [
+                (ctx.seed, ctx.step, p.problem.id, p.stream, again, request.sample_offset + i) for i in range(n)
+            ]
         out = sampler.sample(
             self.policy, prompts, n, keys=keys, temperature=temperature,
             max_tokens=request.max_tokens or rollout.max_response_tokens,
@@ -195,14 +208,13 @@ class Trainer:
             self.benchmark.verify(problem, text)
             for problem, text in zip(batch.problems, batch.texts, strict=True)
         )
-        self.counters.verifier_calls += len(verdicts)
         if self.run.train.random_reward:
-            keys = torch.stack([batch.group_B, batch.sample_B], 1).tolist()
-            flips = [torch.rand((), generator=ctx.generator("coin", *key)) < 0.5 for key in keys]
+            coins = torch.rand(len(batch), generator=ctx.generator("coins", self.counters.verifier_calls))
             verdicts = tuple(
-                Verdict("right" if flip else "wrong", v.canonical)
-                for v, flip in zip(verdicts, flips, strict=True)
+                Verdict("right" if coin < 0.5 else "wrong", v.canonical)
+                for v, coin in zip(verdicts, coins.tolist(), strict=True)
             )
+        self.counters.verifier_calls += len(verdicts)
         return batch.with_(verdicts=verdicts)
 
     def _old_pass(self, batch: Batch) -> Batch:
@@ -227,7 +239,7 @@ class Trainer:
         ]
         return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
-    def _update(self, minibatch: Any, log: UpdateLog) -> tuple[float, float]:
+    def _update(self, minibatch: Minibatch, log: UpdateLog) -> tuple[float, float]:
         """One optimiser step; returns loss and gradient norm (before clipping)."""
         train = self.run.train
         self.optimizer.zero_grad(set_to_none=True)
@@ -260,18 +272,30 @@ class Trainer:
             prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
             max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
             minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=self.policy.eos_ids[0],
+            decode=self.policy.decode,
         )  # fmt: skip
 
     def _update_metrics(self, log: UpdateLog, norms: Sequence[float]) -> dict[str, float]:
-        ratios = torch.cat(log.ratios).float()
-        low, median, high = torch.quantile(ratios, torch.tensor([0.01, 0.5, 0.99])).tolist()
+        low, median, high = quantiles(torch.cat(log.ratios), (0.01, 0.5, 0.99))
         return {
             "grad_norm": sum(norms) / len(norms), "updates": float(log.updates), "kl": log.mean("kl"),
             "update_entropy": log.mean("entropy"), "clip_low": log.mean("clip_low"),
             "clip_high": log.mean("clip_high"), "ratio_p01": low, "ratio_p50": median, "ratio_p99": high,
-            "activity": log.mean("changed"),
             **{name: sum(values) / len(values) for name, values in log.metrics.items()},
         }  # fmt: skip
+
+    def _activity(self, batch: Batch, plan: Sequence[Minibatch], log: UpdateLog) -> float:
+        """Share of tokens whose gradient the method changed (:func:`harness.update.backward` counts them).
+
+        Tokens that plain GRPO would have trained on, with an advantage, and that the method dropped count as
+        changed, once per pass over the rollouts.
+        """
+        missing = (batch.tags["grpo_advantage"] != 0) & (_extra(batch) == 0)
+        for trained in (minibatch.batch for minibatch in plan):
+            # replayed rows carry the numbers of another step
+            missing &= ~torch.isin(batch.tags["row"], trained.tags["row"][_extra(trained) == 0])
+        dropped = self.run.train.epochs * float(batch.length_B[missing].sum())
+        return (log.sums.get("changed", 0.0) + dropped) / max(log.tokens + dropped, 1.0)
 
     def _usage(self) -> dict[str, float]:
         return {"generated_tokens": float(self.counters.generated_tokens)}
@@ -299,6 +323,10 @@ class Trainer:
         for name, component in self.stages.all_components().items():
             component.load_state_dict(state["components"][name])
         torch.set_rng_state(state["torch_rng"])
+
+
+def _extra(batch: Batch) -> Tensor:
+    return batch.tags.get("extra", torch.zeros(len(batch)))
 
 
 def _old_stats(stages: Sequence[Any]) -> list[TokenStat]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,16 +136,14 @@ def _evaluate(
 def _result(
     run: RunConfig, trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status
 ) -> dict[str, Any]:
-    from harness.statistics import pass_at_k
+    from harness.statistics import mean_pass_at_ks, printable_ks
 
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     frontier = [read_json(p) for p in sorted((folder / "eval").glob("frontier-*.json"))]
     last = frontier[-1]
-    validation = {
-        f"pass@{k}": float(sum(pass_at_k(last["n"], last["correct"], k)) / len(last["correct"]))
-        for k in (1, 2, 4, 8, 16, 32)
-        if 2 * k <= last["n"]
-    }
+    ks = printable_ks(last["n"])
+    scores = mean_pass_at_ks(last["n"], last["correct"], ks)
+    validation = {f"pass@{k}": float(score) for k, score in zip(ks, scores, strict=True)}
     trained = [s for s in steps if "activity" in s]
     errors = [s["target_error"] for s in trained if "target_error" in s]
     counters = trainer.counters
@@ -182,9 +183,15 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _save(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
-    """An atomic checkpoint that remembers how long ``metrics.jsonl`` was."""
+    """An atomic checkpoint that remembers how long ``metrics.jsonl`` and ``timings.jsonl`` were."""
     checkpoints = folder / "checkpoints"
-    state = trainer.state_dict() | {"metrics_bytes": metrics_file.stat().st_size}
+    lengths = {}
+    for log in (metrics_file, folder / "timings.jsonl"):
+        if log.exists():
+            with open(log, "rb") as handle:
+                os.fsync(handle.fileno())  # before the checkpoint that counts on it
+            lengths[log.name] = log.stat().st_size
+    state = trainer.state_dict() | {"bytes": lengths}
     with replacing(checkpoints / f"step-{trainer.counters.step:06d}.pt") as temporary:
         torch.save(state, temporary)
     for old in sorted(checkpoints.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
@@ -192,12 +199,26 @@ def _save(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
 
 
 def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
-    """Go back to the last checkpoint; metrics written after it are dropped and will be written again."""
-    found = sorted((folder / "checkpoints").glob("step-*.pt"))
-    if not found:
-        metrics_file.unlink(missing_ok=True)
-        return
-    state = torch.load(found[-1], weights_only=True)
-    trainer.load_state_dict(state)
-    with open(metrics_file, "r+b") as handle:
-        handle.truncate(state["metrics_bytes"])
+    """Go back to the last checkpoint; lines logged after it are dropped and will be written again."""
+    checkpoints = folder / "checkpoints"
+    for leftover in checkpoints.glob(".*.tmp"):  # of a run that was killed while it wrote one
+        leftover.unlink()
+    state = _last_checkpoint(checkpoints)
+    if state is not None:
+        trainer.load_state_dict(state)
+    for log in (metrics_file, folder / "timings.jsonl"):
+        if state is None or log.name not in state["bytes"]:
+            log.unlink(missing_ok=True)
+        else:
+            os.truncate(log, state["bytes"][log.name])
+
+
+def _last_checkpoint(checkpoints: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read; damaged ones (a full disk, a lost node) are removed."""
+    for path in sorted(checkpoints.glob("step-*.pt"), reverse=True):
+        if zipfile.is_zipfile(path):  # its directory stands at the end of the file
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            return state
+        warnings.warn(f"checkpoint {path.name} is incomplete; going on from the one before", stacklevel=2)
+        path.unlink()
+    return None

@@ -147,7 +147,10 @@ def backward(
         flowing = [(live[k], g) for k, g in zip(used, grads, strict=False) if g is not None]
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
-        _record(log, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part], local[0])
+        _record(
+            log, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part],
+            local[0],
+        )  # fmt: skip
         total += float(loss.detach())
     log.updates += 1
     return total, multiplier
@@ -171,6 +174,7 @@ def _prepare(
 @torch.no_grad()
 def _record(
     log: UpdateLog,
+    main: Loss,
     rows: Batch,
     current: Stats,
     grads: dict[str, Tensor | None],
@@ -181,11 +185,11 @@ def _record(
 
     A token counts as changed when the gradient of its loss with respect to its log-prob differs by more than
     1 % from plain GRPO's on the same rollout (group-normalised verdict, clip 0.2, before aggregation), when
-    any other statistic of it receives a gradient, or when its row exists only because the method refilled.
+    any other statistic of it receives a gradient, or when its row is tagged ``extra``.
     """
     mask = rows.mask_BT.float()
     logp, old = current["logp"], rows.old["logp"]
-    ratio = log_ratio(logp, old).exp()
+    ratio = main.ratio_BT(rows, current)
     advantage = rows.advantages()
     low = torch.as_tensor(prepared.get("low", 0.8))
     high = torch.as_tensor(prepared.get("high", 1.2))
@@ -194,7 +198,7 @@ def _record(
     log.add(
         nll=-(logp * mask).sum(),
         entropy=(current["entropy"] * mask).sum(),
-        kl=((ratio - 1 - (logp - old)) * mask).sum(),
+        kl=((log_ratio(logp, old).expm1() - (logp - old)) * mask).sum(),
         clip_low=((ratio < low) & (advantage < 0)).float().mul(mask).sum(),
         clip_high=((ratio > high) & (advantage > 0)).float().mul(mask).sum(),
     )
@@ -212,6 +216,6 @@ def _record(
     for name, grad in grads.items():
         if name != "logp" and grad is not None:
             changed |= grad.abs() > 0
-    if "refill" in rows.tags:
-        changed |= rows.tags["refill"][:, None] > 0
+    if "extra" in rows.tags:
+        changed |= rows.tags["extra"][:, None] > 0
     log.add(changed=(changed & rows.mask_BT).sum())

@@ -46,6 +46,7 @@ from harness.stages.loss import (
     TokenRatio,
     TokenWeight,
     clipped_surrogate,
+    clipped_tokens,
     log_ratio,
 )
 from harness.stages.regularise import KL_ESTIMATORS, EntropyBonus, ReferenceKL, kl_estimate
@@ -56,6 +57,6 @@ __all__ = [
     "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL", "Regulariser", "Reward",
     "RolloutProgram", "Score", "SelectAll", "Selection", "ShuffledMinibatches", "ShuffledPrompts", "Signals",
     "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio", "TokenWeight", "UpdatePlan",
-    "VerdictReward", "Verify", "aggregate", "clipped_surrogate", "group_mean_std", "group_normalised",
-    "grpo_stages", "kl_estimate", "log_ratio", "token_coefficients",
+    "VerdictReward", "Verify", "aggregate", "clipped_surrogate", "clipped_tokens", "group_mean_std",
+    "group_normalised", "grpo_stages", "kl_estimate", "log_ratio", "token_coefficients",
 ]  # fmt: skip

@@ -9,7 +9,13 @@ AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-
 
 
 def token_coefficients(
-    name: str, mask_BT: Tensor, *, count_mask_BT: Tensor | None = None, width: int | None = None
+    name: str,
+    mask_BT: Tensor,
+    *,
+    count_mask_BT: Tensor | None = None,
+    width: int | None = None,
+    length_eps: float = 1e-8,
+    empty_rows: bool = False,
 ) -> Tensor:
     """Coefficients ``[B,T]`` such that the aggregated loss is ``(coefficients * loss_BT).sum()``.
 
@@ -18,12 +24,14 @@ def token_coefficients(
 
             * ``token-mean``: sum over tokens / number of tokens;
             * ``seq-mean-token-mean``: mean over non-empty rows of the row's token mean (divisor
-              ``length + 1e-8`` as in verl);
+              ``length + length_eps``);
             * ``seq-mean-token-sum``: mean over non-empty rows of the row's token sum;
             * ``seq-mean-token-sum-norm``: token sum / ``width``.
         mask_BT: tokens that contribute, over the whole optimiser step.
         count_mask_BT: tokens and rows that are counted (default: the same).
         width: divisor of ``seq-mean-token-sum-norm`` (default: T, the padded width).
+        length_eps: verl adds 1e-8 to a row's length; 0 is the exact length, at least 1 (as in TRL).
+        empty_rows: rows without a token count as rows too, with value 0 (as in TRL).
 
     A token outside ``mask_BT`` has coefficient 0; an all-empty batch gives zeros, not NaN.
     """
@@ -33,16 +41,19 @@ def token_coefficients(
     mask = mask_BT.to(dtype)
     counted = mask if count_mask_BT is None else count_mask_BT.to(dtype)
     length_B1 = counted.sum(1, keepdim=True)
-    rows = (length_B1 > 0).sum().clamp(min=1)
+    rows = length_B1.new_tensor(max(len(mask), 1)) if empty_rows else (length_B1 > 0).sum().clamp(min=1)
     if name == "token-mean":
         return mask / counted.sum().clamp(min=1)
     if name == "seq-mean-token-mean":
-        return mask / (length_B1 + 1e-8) / rows
+        return mask / (length_B1 + length_eps if length_eps else length_B1.clamp(min=1)) / rows
     if name == "seq-mean-token-sum":
         return mask / rows
     return mask / (width or mask.shape[1])
 
 
-def aggregate(name: str, loss_BT: Tensor, mask_BT: Tensor) -> Tensor:
+def aggregate(
+    name: str, loss_BT: Tensor, mask_BT: Tensor, *, length_eps: float = 1e-8, empty_rows: bool = False
+) -> Tensor:
     """``loss_BT`` reduced by ``name`` over the tokens of ``mask_BT``; for formulas and tests."""
-    return (token_coefficients(name, mask_BT.to(loss_BT.dtype)) * loss_BT).sum()
+    mask = mask_BT.to(loss_BT.dtype)
+    return (token_coefficients(name, mask, length_eps=length_eps, empty_rows=empty_rows) * loss_BT).sum()

@@ -19,7 +19,7 @@ Every stage may declare what it needs; the trainer computes nothing else:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +42,10 @@ class Out(Generic[V]):
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+def _no_tokenizer(rows: Sequence[Sequence[int]]) -> list[str]:
+    raise ValueError("this StepContext has no tokenizer: pass decode=policy.decode")
+
+
 @dataclass(frozen=True)
 class StepContext:
     """What a stage may know about the step it works in.
@@ -55,6 +59,7 @@ class StepContext:
         prompts_per_step, group_size, max_response_tokens, temperature: the rollout settings of the run.
         minibatches, epochs: optimiser steps per pass over the rollouts, and passes.
         eos_id: end-of-sequence token id.
+        decode: texts of token rows, special tokens left out; for stages that cut or segment responses.
     """
 
     step: int
@@ -68,6 +73,7 @@ class StepContext:
     minibatches: int = 1
     epochs: int = 1
     eos_id: int = 0
+    decode: Callable[[Sequence[Sequence[int]]], list[str]] = _no_tokenizer
 
     def generator(self, *purpose: object) -> torch.Generator:
         """A random generator that depends only on (seed, step, purpose)."""
@@ -279,6 +285,10 @@ class Loss(Stage):
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
         """Per-token loss ``[B,T]``, before aggregation."""
         raise NotImplementedError
+
+    def ratio_BT(self, batch: Batch, current: Stats) -> Tensor:
+        """The importance ratio that this loss bounds, for the log (ratio quantiles, clip fractions)."""
+        return (current["logp"] - batch.old["logp"]).clamp(-20.0, 20.0).exp()
 
 
 class Regulariser(Loss):

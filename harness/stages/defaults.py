@@ -101,15 +101,16 @@ def group_mean_std(value_B: Tensor, group_B: Tensor, *, ddof: int = 1) -> tuple[
     """
     _, index_B = torch.unique(group_B, return_inverse=True)
     n_groups = int(index_B.max()) + 1 if len(index_B) else 0
-    zeros = torch.zeros(n_groups, dtype=value_B.dtype)
-    count = zeros.index_add(0, index_B, torch.ones_like(value_B))
-    mean = zeros.index_add(0, index_B, value_B) / count
-    squares = zeros.index_add(0, index_B, (value_B - mean[index_B]) ** 2)
+    value = value_B.double()  # the mean of equal values must be that value, whatever the group's size
+    zeros = torch.zeros(n_groups, dtype=value.dtype)
+    count = zeros.index_add(0, index_B, torch.ones_like(value))
+    mean = zeros.index_add(0, index_B, value) / count
+    squares = zeros.index_add(0, index_B, (value - mean[index_B]) ** 2)
     std = (squares / (count - ddof).clamp(min=1)).sqrt()
     single = count == 1
     mean = torch.where(single, torch.zeros_like(mean), mean)
     std = torch.where(single, torch.ones_like(std), std)
-    return mean[index_B], std[index_B]
+    return mean[index_B].to(value_B.dtype), std[index_B].to(value_B.dtype)
 
 
 def group_normalised(

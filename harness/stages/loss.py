@@ -43,6 +43,22 @@ def clipped_surrogate(
     return loss
 
 
+def clipped_tokens(
+    ratio_BT: Tensor,
+    advantage_BT: Tensor,
+    low: Tensor | float,
+    high: Tensor | float,
+    dual_clip: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Bool ``[B,T]``: where the clipped term wins (``-A clip(r) > -A r``), and where the dual clip caps."""
+    unclipped = -advantage_BT * ratio_BT
+    loss = clipped_surrogate(ratio_BT, advantage_BT, low, high)
+    capped = torch.zeros_like(loss, dtype=torch.bool)
+    if dual_clip is not None:
+        capped = (advantage_BT < 0) & (loss > -advantage_BT * dual_clip)
+    return loss > unclipped, capped
+
+
 def as_column(value: Tensor) -> Tensor:
     """A ``[B]`` tensor as ``[B,1]`` so that it broadcasts over tokens; anything else unchanged."""
     return value[:, None] if value.ndim == 1 else value
@@ -126,3 +142,6 @@ class PolicyLoss(Loss):
             ratio = self.ratio.log_ratio(batch, current).exp()
             loss = clipped_surrogate(ratio, advantage, prepared["low"], prepared["high"], self.dual_clip)
         return loss * prepared["weight"] if "weight" in prepared else loss
+
+    def ratio_BT(self, batch: Batch, current: Stats) -> Tensor:
+        return self.ratio.log_ratio(batch, current).exp()

@@ -15,18 +15,28 @@ from harness.tokenstats import ENTROPY, LOGP
 KL_ESTIMATORS = ("k1", "abs", "k2", "k3", "k1+", "k3+")
 
 
-def kl_estimate(name: str, logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
+def kl_estimate(
+    name: str,
+    logp_BT: Tensor,
+    ref_logp_BT: Tensor,
+    *,
+    exponent_clamp: float | None = 20.0,
+    value_clamp: float | None = 10.0,
+) -> Tensor:
     """Estimate of KL(policy || reference) per token (J. Schulman, Approximating KL Divergence, 2020).
 
     ``k1`` = d, ``abs`` = \\|d\\|, ``k2`` = d^2/2, ``k3`` = exp(-d) + d - 1 with d = logp - ref_logp; ``k3``'s
-    exponent is clamped to +-20 and its value to [-10, 10], as in verl. A trailing ``+`` keeps the value and
-    takes the gradient of ``k2`` (straight through).
+    exponent is clamped to +-20 and its value to [-10, 10], as in verl (None: no clamp, as in TRL). A trailing
+    ``+`` keeps the value and takes the gradient of ``k2`` (straight through).
     """
     if name not in KL_ESTIMATORS:
         raise ValueError(f"unknown KL estimator '{name}'; choose one of {', '.join(KL_ESTIMATORS)}")
     d = logp_BT - ref_logp_BT
     if name.endswith("+"):
-        value, k2 = kl_estimate(name[:-1], logp_BT, ref_logp_BT), 0.5 * d**2
+        value = kl_estimate(
+            name[:-1], logp_BT, ref_logp_BT, exponent_clamp=exponent_clamp, value_clamp=value_clamp
+        )
+        k2 = 0.5 * d**2
         return k2 + (value - k2).detach()
     if name == "k1":
         return d
@@ -34,7 +44,9 @@ def kl_estimate(name: str, logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
         return d.abs()
     if name == "k2":
         return 0.5 * d**2
-    return (torch.exp((-d).clamp(-20, 20)) + d - 1).clamp(-10, 10)
+    exponent = -d if exponent_clamp is None else (-d).clamp(-exponent_clamp, exponent_clamp)
+    k3 = torch.exp(exponent) + d - 1
+    return k3 if value_clamp is None else k3.clamp(-value_clamp, value_clamp)
 
 
 @dataclass(frozen=True)

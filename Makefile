@@ -1,0 +1,57 @@
+# try: make demo     check: make test     everything: make help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+WORKERS ?=
+BIN    := $(VENV)/bin
+# One thread a process: the sweep runs several at a time, and more threads only slow each other down.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help .venv demo demo-full test test-all bench lint clean
+help:
+	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
+	@echo "make demo-full   all nine methods x 3 seeds"
+	@echo "make test        the tests that need nothing but Python"
+	@echo "make test-all    also those that need further packages"
+	@echo "make bench       seconds of a training step by station, and against TRL"
+	@echo "make lint        ruff and mypy"
+
+# torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH),$(BIN)/pip install --quiet "$(TORCH)")
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/entrobench sweep submit sweeps/demo.yaml launcher=local $(if $(WORKERS),workers=$(WORKERS))
+	$(BIN)/entrobench report sweeps/demo.yaml
+
+demo-full: $(VENV)/.installed
+	$(BIN)/entrobench sweep submit sweeps/demo-full.yaml launcher=local $(if $(WORKERS),workers=$(WORKERS))
+	$(BIN)/entrobench report sweeps/demo-full.yaml
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m "not slurm and not vllm and not gpu and not peers"
+
+$(VENV)/.peers: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,peers]'
+	@touch $@
+
+test-all: $(VENV)/.peers
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.peers
+	$(BIN)/python -m tests.performance.bench_step
+	$(BIN)/python -m tests.performance.bench_trl
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

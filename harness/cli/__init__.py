@@ -1,0 +1,154 @@
+"""The command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from harness.errors import UserError, unknown
+
+COMMANDS = {
+    "train": "train and evaluate one run",
+    "eval": "finish the evaluation of a run and print its scores",
+    "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
+    "report": "write the leaderboard of a sweep, or of a folder of records",
+    "methods": "list the methods, or show one",
+    "new-method": "write the files of a new method",
+    "check": "check golden FOLDER: replay golden vectors",
+    "doctor": "what this installation can do",
+}
+SWEEP_VERBS = {
+    "plan": "the runs of a sweep and what is already done",
+    "tune": "give every method the same trials and write the choice beside the sweep file",
+    "submit": "start what is not done yet",
+    "status": "what every run is doing",
+    "retry": "start failed and lost runs again",
+    "cancel": "stop the running runs",
+    "collect": "write the finished runs into result records",
+}
+_EXAMPLES = """examples:
+  entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
+  entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
+  entrobench report sweeps/demo.yaml
+  entrobench new-method my_idea
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="entrobench",
+        description="Train, evaluate and compare entropy-control methods for RLVR.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    add = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    settings = "key=value, e.g. method=dapo seed=2 train.lr=2e-4 (Hydra's override grammar)"
+    add["train"].add_argument("overrides", nargs="*", help=settings)
+    add["eval"].add_argument("run", help="a run's folder")
+    verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in SWEEP_VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("file", help="a sweep file, e.g. sweeps/demo.yaml")
+        verb.add_argument(
+            "options", nargs="*", help="key=value: launcher, workers, methods, seeds, runs_dir or any setting"
+        )
+        if name == "status":
+            verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
+    add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
+    add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
+    shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME")
+    shown.add_parser("show", help="the card of one method").add_argument("name")
+    add["new-method"].add_argument("name", help="lower case letters, digits and underscores")
+    add["new-method"].add_argument("--dir", help="write outside the checkout")
+    checks = add["check"].add_subparsers(dest="verb", metavar="golden FOLDER", required=True)
+    checks.add_parser("golden", help="replay golden vectors").add_argument("folder")
+    commands.add_parser("_worker").add_argument("job")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 good, 1 something failed, 2 the request was wrong."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _check_words(words)
+        arguments = parser().parse_args(words)
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"entrobench: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("entrobench: interrupted; the same command goes on from the last checkpoints", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, e.g. `| head`
+        return 0
+
+
+def _check_words(words: list[str]) -> None:
+    """Suggest the nearest command for a mistyped one, which argparse does not."""
+    if not words or words[0].startswith("-") or words[0] == "_worker":
+        return
+    if words[0] not in COMMANDS:
+        raise unknown("command", words[0], COMMANDS)
+    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden",)}.get(words[0])
+    if verbs and len(words) > 1 and not words[1].startswith("-") and words[1] not in verbs:
+        raise unknown(f"{words[0]} command", words[1], verbs)
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    command = arguments.command
+    if arguments.version:
+        from harness import __version__
+
+        print(f"entrobench {__version__}")
+        return 0
+    if command is None:
+        parser().print_help()
+        return 0
+    if command == "train":
+        from harness.cli.run import train
+
+        return train(arguments.overrides)
+    if command == "eval":
+        from harness.cli.run import evaluate
+
+        return evaluate(arguments.run)
+    if command == "sweep":
+        from harness.cli.sweeps import run_verb
+
+        return run_verb(arguments.verb, arguments.file, arguments.options, getattr(arguments, "watch", False))
+    if command == "report":
+        from harness.cli.report import report
+
+        return report(arguments.source, arguments.options)
+    if command == "methods":
+        from harness.cli.methods import list_methods, show_method
+
+        return show_method(arguments.name) if arguments.verb == "show" else list_methods()
+    if command == "new-method":
+        from harness.cli.new_method import new_method
+
+        return new_method(arguments.name, arguments.dir)
+    if command == "check":
+        from harness.cli.checks import golden
+
+        return golden(arguments.folder)
+    if command == "doctor":
+        from harness.cli.checks import doctor
+
+        return doctor()
+    from harness.cli.worker import work
+
+    return work(arguments.job)

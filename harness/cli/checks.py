@@ -1,0 +1,48 @@
+"""``entrobench check`` and ``entrobench doctor``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.errors import UserError
+
+
+def golden(folder: str) -> int:
+    """Replay every golden case under ``folder``; exit code 1 on any difference."""
+    if not Path(folder).is_dir():
+        raise UserError(f"no folder {folder}")
+    from harness.golden import main
+
+    return int(main(Path(folder)))
+
+
+def doctor() -> int:
+    """What this installation has, and what each missing part is needed for."""
+    import torch
+
+    from harness import catalog
+
+    lines = [f"entrobench {_version('entrobench')}, Python {platform.python_version()}"]
+    lines += [f"{name} {_version(name)}" for name in ("torch", "transformers", "hydra-core", "submitit")]
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: device=auto uses the CPU"
+    lines.append(f"accelerator: {device}")
+    lines.append(f"CPU cores: {os.cpu_count()}")
+    lines.append(f"methods: {len(catalog.methods().entries())}")
+    for name, model in catalog.benchmarks().shipped_models().items():
+        there = (model / "model.safetensors").exists()
+        lines.append(f"shipped model {name}: {'there' if there else 'MISSING in ' + str(model)}")
+    lines.append(f"vllm: {_version('vllm')}")
+    lines.append(f"slurm: {'there' if shutil.which('sbatch') else 'no sbatch; use launcher=local'}")
+    print("\n".join(lines))
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,75 @@
+"""``entrobench _worker JOB``: one run in a process of its own, started by a launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from harness.sweep.state import lock_path, locked
+
+
+def work(job_file: str) -> int:
+    """Carry out the job; returns 0 when the run is finished, 1 when it failed."""
+    from harness.sweep.plan import read_job
+
+    job = read_job(Path(job_file))
+    signal.signal(signal.SIGTERM, _interrupt)
+    _end_with_parent()
+    folder = Path(job["folder"])
+    # Two sweeps may share a run: the second waits here and then finds it finished.
+    with locked(lock_path(folder), wait=True):
+        try:
+            _execute(job)
+        except KeyboardInterrupt:
+            return 130
+        except BaseException as error:
+            traceback.print_exc()
+            _note_failure(folder, error)
+            return 1
+    return 0
+
+
+def _execute(job: dict[str, Any]) -> None:
+    from harness import catalog, runs
+    from harness.config import from_dict
+
+    run = from_dict(job["config"], catalog.methods().load)
+    if job["role"] == "base":
+        runs.evaluate_base(run)
+    else:
+        runs.execute(run, evaluate=bool(job["evaluate"]))
+
+
+def _note_failure(folder: Path, error: BaseException) -> None:
+    """A run that failed before it could write a status still shows why."""
+    from harness.files import write_json
+    from harness.runs import status
+
+    if status(folder).get("state") == "failed":
+        return
+    lines = traceback.format_exception_only(error)[-1].strip().splitlines()[-3:]
+    write_json(folder / "status.json", status(folder) | {"state": "failed", "error": lines})
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Stop when the launcher is gone, even if it was killed without a chance to say so."""
+    parent = int(os.environ.get("ENTROBENCH_PARENT", "0"))
+    if not parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

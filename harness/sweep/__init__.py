@@ -1,0 +1,1 @@
+"""Sweeps: a declarative file -> plan -> tune -> submit -> status -> retry -> collect."""

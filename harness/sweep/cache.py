@@ -1,0 +1,78 @@
+"""Plans are kept, so that ``status`` on a thousand runs answers at once; changed code makes a new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.files import write_text
+from harness.sweep.jobs import Job
+from harness.sweep.spec import Sweep
+
+ROOT = Path(__file__).parent.parent.parent
+_PACKAGES = ("harness", "methods", "benchmarks")
+_KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice")
+
+
+def plan_key(sweep: Sweep) -> str | None:
+    """Hash of everything a plan depends on; None where that is not known (a model in a local folder)."""
+    shipped = catalog.benchmarks().shipped_models()
+    models = [str(v) for s in (sweep.settings, *sweep.per_method.values(), *sweep.controls.values())
+              for k, v in s.items() if k == "model.path"]  # fmt: skip
+    if any(model not in shipped for model in [*models, *sweep.models]) or "model.path" in str(sweep.extra):
+        return None
+    digest = hashlib.sha256(repr(sweep).encode())
+    for file in _inputs(sweep, list(shipped.values())):
+        digest.update(str(file).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
+    for package in _PACKAGES:
+        yield from sorted((ROOT / package).rglob("*.py"))
+    for model in models:
+        yield from sorted(file for file in model.glob("*") if file.is_file())
+    named = [*sweep.methods, *(str(own.get("method", "")) for own in sweep.controls.values())]
+    yield from sorted({Path(name.rpartition(":")[0]) for name in named if ".py:" in name})
+    if sweep.tuned_path.exists():
+        yield sweep.tuned_path
+
+
+def load_plan(path: Path, key: str | None) -> list[Job] | None:
+    """The kept plan, if it was made from the same inputs."""
+    if key is None or not path.exists():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if raw.get("key") != key:
+        return None
+    configs = raw["configs"]
+    return [_job(row, configs[row["config"]]) for row in raw["jobs"]]
+
+
+def save_plan(path: Path, key: str | None, jobs: list[Job]) -> None:
+    """Keep ``jobs``; configurations that differ only in the seed are kept once."""
+    if key is None:
+        return
+    configs: list[dict[str, Any]] = []
+    index: dict[str, int] = {}
+    rows = []
+    for job in jobs:
+        config = {k: v for k, v in job.config.items() if k != "seed"}
+        text = json.dumps(config, sort_keys=True)
+        if text not in index:
+            index[text] = len(configs)
+            configs.append(config)
+        row = {name: getattr(job, name) for name in _KEPT}
+        rows.append(row | {"folder": str(job.folder), "config": index[text]})
+    write_text(path, json.dumps({"key": key, "configs": configs, "jobs": rows}))
+
+
+def _job(row: dict[str, Any], config: dict[str, Any]) -> Job:
+    return Job(**{**row, "folder": Path(row["folder"]), "config": {**config, "seed": row["seed"]}})

@@ -1,0 +1,143 @@
+"""One unit of work of a sweep, and what the sweep layer needs from the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness import catalog
+from harness.config import RunConfig, compose, slug
+from harness.sweep.spec import method_reference
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, or the evaluation of an untrained model.
+
+    Attributes:
+        key: the cell of the sweep, the same whatever the code is: role/label/model/benchmark/seed.
+        role: method, control, base or trial.
+        label: the row's name in tables.
+        run_id: the identity's name; the run's folder is called so.
+        config: the resolved run, see :func:`harness.config.to_dict`.
+        evaluate: also sample the test sets.
+        choice: what tuning chose for it, None when untuned.
+    """
+
+    key: str
+    role: str
+    label: str
+    method: str
+    seed: int
+    run_id: str
+    folder: Path
+    config: Mapping[str, Any]
+    evaluate: bool = True
+    choice: Mapping[str, Any] | None = None
+
+    @property
+    def table_seed(self) -> int | None:
+        """The seed, where it means something: an untrained model has none."""
+        return None if self.role == "base" else self.seed
+
+    @property
+    def name(self) -> str:
+        """How progress lines call it."""
+        return self.label if self.table_seed is None else f"{self.label} seed {self.seed}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Test sets that the finished run has samples of."""
+        return tuple(self.config["eval"]["splits"]) if self.evaluate else ()
+
+    @property
+    def threads(self) -> int:
+        return int(self.config["train"]["threads"])
+
+    def payload(self) -> dict[str, Any]:
+        """What a worker needs, as plain values."""
+        kept = ("key", "role", "label", "run_id", "evaluate")
+        return {k: getattr(self, k) for k in kept} | {"folder": str(self.folder), "config": dict(self.config)}
+
+
+class Backend(Protocol):
+    """What a sweep asks of the runs."""
+
+    def compose(self, overrides: list[str]) -> RunConfig: ...
+
+    def identity(self, run: RunConfig) -> str: ...
+
+    def folder(self, run: RunConfig) -> Path: ...
+
+    def base_folder(self, run: RunConfig) -> Path: ...
+
+    def result(self, folder: Path) -> dict[str, Any]: ...
+
+
+class Runs:
+    """The backend: :mod:`harness.runs`, with what is the same for many runs looked up once."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def compose(self, overrides: list[str]) -> RunConfig:
+        named = [_with_full_path(override) for override in overrides]
+        run = compose(named, catalog.methods().load)
+        check_names(run)
+        return run
+
+    def identity(self, run: RunConfig) -> str:
+        from harness import runs
+
+        return runs.identity(run)
+
+    def folder(self, run: RunConfig) -> Path:
+        if run.method_name not in self._names:
+            self._names[run.method_name] = slug(catalog.methods().find(run.method_name).name)
+        name = f"{self._names[run.method_name]}-s{run.seed}-{self.identity(run)}"
+        return Path(run.runs_dir).expanduser() / name
+
+    def base_folder(self, run: RunConfig) -> Path:
+        import hashlib
+        import json
+
+        from harness import runs
+        from harness.config import to_dict
+
+        if hasattr(runs, "base_folder"):
+            return Path(runs.base_folder(run))
+        kept = ("data", "model", "numerics_version")
+        parts = {k: v for k, v in runs.identity_parts(run).items() if k in kept}
+        parts |= {k: to_dict(run)[k] for k in ("rollout", "probe", "eval", "data")}
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return Path(run.runs_dir).expanduser() / f"base-{digest}"
+
+    def result(self, folder: Path) -> dict[str, Any]:
+        from harness import runs
+
+        return runs.result(folder)
+
+
+def _with_full_path(override: str) -> str:
+    """A method file's full path, so that workers and later commands find it from anywhere."""
+    key, sign, value = override.partition("=")
+    return f"method={method_reference(value)}" if sign and key == "method" else override
+
+
+def check_names(run: RunConfig) -> None:
+    """Refuse a mistyped benchmark, split or model before any work.
+
+    Raises:
+        UserError: names the nearest valid ones.
+    """
+    from harness.errors import unknown
+    from harness.policy_source import resolve_model
+
+    registry = catalog.benchmarks()
+    splits = list(registry.load(run.data.benchmark).splits())
+    for split in (run.data.train_split, run.data.validation_split, *run.eval.splits):
+        if split not in splits:
+            raise unknown(f"split of {run.data.benchmark}", split, splits)
+    resolve_model(run.model.path, registry.shipped_models())

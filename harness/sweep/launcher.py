@@ -1,0 +1,55 @@
+"""Where the runs of a sweep go. A launcher is one class here and one line in ``_LAUNCHERS``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Protocol
+
+from harness.errors import unknown
+from harness.sweep.jobs import Job
+from harness.sweep.plan import Ledger
+from harness.sweep.spec import Sweep
+from harness.sweep.state import RunState
+
+#: Launcher name -> its class; imported when it is used.
+_LAUNCHERS = {"local": "harness.sweep.local:LocalLauncher"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a submission did: how many runs it took on, and those it saw fail (run id -> last lines)."""
+
+    started: int
+    failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Launcher(Protocol):
+    """Takes runs to where they are computed.
+
+    ``submit`` may return at once or when the runs are finished; either way what it was given is never
+    started twice, and a run is found again from its folder, so a launcher keeps no state of its own.
+    """
+
+    def submit(self, jobs: Sequence[Job]) -> Outcome:
+        """Start ``jobs``."""
+
+    def status(self, jobs: Sequence[Job]) -> list[RunState]:
+        """The state of each job, from its files and from what the launcher knows besides."""
+
+    def cancel(self, jobs: Sequence[Job]) -> int:
+        """Stop what is running of ``jobs``; returns how many."""
+
+
+def open_launcher(sweep: Sweep, book: Ledger) -> Launcher:
+    """The sweep's launcher.
+
+    Raises:
+        UserError: unknown launcher, or resources that it does not know.
+    """
+    if sweep.launcher not in _LAUNCHERS:
+        raise unknown("launcher", sweep.launcher, _LAUNCHERS)
+    module, _, name = _LAUNCHERS[sweep.launcher].partition(":")
+    launcher: Launcher = getattr(import_module(module), name)(sweep, book)
+    return launcher

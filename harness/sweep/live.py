@@ -1,0 +1,170 @@
+"""What a person sees while runs go on: a live table on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from harness.sweep.state import RunState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from harness.sweep.jobs import Job
+
+REDRAW_S, HEARTBEAT_S = 0.5, 30.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One running run."""
+
+    label: str
+    seed: int | None
+    state: RunState
+
+    @property
+    def name(self) -> str:
+        return self.label if self.seed is None else f"{self.label} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole sweep at one moment; ``eta_s`` is None while nothing is known."""
+
+    rows: tuple[Row, ...]
+    total: int
+    done: int
+    failed: int
+    waiting: int
+    eta_s: float | None
+
+
+class Display(Protocol):
+    """Shows progress."""
+
+    def update(self, snapshot: Snapshot) -> None: ...
+
+    def finished(self, job: Job, error: tuple[str, ...] | None, wall_s: float) -> None: ...
+
+
+@contextmanager
+def open_display(name: str) -> Iterator[Display]:
+    """A live table when standard output is a terminal, else a line now and then."""
+    if not sys.stdout.isatty():
+        yield PlainDisplay(name)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(), auto_refresh=False, transient=True) as live:
+        yield LiveDisplay(name, live)
+
+
+class PlainDisplay:
+    """Lines for logs: one per finished run, and a heartbeat."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, 0.0
+
+    def update(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self._last < HEARTBEAT_S:
+            return
+        self._last = now
+        print(f"{self._name}: {totals(snapshot)}", flush=True)
+        for row in snapshot.rows:
+            print(f"  {row.name}: {sentence(row.state)}", flush=True)
+
+    def finished(self, job: Job, error: tuple[str, ...] | None, wall_s: float) -> None:
+        print(finished_line(job.name, error, wall_s), flush=True)
+
+
+class LiveDisplay:
+    """A table that is redrawn in place; finished runs scroll away above it."""
+
+    def __init__(self, name: str, live: Live) -> None:
+        self._name, self._live, self._last = name, live, 0.0
+
+    def update(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if now - self._last >= REDRAW_S:
+            self._last = now
+            self._live.update(table(self._name, snapshot), refresh=True)
+
+    def finished(self, job: Job, error: tuple[str, ...] | None, wall_s: float) -> None:
+        from rich.markup import escape
+
+        style = "green" if error is None else "red"
+        text = escape(finished_line(job.name, error, wall_s))
+        self._live.console.print(f"[{style}]{text}[/{style}]")
+
+
+def table(name: str, snapshot: Snapshot) -> RenderableType:
+    """The live table."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    grid = Table(title=f"{name}: {totals(snapshot)}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("method", "seed", "step", "", "reward", "entropy", "probe", "time left"):
+        grid.add_column(heading, justify="left" if heading in ("method", "") else "right", no_wrap=True)
+    for row in snapshot.rows:
+        s = row.state
+        bar = ProgressBar(total=1.0, completed=s.fraction, width=18)
+        seed = "" if row.seed is None else str(row.seed)
+        signals = [number(value) for value in (s.reward, s.entropy, s.probe_entropy)]
+        grid.add_row(row.label, seed, step_text(s), bar, *signals, duration(s.eta_s))
+    return grid
+
+
+def totals(snapshot: Snapshot) -> str:
+    parts = [f"{snapshot.done} of {snapshot.total} done", f"{len(snapshot.rows)} running"]
+    if snapshot.waiting:
+        parts.append(f"{snapshot.waiting} waiting")
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.eta_s is not None:
+        parts.append(f"about {duration(snapshot.eta_s)} left")
+    return ", ".join(parts)
+
+
+def sentence(state: RunState) -> str:
+    """A state as one plain line."""
+    parts = [step_text(state)]
+    for name in ("reward", "entropy", "probe_entropy"):
+        value = getattr(state, name)
+        if value is not None:
+            parts.append(f"{name.replace('_', ' ')} {number(value)}")
+    if state.eta_s:
+        parts.append(f"{duration(state.eta_s)} left")
+    return ", ".join(parts)
+
+
+def step_text(state: RunState) -> str:
+    if state.phase.startswith("evaluate "):
+        return state.phase.replace("evaluate", "eval", 1)
+    return f"{state.step}/{state.steps}" if state.steps else "starting"
+
+
+def finished_line(name: str, error: tuple[str, ...] | None, wall_s: float) -> str:
+    head = f"{name}: "
+    return head + (f"done in {duration(wall_s)}" if error is None else "FAILED: " + " | ".join(error))
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def duration(seconds: float | None) -> str:
+    """``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    if seconds is None:
+        return "–"
+    total = int(round(seconds))
+    if total >= 3600:
+        return f"{total // 3600} h {total % 3600 // 60:02d} min"
+    return f"{total // 60} min {total % 60:02d} s" if total >= 60 else f"{total} s"

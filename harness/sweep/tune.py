@@ -1,0 +1,141 @@
+"""Equal tuning: every method gets the same trials on the validation set; the choice is written down.
+
+Rule: the trial with the highest mean of the metrics (default validation pass@1 and pass@8) wins; equal
+scores go to the smaller learning rate, then to the earlier knob setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import write_text
+from harness.sweep.jobs import Backend, Job
+from harness.sweep.plan import job, table_name
+from harness.sweep.spec import Settings, Sweep, Tuning, overrides
+
+RULE = (
+    "highest mean of {metric} on the validation split; "
+    "ties: smaller learning rate, then the earlier knob setting"
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of one method."""
+
+    method: str
+    lr: float
+    knob: int
+    settings: Settings
+    job: Job
+
+
+def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
+    """The trials of every method of the sweep.
+
+    Raises:
+        UserError: no tuning section, or methods with different numbers of trials.
+    """
+    tuning = _tuning(sweep)
+    found = []
+    for name in sweep.methods:
+        for lr in tuning.lrs:
+            for index, knob in enumerate(tuning.knobs[name]):
+                settings = {"train.lr": lr, **knob}
+                run = backend.compose(
+                    overrides(sweep, name, tuning.settings, settings, {"seed": tuning.seed})
+                )
+                label = table_name(name)
+                shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
+                item = job(run, f"trial/{label}/{lr!r}/{index}", "trial", shown, backend, evaluate=False)
+                found.append(Trial(label, lr, index, settings, item))
+    return found
+
+
+def _tuning(sweep: Sweep) -> Tuning:
+    tuning = sweep.tuning
+    if tuning is None:
+        raise UserError(f"{sweep.path} has no 'tuning' section; give lrs, knobs and seed")
+    if len(sweep.models) > 1 or len(sweep.benchmarks) > 1:
+        raise UserError(
+            f"{sweep.path}: tuning needs one model and one benchmark; write a sweep file for each"
+        )
+    lacking = [m for m in sweep.methods if m not in tuning.knobs]
+    if lacking:
+        raise UserError(
+            f"{sweep.path}: tuning: knobs lack {', '.join(lacking)}; every method gets the same trials"
+        )
+    sizes = {m: len(tuning.knobs[m]) for m in sweep.methods}
+    if len(set(sizes.values())) > 1:
+        most, least = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
+        raise UserError(
+            f"{sweep.path}: tuning: {most} has {sizes[most]} knob settings and {least} {sizes[least]}; "
+            "equal tuning needs equally many"
+        )
+    return tuning
+
+
+def score(record: Mapping[str, Any], metric: Sequence[str]) -> float:
+    """The mean of the validation scores named by ``metric``.
+
+    Raises:
+        UserError: the record lacks one; the message names those it has.
+    """
+    validation = record["validation"]
+    for name in metric:
+        if name not in validation:
+            raise UserError(
+                f"validation has no {name}; it has {', '.join(validation)} (raise eval.frontier_n)"
+            )
+    return sum(float(validation[name]) for name in metric) / len(metric)
+
+
+def choose(scored: Sequence[tuple[Trial, float]]) -> Trial:
+    """The winner among the trials of one method, by the stated rule."""
+    return min(scored, key=lambda pair: (-pair[1], pair[0].lr, pair[0].knob))[0]
+
+
+def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path:
+    """Choose for every method and write the tuned file beside the sweep, whole or not at all."""
+    import yaml
+
+    tuning = _tuning(sweep)
+    rows, choices = [], {}
+    for method in dict.fromkeys(trial.method for trial in found):
+        own = [trial for trial in found if trial.method == method]
+        records = [backend.result(trial.job.folder) for trial in own]
+        scores = [score(record, tuning.metric) for record in records]
+        winner = choose(list(zip(own, scores, strict=True)))
+        choices[method] = {
+            "settings": dict(winner.settings),
+            "score": round(scores[own.index(winner)], 6),
+            "run_id": winner.job.run_id,
+            "method_hash": records[own.index(winner)].get("method_hash", ""),
+        }
+        rows += [
+            {
+                "method": method,
+                "settings": dict(trial.settings),
+                **{name: round(float(record["validation"][name]), 6) for name in tuning.metric},
+                "score": round(value, 6),
+                "chosen": trial is winner,
+                "run_id": trial.job.run_id,
+            }
+            for trial, record, value in zip(own, records, scores, strict=True)
+        ]
+    body = {
+        "schema": 1,
+        "sweep": sweep.name,
+        "rule": RULE.format(metric=" and ".join(tuning.metric)),
+        "seed": tuning.seed,
+        "choices": choices,
+        "trials": rows,
+    }
+    head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
+    path = sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
+    write_text(path, head + yaml.safe_dump(body, sort_keys=False, width=110))
+    return path

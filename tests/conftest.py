@@ -1,0 +1,118 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# One thread, so that tests that run beside each other do not slow each other down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parent.parent
+
+#: A worker without a trainer: a run is three steps of a status file.
+FAKE_WORKER = """
+    import json, os, platform, sys, time
+    from pathlib import Path
+
+    job = json.loads(Path(sys.argv[1]).read_text())
+    folder = Path(job["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    seed = job["config"]["seed"]
+
+    def status(state, step, **more):
+        body = dict(state=state, step=step, steps=3, phase="train", pid=os.getpid(), host=platform.node(),
+                    updated_unix_s=time.time(), reward=0.5, entropy=1.0, eta_s=3 - step, **more)
+        (folder / "status.json").write_text(json.dumps(body))
+
+    with open(folder / "starts", "a") as handle:
+        handle.write("x")
+    for step in range(1, 4):
+        status("running", step)
+        time.sleep(float(os.environ.get("FAKE_STEP_S", "0")))
+    if os.environ.get("FAKE_FAIL") == job["label"]:
+        status("failed", 3, error=["ValueError: broken on purpose"])
+        sys.exit(1)
+    (folder / "eval").mkdir(exist_ok=True)
+    if job["evaluate"]:
+        for split in job["config"]["eval"]["splits"]:
+            (folder / "eval" / f"{split}.parquet").write_text("")
+    lr = job["config"]["train"]["lr"]
+    result = {"schema": 1, "run_id": folder.name, "method": job["config"]["method_name"], "seed": seed,
+              "model": "micro", "benchmark": "micro@1", "numerics_version": 1, "method_hash": "m",
+              "hyperparameters": job["config"]["method"], "evals": {},
+              "validation": {"pass@1": round(lr * 1000, 6), "pass@8": 0.5}}
+    (folder / "result.json").write_text(json.dumps(result))
+    status("done", 3)
+"""
+
+
+class FakeBackend:
+    """The real configuration, with identities that cost nothing."""
+
+    def __init__(self) -> None:
+        self.code = "1"
+
+    def compose(self, overrides: list[str]) -> Any:
+        from harness import catalog
+        from harness.config import compose
+
+        return compose(overrides, catalog.methods().load)
+
+    def identity(self, run: Any) -> str:
+        from harness.config import to_dict
+
+        text = json.dumps({k: v for k, v in to_dict(run).items() if k != "runs_dir"}, sort_keys=True)
+        return hashlib.sha256((self.code + text).encode()).hexdigest()[:12]
+
+    def folder(self, run: Any) -> Path:
+        return Path(run.runs_dir) / f"{run.method_name}-s{run.seed}-{self.identity(run)}"
+
+    def base_folder(self, run: Any) -> Path:
+        return Path(run.runs_dir) / f"base-{self.identity(run)}"
+
+    def result(self, folder: Path) -> dict[str, Any]:
+        return dict(json.loads((folder / "result.json").read_text()))
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> list[str]:
+    """The command that starts a fake worker."""
+    script = tmp_path / "fake_worker.py"
+    script.write_text(textwrap.dedent(FAKE_WORKER))
+    return [sys.executable, str(script)]
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small sweep file; keyword arguments replace or add top-level keys."""
+    import yaml
+
+    def write(stem: str = "small", **changes: Any) -> Path:
+        body: dict[str, Any] = {
+            "methods": ["grpo", "dapo"],
+            "seeds": [1, 2],
+            "settings": {"train": {"steps": 3}, "eval.n": 4},
+            "runs_dir": str(tmp_path / "runs"),
+            "results_dir": str(tmp_path / "results"),
+        }
+        body |= changes
+        path = tmp_path / f"{stem}.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in body.items() if v is not None}))
+        return path
+
+    return write

@@ -1,0 +1,90 @@
+"""The demo in miniature, with the real trainer: submit, be killed, go on, report; a second time costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.sweep.state import holder
+
+SWEEP = """
+title: miniature
+methods: [grpo, steer]
+seeds: [1]
+base_temperatures: [1.0]
+settings:
+  train: {steps: 3, checkpoint_every: 1, minibatches: 2, epochs: 1}
+  rollout: {prompts_per_step: 4, group_size: 4}
+  probe: {prompts: 2, samples: 2, every: 2}
+  eval: {splits: [test_id], n: 2, frontier_n: 2, frontier_every: 10}
+"""
+COMMAND = [sys.executable, "-m", "harness.cli"]
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _entrobench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def _running(folder: Path) -> list[Path]:
+    """Run folders whose lock is held by a live worker."""
+    locks = (folder / "runs" / ".sweeps" / "locks").glob("*.lock")
+    return [lock for lock in locks if holder(lock) is not None]
+
+
+@pytest.mark.slow
+def test_submit_kill_go_on_report_and_nothing_twice(tmp_path: Path) -> None:
+    (tmp_path / "mini.yaml").write_text(SWEEP)
+    submit = ("sweep", "submit", "mini.yaml", "launcher=local", "workers=2")
+
+    submitter = subprocess.Popen(
+        [*COMMAND, *submit], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/grpo-*/checkpoints/step-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    submitter.send_signal(signal.SIGKILL)
+    submitter.wait()
+    while _running(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _running(tmp_path), "workers outlive a submitter that was killed"
+
+    again = _entrobench(tmp_path, *submit)
+    assert again.returncode == 0, again.stdout + again.stderr
+    results = sorted(tmp_path.glob("runs/*/result.json"))
+    assert [path.parent.name.split("-")[0] for path in results] == ["base", "grpo", "steer"]
+    for path in tmp_path.glob("runs/[gs]*/metrics.jsonl"):
+        assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
+
+    report = _entrobench(tmp_path, "report", "mini.yaml")
+    assert report.returncode == 0, report.stdout + report.stderr
+    for name in (
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.html",
+        "entropy.png",
+        "passk.png",
+        "frontier.png",
+    ):
+        assert (tmp_path / "results" / "mini" / name).stat().st_size > 0
+        assert f"results/mini/{name}" in report.stdout
+    assert "grpo" in report.stdout and "steer" in report.stdout
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")}
+    third = _entrobench(tmp_path, *submit)
+    assert third.returncode == 0 and "nothing left to start: 3 of 3 done" in third.stdout
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*")} == before
+
+    status = _entrobench(tmp_path, "sweep", "status", "mini.yaml")
+    assert "3 runs: 3 done" in status.stdout
+    finished = _entrobench(tmp_path, "eval", str(results[-1].parent))
+    assert finished.returncode == 0 and "pass@1" in finished.stdout

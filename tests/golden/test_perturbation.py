@@ -1,0 +1,157 @@
+"""The golden cases notice a wrong formula and a wrong hyper-parameter: each is bent, and a case must fail."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.golden import Case, cases, check_case, load_adapter, replay
+
+HERE = Path(__file__).parent
+DATA, ADAPTERS = HERE / "data", HERE / "adapters"
+
+#: Formula functions of each method, as "module:function".
+FORMULAS = {
+    "grpo": [
+        "harness.stages:group_normalised",
+        "harness.stages.loss:clipped_surrogate",
+        "harness.stages.loss:log_ratio",
+        "harness.stages:clipped_tokens",
+        "harness.stages:kl_estimate",
+        "harness.stages.aggregate:token_coefficients",
+    ],
+    "entropy-bonus": [
+        "harness.stages:kl_estimate",
+        "methods.entropy_bonus:penalised_rewards",
+        "methods.entropy_bonus:sequence_kl",
+        "methods.entropy_bonus:adapted_beta",
+        "methods.entropy_bonus:AdaptiveEntropy.applied",
+        "harness.stages.regularise:EntropyBonus.coefficient",
+    ],
+    "dapo": ["methods.dapo:overlong_penalty", "methods.dapo:mixed_groups", "harness.stages:group_normalised"],
+    "bapo": [
+        "methods.bapo:positive_negative_ratio",
+        "methods.bapo:positive_fraction",
+        "harness.stages.loss:clipped_surrogate",
+    ],
+    "steer": [
+        "methods.steer:entropy_change",
+        "methods.steer:linear_weights",
+        "methods.steer:exponential_weights",
+    ],
+    "etr": [
+        "methods.etr:elastic_bounds",
+        "methods.etr:pass_variance",
+        "methods.etr:pass_rate",
+        "harness.stages.loss:clipped_surrogate",
+    ],
+    "aepo": [
+        "methods.aepo:extra_temperature",
+        "methods.aepo:kept_rows",
+        "methods.aepo:controller_count",
+        "harness.stages:group_normalised",
+    ],
+    "entrocraft": [
+        "methods.entrocraft:scheduled",
+        "methods.entrocraft:gate",
+        "methods.entrocraft:gated_rewards",
+        "methods.entrocraft:kept_rollouts",
+        "methods.entrocraft:entropic",
+    ],
+    "progrpo": ["methods.progrpo:confidence", "methods.progrpo:reweighted", "methods.progrpo:lowest_share"],
+}
+#: Entries of the json that are text or are stored as arrays too.
+NOT_NUMBERS = {"k_rule", "trace"}
+#: Read, but without effect on any stored case.
+INERT = {
+    ("bapo", ("ratio_lower_step",)): "the released search always runs the lower bound to its maximum",
+    ("bapo", ("paper_bound_tol",)): "no stored search stops at its maximum",
+}
+
+
+def bent(value: Any) -> Any:
+    """The value of a formula, a little wrong."""
+    if isinstance(value, tuple):
+        return tuple(bent(v) for v in value)
+    if isinstance(value, torch.Tensor):
+        if value.dtype == torch.bool:
+            return ~value
+        return value[1:] if value.dtype == torch.int64 else value * 1.001
+    return value + 1 if isinstance(value, int) else value * 1.001
+
+
+@pytest.mark.parametrize(("slug", "formula"), [(s, f) for s, fs in FORMULAS.items() for f in fs])
+def test_a_bent_formula_fails(slug: str, formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, _, name = formula.partition(":")
+    owner: Any = importlib.import_module(module)
+    *path, name = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    original: Callable[..., Any] = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a, **k: bent(original(*a, **k)))
+    # adapters are imported afresh by every replay, so what they import by name is bent too
+    assert any(row.status == "FAIL" for row in replay(DATA / slug, ADAPTERS))
+
+
+def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """(path, value) of every number, switch and name in the hyper-parameters."""
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    for key, value in items:
+        if key in NOT_NUMBERS:
+            continue
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def others(value: Any) -> list[Any]:
+    """Values that a hyper-parameter might be confused with."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, str):
+        return [v for v in ("linear", "cosine") if v != value]
+    return [
+        value * 0.5,
+        value * 2,
+        value + 0.37,
+        1.01,
+        0.03,
+        value + 100,
+        *([value - 1] if value == 1 else []),
+    ]
+
+
+def all_hyperparameters() -> list[tuple[str, tuple[Any, ...]]]:
+    found = {(case.slug, path): None for case in cases(DATA) for path, _ in leaves(case.hp)}
+    return [key for key in found if key not in INERT]
+
+
+def with_value(case: Case, path: tuple[Any, ...], value: Any) -> Case:
+    meta = copy.deepcopy(dict(case.meta))
+    place = meta["hyperparameters"]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return dataclasses.replace(case, meta=meta)
+
+
+@pytest.mark.parametrize(("slug", "path"), all_hyperparameters(), ids=lambda v: str(v))
+def test_every_hyperparameter_is_read(slug: str, path: tuple[Any, ...]) -> None:
+    """Some other value makes some case fail: the adapter reads it from the json and the formula uses it."""
+    adapter = load_adapter(slug, ADAPTERS)
+    for case in cases(DATA / slug):
+        here = dict(leaves(case.hp))
+        if path not in here:
+            continue
+        for value in others(here[path]):
+            if any(row.status == "FAIL" for row in check_case(with_value(case, path, value), adapter)):
+                return
+    pytest.fail(f"{slug}: no value of {path} changes any output")

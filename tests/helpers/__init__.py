@@ -1,0 +1,1 @@
+"""What tests share: a tiny chat model, a problem set with reachable rewards, batches, and throw-away methods."""

@@ -1,0 +1,338 @@
+"""Our training step against TRL's GRPOTrainer on a CPU: first equal loss and gradient, then time and memory.
+
+    python -m tests.performance.bench_trl --steps 20
+
+Both train the same weights on the same prompts with the same optimiser steps, in fp32 on one thread; TRL
+generates with transformers. Each side leads half of the pairs; ratios are ours / TRL's. What is timed:
+
+* whole step: TRL's ``train()`` from one rollout batch to the next (data loader, callbacks and log included),
+  and ``Trainer.step``;
+* update phase: the optimiser steps on frozen completions: forward, loss, backward, clipping, AdamW (TRL's
+  training loop around them is left out);
+* old pass: log-probs of the frozen completions before the update;
+* sampler: the same prompts, ``group_size`` responses each (ours returns log-probs too, TRL's does not).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import TrainerCallback
+
+from harness.batch import Batch
+from harness.stages import Minibatch
+from harness.trainer import Trainer
+from harness.update import UpdateLog
+from tests.performance import trl_peer as peer
+from tests.performance.timing import Comparison, alternate, order, peak_bytes, resident_bytes, table, timed
+
+TOLERANCE = 1e-5
+WARM_UP = 2
+RESULT = Path(__file__).parents[2] / "results" / "performance" / "trl.json"
+
+
+class Interleave(TrainerCallback):
+    """Runs our steps between TRL's, in the order that :func:`order` gives, and times both."""
+
+    def __init__(self, ours: Trainer, updates: int, pairs: int) -> None:
+        self.ours, self.updates = ours, updates
+        self.sides = order(pairs)
+        self.seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+        self.stations: list[dict[str, float]] = []
+        self.our_tokens: list[int] = []
+        self._start = 0.0
+
+    def _ours_until_peer(self) -> None:
+        """Our steps that stand before TRL's next one."""
+        for side in self.sides:
+            if side == "peer":
+                break
+            before = self.ours.counters.generated_tokens
+            self.seconds["ours"].append(timed(self.ours.step))
+            self.stations.append(dict(self.ours.seconds))
+            self.our_tokens.append(self.ours.counters.generated_tokens - before)
+        self._start = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._ours_until_peer()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.updates == 0:
+            # TRL's log of the step runs after this hook: it falls to its next step
+            self.seconds["peer"].append(time.perf_counter() - self._start)
+            self._ours_until_peer()
+
+
+def check_equal(settings: peer.Settings, ours: Trainer, batch: Batch, folder: Path) -> dict[str, Any]:
+    """Loss and gradient of one optimiser step over ``batch`` by both; raises where they differ."""
+    gaps: dict[str, Any] = {}
+    for loss_type in ("grpo", "bnpo", "dapo"):
+        chosen = replace(settings, loss_type=loss_type, minibatches=1)
+        theirs = peer.trl_trainer(chosen, ours.policy, ours.benchmark, list(batch.problems), folder)
+        a, log = peer.our_loss(
+            ours.policy, chosen.run().method.stages(), batch, micro_rows=len(batch), width=settings.max_tokens
+        )
+        b = peer.trl_loss(theirs, batch, 1)
+        gaps[loss_type] = {
+            "loss_ours": a.loss, "loss_trl": b.loss, "loss_gap": abs(a.loss - b.loss),
+            "norm_ours": a.norm, "norm_trl": b.norm, "norm_relative_gap": abs(a.norm - b.norm) / b.norm,
+            "gradient_relative_gap": a.relative_gap(b),
+            "clipped_low": log.mean("clip_low"), "clipped_high": log.mean("clip_high"),
+        }  # fmt: skip
+        worst = max(gaps[loss_type][k] for k in ("loss_gap", "norm_relative_gap", "gradient_relative_gap"))
+        if not worst < TOLERANCE:
+            raise AssertionError(f"{loss_type}: ours and TRL's differ by {worst:.2e}; nothing is timed")
+    ours.policy.model.zero_grad(set_to_none=True)
+    return gaps
+
+
+def whole_step(settings: peer.Settings, steps: int, folder: Path) -> tuple[Comparison, dict[str, Any], Any]:
+    """Whole steps of both trainers in turn; also our stations, and TRL's trainer, ready for more."""
+    ours = peer.our_trainer(settings)
+    total = steps + WARM_UP
+    interleave = Interleave(ours, settings.minibatches * settings.epochs, total)
+    theirs = peer.trl_trainer(
+        settings, ours.policy, ours.benchmark, peer.problems_of(ours, total), folder,
+        steps=total, callbacks=[interleave],
+    )  # fmt: skip
+    theirs.train()
+    seconds = {side: values[WARM_UP:] for side, values in interleave.seconds.items()}
+    steps_s = seconds["ours"]
+    stations = {
+        name: [s.get(name, 0.0) for s in interleave.stations[WARM_UP:]] for name in interleave.stations[-1]
+    }
+    stations["rest"] = [whole - sum(parts) for whole, *parts in zip(steps_s, *stations.values(), strict=True)]
+    details = {
+        "stations": {
+            name: {
+                "share_of_step": statistics.median(v / w for v, w in zip(values, steps_s, strict=True)),
+                "median_s": statistics.median(values),
+            }
+            for name, values in stations.items()
+        },
+        "our_tokens_per_step": statistics.mean(interleave.our_tokens),
+        "trl_tokens_per_step": theirs.generated_tokens / total,
+    }
+    return Comparison("whole step", steps_s, seconds["peer"]), details, theirs
+
+
+def update_phase(settings: peer.Settings, steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison:
+    """The optimiser steps of one rollout batch, on the same frozen minibatches."""
+    # shuffled as both trainers do: rows of one prompt side by side would need less padding
+    shuffled = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
+    parts = [batch.rows(rows) for rows in shuffled.tensor_split(settings.minibatches)]
+    plan = [Minibatch(part.trimmed()) for _ in range(settings.epochs) for part in parts]
+    items = int(batch.mask_BT.sum())
+    inputs = [peer.trl_inputs(part, items) for _ in range(settings.epochs) for part in parts]
+    model, optimizer = theirs.model_wrapped, theirs.optimizer
+    theirs._prepare_inputs = lambda minibatch: minibatch  # the minibatches are made already
+
+    def our_update(_: int) -> None:
+        log = UpdateLog()
+        for minibatch in plan:
+            ours._update(minibatch, log)
+
+    def trl_update(_: int) -> None:
+        for minibatch in inputs:
+            theirs.training_step(model, dict(minibatch), None)
+            theirs.accelerator.clip_grad_norm_(model.parameters(), theirs.args.max_grad_norm)
+            optimizer.step()
+            model.zero_grad()
+
+    return alternate("update phase", our_update, trl_update, steps, warm_up=WARM_UP)
+
+
+def old_pass(steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison:
+    """Log-probs of the rollouts before the update; ours takes the entropy too."""
+    inputs = peer.trl_inputs(batch)
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+
+    @torch.no_grad()
+    def trl_old(_: int) -> None:
+        theirs._get_per_token_logps_and_entropies(
+            theirs.model, ids, mask, inputs["completion_ids"].shape[1],
+            batch_size=theirs.args.per_device_train_batch_size,
+        )  # fmt: skip
+
+    return alternate("old pass", lambda _: ours._old_pass(batch), trl_old, steps, warm_up=WARM_UP)
+
+
+def sampling(
+    settings: peer.Settings, steps: int, ours: Trainer, theirs: Any
+) -> tuple[Comparison, dict[str, float]]:
+    """Responses to the same fresh prompts at the same weights."""
+    from harness import sampler
+
+    problems = peer.problems_of(ours, steps + WARM_UP)
+    n, tokens = settings.group_size, {"ours": 0, "peer": 0}
+
+    def prompts(pair: int) -> list[list[int]]:
+        chosen = problems[pair * settings.prompts : (pair + 1) * settings.prompts]
+        return [ours.policy.encode(p.prompt) for p in chosen]
+
+    def our_sample(pair: int) -> None:
+        keys = [(settings.seed, pair, row) for row in range(settings.rows)]
+        out = sampler.sample(ours.policy, prompts(pair), n, keys=keys, max_tokens=settings.max_tokens)
+        tokens["ours"] += int(out.mask_NT.sum())
+
+    def trl_sample(pair: int) -> None:
+        repeated = [ids for ids in prompts(pair) for _ in range(n)]
+        completions, _ = theirs._generate_single_turn(repeated, None, {}, n)
+        tokens["peer"] += sum(map(len, completions))
+
+    comparison = alternate("sampler", our_sample, trl_sample, steps, warm_up=WARM_UP)
+    return comparison, {side: count / (steps + WARM_UP) for side, count in tokens.items()}
+
+
+# --- memory, each side in a process of its own ------------------------------------------------------------
+
+
+def memory_of(side: str, settings: peer.Settings, steps: int) -> dict[str, int]:
+    """Peak resident memory of one side's training, and what was resident when it was ready to start."""
+    ours = peer.our_trainer(settings)
+    if side == "ours":
+        ready = resident_bytes()
+        for _ in range(steps):
+            ours.step()
+    else:
+        with peer.Scratch() as folder:
+            problems = peer.problems_of(ours, steps)
+            theirs = peer.trl_trainer(settings, ours.policy, ours.benchmark, problems, folder, steps=steps)
+            ready = resident_bytes()
+            theirs.train()
+    return {"peak_bytes": peak_bytes(), "ready_bytes": ready}
+
+
+def memory(arguments: Sequence[str]) -> dict[str, Any]:
+    """Both sides' peaks, and their ratios: whole process, and what training adds to the ready trainer."""
+    peaks: dict[str, Any] = {}
+    for side in ("ours", "peer"):
+        command = [sys.executable, "-m", "tests.performance.bench_trl", "--memory-of", side, *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks[side] = json.loads(done.stdout.splitlines()[-1])
+    added = {side: p["peak_bytes"] - p["ready_bytes"] for side, p in peaks.items()}
+    return {
+        **peaks,
+        "ratio_peak": peaks["ours"]["peak_bytes"] / peaks["peer"]["peak_bytes"],
+        "ratio_added": added["ours"] / max(added["peer"], 1),
+    }
+
+
+# --- the whole comparison ---------------------------------------------------------------------------------
+
+
+def compare(settings: peer.Settings, steps: int) -> dict[str, Any]:
+    """Everything but the memory, in this process."""
+    with peer.Scratch() as folder:
+        ours = peer.our_trainer(settings)
+        old = peer.perturbed(ours.policy, 0.03, seed=1)
+        batch = peer.frozen_rollouts(ours, old=old)
+        result: dict[str, Any] = {"equality": check_equal(settings, ours, batch, folder)}
+        whole, details, theirs = whole_step(settings, steps, folder)
+        comparisons = [
+            whole,
+            update_phase(settings, steps, ours, theirs, batch),
+            old_pass(steps, ours, theirs, batch),
+        ]
+        sampler_comparison, tokens = sampling(settings, steps, ours, theirs)
+        comparisons.append(sampler_comparison)
+    result["time"] = {c.name: c.summary() for c in comparisons}
+    return result | details | {"sampler_tokens": tokens}
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result as markdown: ratios only."""
+    equality = [
+        [name, f"{g['loss_gap']:.1e}", f"{g['norm_relative_gap']:.1e}", f"{g['gradient_relative_gap']:.1e}"]
+        for name, g in result["equality"].items()
+    ]
+    times = [
+        [name, f"{t['ratio_median']:.2f}", f"{t['ratio_min']:.2f} - {t['ratio_max']:.2f}", str(t["pairs"])]
+        for name, t in result["time"].items()
+    ]
+    if "memory" in result:
+        times += [
+            ["peak memory, process", f"{result['memory']['ratio_peak']:.2f}", "", "1"],
+            ["peak memory above the ready trainer", f"{result['memory']['ratio_added']:.2f}", "", "1"],
+        ]
+    stations = [[name, f"{s['share_of_step']:.1%}"] for name, s in result["stations"].items()]
+    return "\n\n".join(
+        [
+            table(["loss", "loss: difference", "gradient norm: rel.", "gradient: rel."], equality),
+            table(["ours / TRL", "median", "min - max", "pairs"], times),
+            f"Tokens per step: ours {result['our_tokens_per_step']:.0f}, "
+            f"TRL {result['trl_tokens_per_step']:.0f}; "
+            f"per sampler call: ours {result['sampler_tokens']['ours']:.0f}, "
+            f"TRL {result['sampler_tokens']['peer']:.0f}.",
+            table(["our station", "share of our step"], stations),
+        ]
+    )
+
+
+def random_model(folder: Path) -> Path:
+    """A randomly initialised Qwen2 of about 10 million parameters with the micro tokenizer."""
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    from harness import catalog
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=16_384, hidden_size=256, intermediate_size=768, num_hidden_layers=8, num_attention_heads=8,
+        num_key_value_heads=4, max_position_embeddings=64, tie_word_embeddings=True, eos_token_id=1,
+        pad_token_id=0,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(catalog.benchmarks().shipped_models()["micro"])).save_pretrained(folder)
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="bench_trl", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--steps", type=int, default=20, help="timed pairs of everything")
+    parser.add_argument("--model", default="micro", help="micro, or random-10m (takes minutes)")
+    parser.add_argument("--prompts", type=int, default=None, help="per step; micro 16, random-10m 4")
+    parser.add_argument("--memory-steps", type=int, default=4, help="0 skips the memory")
+    parser.add_argument("--out", type=Path, default=None, help="result file")
+    parser.add_argument("--memory-of", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    with peer.Scratch() as folder:
+        large = args.model == "random-10m"
+        model = str(random_model(folder)) if large else args.model
+        prompts = args.prompts or (4 if large else 16)
+        settings = peer.Settings(model=model, prompts=prompts)
+        if args.memory_of:
+            print(json.dumps(memory_of(args.memory_of, settings, args.memory_steps)))
+            return
+        result: dict[str, Any] = compare(settings, args.steps)
+    if args.memory_steps:
+        result["memory"] = memory(
+            ["--model", args.model, "--prompts", str(prompts), "--memory-steps", str(args.memory_steps)]
+        )
+    import trl
+
+    result["settings"] = asdict(settings) | {"model": args.model, "steps": args.steps, "threads": 1}
+    result["versions"] = {
+        "python": platform.python_version(), "torch": torch.__version__,
+        "transformers": transformers.__version__, "trl": trl.__version__,
+    }  # fmt: skip
+    out = args.out or (RESULT.with_name("trl-random-10m.json") if large else RESULT)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    print(report(result))
+
+
+if __name__ == "__main__":
+    main()

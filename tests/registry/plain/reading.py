@@ -1,0 +1,97 @@
+"""What a reading is given, and the few things all of them compute: log-prob, entropy, group advantage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Number = float | Tensor
+
+
+@dataclass
+class Recorded:
+    """One step as it happened, before any statistic was taken.
+
+    ``logits``, ``old_logits``, ``ref_logits`` are raw, ``[B,T,V]``: position t predicts response token t.
+    ``prompt_logits`` ``[B,P,V]`` are the old policy's: position p predicts prompt token p + 1.
+    """
+
+    logits: Tensor
+    old_logits: Tensor
+    ref_logits: Tensor
+    prompt_logits: Tensor
+    tokens: Tensor
+    prompt_tokens: Tensor
+    prompt_mask: Tensor
+    lengths: list[int]
+    groups: list[int]
+    correct: list[bool]
+    tempered: list[bool]
+    temperature: float
+    fraction: float
+    max_response_tokens: int
+    state: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> range:
+        return range(len(self.lengths))
+
+    def logp(self, which: str, row: int, t: int) -> Tensor:
+        """log-prob of response token t; ``which`` is logits, old_logits or ref_logits."""
+        z = getattr(self, which)[row, t] / self.temperature
+        return z[self.tokens[row, t]] - torch.log(torch.exp(z - z.max()).sum()) - z.max()
+
+    def entropy(self, which: str, row: int, t: int) -> Tensor:
+        p = torch.softmax(getattr(self, which)[row, t] / self.temperature, 0)
+        return -(p * torch.log(p.clamp(min=1e-300))).sum()
+
+    def tokens_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        return [(row, t) for row in rows for t in range(self.lengths[row])]
+
+
+def group_advantage(x: Recorded, reward: Sequence[float]) -> list[float]:
+    """(R - mean) / (std + 1e-6) in each group, ddof 1."""
+    out = []
+    for row in x.rows:
+        mates = [reward[i] for i in x.rows if x.groups[i] == x.groups[row]]
+        mean = sum(mates) / len(mates)
+        std = math.sqrt(sum((r - mean) ** 2 for r in mates) / (len(mates) - 1))
+        out.append((reward[row] - mean) / (std + 1e-6))
+    return out
+
+
+def ratio(x: Recorded, row: int, t: int) -> Tensor:
+    d = x.logp("logits", row, t) - x.logp("old_logits", row, t).detach()
+    return torch.exp(d.clamp(-20, 20))
+
+
+def clip_loss(r: Tensor, a: float, low: Number, high: Number, cap: float | None = None) -> Tensor:
+    """The larger of -A r and -A clip(r), at most -A cap where A < 0."""
+    clipped = r if low <= r <= high else torch.as_tensor(low if r < low else high, dtype=r.dtype)
+    plain, bounded = -a * r, -a * clipped
+    loss = plain if plain >= bounded else bounded
+    if cap is not None and a < 0 and loss > -a * cap:
+        loss = torch.as_tensor(-a * cap, dtype=r.dtype)
+    return loss
+
+
+def token_mean(x: Recorded, rows: Sequence[int], losses: Mapping[tuple[int, int], Tensor]) -> Tensor:
+    return sum(losses.values(), torch.zeros(())) / len(x.tokens_of(rows))
+
+
+def row_mean(x: Recorded, rows: Sequence[int], losses: Mapping[tuple[int, int], Tensor]) -> Tensor:
+    means = [sum(losses[row, t] for t in range(x.lengths[row])) / x.lengths[row] for row in rows]
+    return sum(means[1:], means[0]) / len(rows)
+
+
+def verdict(x: Recorded, right: float, wrong: float) -> list[float]:
+    return [right if c else wrong for c in x.correct]
+
+
+def everything(x: Recorded, hp: Mapping[str, Any]) -> list[int]:
+    return list(x.rows)

@@ -1,0 +1,81 @@
+"""``new-method``: three files that pass as they are, in a folder of one's own and in a checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _pytest(path: Path, root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        cwd=root, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _files(root: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_outside_the_checkout(tmp_path: Path, capsys: Any) -> None:
+    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 0
+    assert f"entrobench train method={tmp_path / 'my_idea.py'}" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my_idea.md", "my_idea.py", "test_my_idea.py"]
+    _pytest(tmp_path / "test_my_idea.py", ROOT)
+    assert main(["methods", "show", str(tmp_path / "my_idea.py")]) == 0
+    assert "method.strength | 0.1" in capsys.readouterr().out
+
+
+def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
+    for package in ("harness", "methods", "benchmarks"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    before = _files(tmp_path)
+    command = [sys.executable, "-m", "harness.cli", "new-method", "bold-idea"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    after = _files(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert sorted(map(str, set(after) - set(before))) == [
+        "methods/bold_idea.md", "methods/bold_idea.py", "tests/methods/test_bold_idea.py",
+    ]  # fmt: skip
+    _pytest(tmp_path / "tests" / "methods" / "test_bold_idea.py", tmp_path)
+    listed = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "methods"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "bold-idea" in listed.stdout
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 2 and "taken" in again.stderr
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "my_idea.md").write_text("mine")
+    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["my_idea.md"]
+
+
+def test_what_is_written_is_tidy(tmp_path: Path) -> None:
+    if shutil.which("ruff") is None:
+        pytest.skip("ruff is not installed")
+    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 0
+    config = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    subprocess.run(["ruff", "check", "--no-cache", *config], check=True)
+    subprocess.run(["ruff", "format", "--check", "--no-cache", *config], check=True)

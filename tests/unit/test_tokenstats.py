@@ -1,0 +1,153 @@
+"""The log-prob and entropy operator against the plain computation: values, gradients, memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from harness.tokenstats import (
+    ENTROPY,
+    LOGP,
+    ScaledLogProb,
+    TokenStat,
+    chunk_rows,
+    token_stats,
+)
+
+N, D, V = 13, 8, 17
+
+
+@dataclass(frozen=True)
+class TopProbability(TokenStat):
+    """A custom statistic: probability of the likeliest token, smoothly."""
+
+    name: str = "top"
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        return logits_NV.softmax(1).pow(4).sum(1)
+
+
+STATS = (LOGP, ENTROPY, ScaledLogProb(scale=2.0), TopProbability())
+
+
+def inputs(dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(N, D, dtype=dtype, generator=generator).requires_grad_()
+    weight = torch.randn(V, D, dtype=dtype, generator=generator).requires_grad_()
+    bias_V = torch.randn(V, dtype=dtype, generator=generator).requires_grad_() if bias else None
+    return hidden, weight, bias_V, torch.randint(V, (N,), generator=generator)
+
+
+def plain(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, temperature: float
+) -> dict[str, Tensor]:
+    logits = hidden @ weight.T
+    logits = (logits if bias is None else logits + bias) / temperature
+    logp = logits.log_softmax(1)
+    probability = logp.exp()
+    picked = target[:, None]
+    return {
+        "logp": logp.gather(1, picked)[:, 0],
+        "entropy": -(probability * logp).sum(1),
+        "logp@2": (2 * logits).log_softmax(1).gather(1, picked)[:, 0],
+        "top": (probability**4).sum(1),
+    }
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+@pytest.mark.parametrize("chunk", [1, 4, 13, 50])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_values_and_gradients_equal_the_plain_computation(
+    dtype: torch.dtype, tolerance: float, chunk: int, temperature: float, bias: bool
+) -> None:
+    hidden, weight, bias_V, target = inputs(dtype, bias)
+    leaves = [x for x in (hidden, weight, bias_V) if x is not None]
+    own = token_stats(hidden, weight, target, STATS, bias_V=bias_V, temperature=temperature, chunk=chunk)
+    expected = plain(hidden, weight, bias_V, target, temperature)
+    mix = torch.randn(4, N, dtype=dtype, generator=torch.Generator().manual_seed(4))
+    own_grads = torch.autograd.grad(
+        sum((own[s.name] * m).sum() for s, m in zip(STATS, mix, strict=True)), leaves
+    )
+    expected_grads = torch.autograd.grad(
+        sum((expected[s.name] * m).sum() for s, m in zip(STATS, mix, strict=True)), leaves
+    )
+    for stat in STATS:
+        torch.testing.assert_close(own[stat.name], expected[stat.name], rtol=tolerance, atol=tolerance)
+    for a, b in zip(own_grads, expected_grads, strict=True):
+        scale = max(1.0, float(b.abs().max()))
+        torch.testing.assert_close(a / scale, b / scale, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("only", [LOGP, ENTROPY])
+def test_one_output_alone_gets_the_right_gradient(only: TokenStat) -> None:
+    hidden, weight, _, target = inputs(torch.float64, False)
+    own = torch.autograd.grad(token_stats(hidden, weight, target, [only], chunk=5)[only.name].sum(), weight)
+    expected = torch.autograd.grad(plain(hidden, weight, None, target, 1.0)[only.name].sum(), weight)
+    torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gradcheck_in_double_precision() -> None:
+    hidden, weight, bias_V, target = inputs(torch.float64, True)
+
+    def outputs(*leaves: Tensor) -> tuple[Tensor, ...]:
+        values = token_stats(
+            leaves[0], leaves[1], target, STATS, bias_V=leaves[2], temperature=0.8, chunk=4
+        )
+        return tuple(values[s.name] for s in STATS)
+
+    assert torch.autograd.gradcheck(outputs, (hidden, weight, bias_V))
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    hidden, weight, _, target = inputs(torch.float64, False)
+    out = token_stats(hidden, weight.detach(), target, [LOGP, ENTROPY])
+    (grad,) = torch.autograd.grad((out["logp"] + out["entropy"]).sum(), hidden)
+    want = plain(hidden, weight.detach(), None, target, 1.0)
+    torch.testing.assert_close(grad, torch.autograd.grad((want["logp"] + want["entropy"]).sum(), hidden)[0])
+
+
+def test_extreme_logits_stay_finite() -> None:
+    hidden = torch.tensor([[300.0], [-300.0]], requires_grad=True)
+    weight = torch.tensor([[1.0], [-1.0], [0.0]], requires_grad=True)
+    out = token_stats(hidden, weight, torch.tensor([0, 0]), [LOGP, ENTROPY])
+    assert out["logp"].tolist() == [0.0, -600.0]
+    grads = torch.autograd.grad((out["logp"] + out["entropy"]).sum(), [hidden, weight])
+    assert all(bool(g.isfinite().all()) for g in grads)
+
+
+class LargestOutput(TorchDispatchMode):
+    """Remembers the largest tensor any operation returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_flatten(out)[0]:
+            if isinstance(value, Tensor):
+                self.numel = max(self.numel, value.numel())
+        return out
+
+
+def test_the_logits_of_all_positions_never_exist_at_once() -> None:
+    n, d, v, chunk = 64, 4, 100, 8
+    hidden = torch.randn(n, d, requires_grad=True)
+    weight = torch.randn(v, d, requires_grad=True)
+    stats = (LOGP, ENTROPY, ScaledLogProb(scale=0.5), TopProbability())
+    with LargestOutput() as largest:
+        out = token_stats(hidden, weight, torch.randint(v, (n,)), stats, chunk=chunk)
+        sum(x.sum() for x in out.values()).backward()
+    assert largest.numel == chunk * v
+
+
+def test_default_chunk_keeps_the_budget() -> None:
+    assert chunk_rows(151_936) * 151_936 * 4 <= 64 << 20
+    assert chunk_rows(1 << 40) == 1
