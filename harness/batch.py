@@ -43,8 +43,9 @@ class Batch:
         advantage_BT: credit of each token.
         loss_mask_BT: tokens that train (default: ``mask_BT``).
         count_mask_BT: tokens and rows that denominators count (default: ``loss_mask_BT``).
-        tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows that
-            plain GRPO would not have had (refills, branches, replays): the activity measure counts them.
+        tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows
+            that plain GRPO would not have had (refills, branches, replays): the activity measure counts
+            them. ``judged`` is 0 where the verdict is a placeholder, which the metrics leave out.
     """
 
     prompt_BP: Tensor

@@ -69,8 +69,8 @@ def evaluate_problems(
 
 
 def _judge(
-    policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float, top_p: float,
-    max_tokens: int, seed: int,
+    policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float,
+    top_p: float, max_tokens: int, seed: int,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     out = sampler.sample(
         policy, [policy.encode(p.prompt) for p in problems], n,
@@ -99,7 +99,7 @@ def _judge(
 
 
 def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (8,)) -> dict[str, Any]:
-    """Counts per problem and rates, in the order of ``problems``; everything a report needs of the samples."""
+    """Counts per problem and rates, in the order of ``problems``: all that a report needs of the samples."""
     from harness.statistics import distinct_answers, maj_at_k
 
     grouped = {key: frame for key, frame in table.groupby("problem_id", sort=False)}
@@ -132,7 +132,7 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
 def probe_entropy(
     policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int
 ) -> dict[str, float]:
-    """The one entropy for all methods: fresh rollouts at T=1, top-p 1, full softmax, nats, end token included.
+    """The one entropy for all methods: fresh rollouts at T=1, full softmax, nats, end token included.
 
     Returns:
         ``probe_entropy`` (mean over tokens) and ``probe_entropy_seq`` (mean over responses of the sum).
@@ -140,8 +140,8 @@ def probe_entropy(
     prompts = [policy.encode(p.prompt) for p in problems]
     unscaled = Policy(policy.model, policy.tokenizer, 1.0)
     out = sampler.sample(
-        unscaled, prompts, samples, keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
-        temperature=1.0, max_tokens=max_tokens,
+        unscaled, prompts, samples, temperature=1.0, max_tokens=max_tokens,
+        keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
     )  # fmt: skip
     ids, mask = sampler.left_padded(prompts, policy.pad_id)
     rows = len(out.tokens_NT)

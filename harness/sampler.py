@@ -123,8 +123,8 @@ def sample(
             alive, token, mask, live = alive[keep], token[keep], mask[keep], live[keep]
         mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool, device=device)], 1)
         hidden = base(
-            input_ids=token[:, None], attention_mask=mask.long(), position_ids=mask.long().sum(1, keepdim=True) - 1,
-            past_key_values=cache, use_cache=True,
+            input_ids=token[:, None], attention_mask=mask.long(),
+            position_ids=mask.long().sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True,
         )[0][:, -1]  # fmt: skip
     width = max(int(valid.sum(1).max()), 1)
     last = tokens.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0)).squeeze(1)

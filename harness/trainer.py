@@ -19,7 +19,17 @@ from harness.errors import UserError
 from harness.logs import batch_metrics, quantiles, update_metrics
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict
-from harness.stages import Draw, Generate, Minibatch, Score, Signals, Stages, StepContext, Verify, group_normalised
+from harness.stages import (
+    Draw,
+    Generate,
+    Minibatch,
+    Score,
+    Signals,
+    Stages,
+    StepContext,
+    Verify,
+    group_normalised,
+)
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
 from harness.update import UpdateLog, backward, with_parts
 
@@ -54,8 +64,8 @@ class Trainer:
         missing = frozenset().union(*(s.engine_needs for s in self._declared)) - sampler.CAPABILITIES
         if missing:
             raise UserError(
-                f"method '{self.run.method_name}' needs {', '.join(sorted(missing))}, which the built-in sampler "
-                "does not offer; choose another method or engine"
+                f"method '{self.run.method_name}' needs {', '.join(sorted(missing))}, which the built-in "
+                "sampler does not offer; choose another method or engine"
             )
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
         self.optimizer = torch.optim.AdamW(
@@ -76,7 +86,7 @@ class Trainer:
     def step(self) -> dict[str, float]:
         """One training step; returns its metrics."""
         self.seconds = {}
-        stages, metrics = self.stages, {}
+        stages, metrics = self.stages, dict[str, float]()
         self.counters.step += 1
         ctx = self._context()
         for component in stages.all_components().values():
@@ -128,7 +138,7 @@ class Trainer:
         log, norms = UpdateLog(), []
         with self._clock("update"):
             for minibatch in plan.value:
-                loss, norm = self._update(minibatch, log)
+                loss, norm = self._update(minibatch, log, ctx)
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= self._update_metrics(log, norms)
@@ -174,12 +184,10 @@ class Trainer:
         prompts = [[*self.policy.encode(p.problem.prompt), *p.prefix] for p in request.prompts]
         keys = []
         for p in request.prompts:
-            stream = (p.problem.id, p.stream, request.sample_offset)
+            stream, first = (p.problem.id, p.stream, request.sample_offset), request.sample_offset
             again = self._seen[stream]  # a problem that comes twice in a step must not get the same draws
             self._seen[stream] += 1
-            keys += [
-                (ctx.seed, ctx.step, p.problem.id, p.stream, again, request.sample_offset + i) for i in range(n)
-            ]
+            keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, first + i) for i in range(n)]
         out = sampler.sample(
             self.policy, prompts, n, keys=keys, temperature=temperature,
             max_tokens=request.max_tokens or rollout.max_response_tokens,
@@ -239,10 +247,11 @@ class Trainer:
         ]
         return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
-    def _update(self, minibatch: Minibatch, log: UpdateLog) -> tuple[float, float]:
+    def _update(self, minibatch: Minibatch, log: UpdateLog, ctx: StepContext) -> tuple[float, float]:
         """One optimiser step; returns loss and gradient norm (before clipping)."""
         train = self.run.train
         self.optimizer.zero_grad(set_to_none=True)
+        entropy_before, tokens_before = log.sums.get("entropy", 0.0), log.tokens
         loss, multiplier = backward(
             self.policy, self.stages, minibatch, log, micro_rows=train.micro_batch_rows,
             width=self.run.rollout.max_response_tokens, scope=train.scope,
@@ -259,6 +268,9 @@ class Trainer:
         self.optimizer.step()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
+        entropy = (log.sums["entropy"] - entropy_before) / max(log.tokens - tokens_before, 1.0)
+        for component in self.stages.all_components().values():
+            component.after_minibatch(entropy, ctx)
         return loss, norm
 
     # --- bookkeeping -----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +124,9 @@ def _evaluate(
             status.write(state="running", phase=f"evaluate {split} {done}/{total}")
 
         table = evaluate_problems(
-            policy, benchmark, problems, folder / "eval" / f"{split}.parquet", n=run.eval.n,
-            temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens, seed=EVALUATION_SEED,
-            batch_rows=run.eval.batch_rows, on_progress=progress,
+            policy, benchmark, problems, folder / "eval" / f"{split}.parquet",
+            n=run.eval.n, temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens,
+            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress,
         )  # fmt: skip
         evals[split] = summary(table, problems)
     return evals
@@ -151,13 +150,14 @@ def _result(
         run,
         determinism="bitwise" if device_of(run) == "cpu" else "statistical",
         budget={
-            "generated_tokens": counters.generated_tokens, "updates": counters.updates, "steps": counters.step,
-            "train_tokens": counters.train_tokens, "extra_forward_tokens": counters.extra_forward_tokens,
+            "generated_tokens": counters.generated_tokens, "updates": counters.updates,
+            "steps": counters.step, "train_tokens": counters.train_tokens,
+            "extra_forward_tokens": counters.extra_forward_tokens,
             "verifier_calls": counters.verifier_calls, "wall_s": round(status.elapsed_s, 1),
         },
         probe=[
-            {"step": s["step"], "entropy_nats": s["probe_entropy"], "entropy_seq_nats": s["probe_entropy_seq"],
-             "generated_tokens": s["generated_tokens"]}
+            {"step": s["step"], "entropy_nats": s["probe_entropy"],
+             "entropy_seq_nats": s["probe_entropy_seq"], "generated_tokens": s["generated_tokens"]}
             for s in steps if "probe_entropy" in s
         ],
         activity=sum(s["activity"] for s in trained) / len(trained) if trained else None,

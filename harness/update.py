@@ -1,4 +1,4 @@
-"""One optimiser step: current pass, weights and bounds, loss, backward. Counts are those of the whole step."""
+"""One optimiser step: current pass, weights and bounds, loss, backward. Counts are of the whole step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UpdateLog:
     ratios: list[Tensor] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, **sums: float) -> None:
+    def add(self, **sums: float | Tensor) -> None:
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
@@ -64,7 +64,7 @@ def _slice(prepared: Stats, rows: slice, size: int) -> dict[str, Tensor]:
 
 
 def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
-    """``[B]``: norm of the gradient of each row's summed log-prob, at the current weights (one pass per row)."""
+    """``[B]``: norm of the gradient of each row's summed log-prob, at the current weights (a pass per row)."""
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     norms = []
     for i in range(len(batch)):

@@ -33,8 +33,8 @@ from harness.stages import (
     ReferenceKL,
     grpo_stages,
 )
-from harness.stages.base import Component, Out, Regulariser, Reward, Signals, Stages, Stats, StepContext
-from harness.tokenstats import ENTROPY, LOGP
+from harness.stages.base import Component, Out, Regulariser, Reward, Signals, Stages, StepContext
+from harness.tokenstats import LOGP
 from methods.registry import register
 
 if TYPE_CHECKING:
@@ -100,6 +100,12 @@ class AdaptiveEntropy(Component):
             return self.unseen
         return self.coef if self.last_entropy <= self.target else 0.0
 
+    def after_minibatch(self, entropy: float, ctx: StepContext) -> None:
+        self.observe(entropy)
+
+    def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
+        return {"entropy_bonus/coef": self.applied(), "target_error": abs(self.last_entropy - self.target)}
+
     def observe(self, entropy: float) -> None:
         """Take in the global token entropy of an optimiser step, after its coefficient was read."""
         step = self.delta if entropy <= self.target else -self.delta
@@ -111,33 +117,6 @@ class AdaptiveEntropy(Component):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.coef, self.last_entropy = float(state["coef"]), float(state["last_entropy"])
-
-
-@dataclass(frozen=True)
-class AdaptiveEntropyBonus(Regulariser):
-    """``- applied agg(entropy)``. ``prepare`` runs once per optimiser step: there the controller moves."""
-
-    control: AdaptiveEntropy
-    aggregation: str = "token-mean"
-
-    current_stats = (ENTROPY,)
-    minibatch_scope = True
-
-    def coefficient(self) -> float:
-        return 1.0
-
-    def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
-        applied = self.control.applied()
-        mask = batch.train_mask_BT
-        self.control.observe(float((current["entropy"] * mask).sum() / mask.sum().clamp(min=1)))
-        metrics = {
-            "entropy_bonus/coef": applied,
-            "target_error": abs(self.control.last_entropy - self.control.target),
-        }
-        return Out({"coef": current["entropy"].new_tensor(applied)}, metrics)
-
-    def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
-        return -prepared["coef"] * current["entropy"]
 
 
 @dataclass(frozen=True)
@@ -182,8 +161,6 @@ class EntropyAndKL(Method):
     def validate(self, run: RunConfig) -> None:
         if self.entropy_min > self.entropy_max:
             raise UserError("method.entropy_min exceeds method.entropy_max; lower it")
-        if self.entropy_adaptive and run.train.scope != "minibatch":
-            raise UserError("method.entropy_adaptive counts optimiser steps; use train.scope=minibatch")
         if self.kl_adaptive and not self.kl_in_reward_coef:
             raise UserError("method.kl_adaptive moves the KL in the reward; set method.kl_in_reward_coef > 0")
 
@@ -195,7 +172,7 @@ class EntropyAndKL(Method):
             control = AdaptiveEntropy(
                 self.entropy_coef, self.entropy_target, self.entropy_delta, self.entropy_min, self.entropy_max
             )
-            regularisers.append(AdaptiveEntropyBonus(control, mode))
+            regularisers.append(EntropyBonus(control.applied, mode))
             changes["components"]["adaptive_entropy"] = control
         elif self.entropy_coef:
             regularisers.append(EntropyBonus(self.entropy_coef, mode))

@@ -108,7 +108,7 @@ class Signals:
 
 
 class Component:
-    """State that outlives a step. Subclasses override what they use; all state goes through ``state_dict``."""
+    """State that outlives a step. Subclasses override what they use; all of it goes through ``state_dict``."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, as plain values and tensors."""
@@ -123,6 +123,9 @@ class Component:
 
     def after_rollout(self, batch: Batch, ctx: StepContext) -> None:
         """Called with the verified rollouts, before any group is filtered out."""
+
+    def after_minibatch(self, entropy: float, ctx: StepContext) -> None:
+        """Called after every optimiser step with its token-mean entropy (nats, current pass)."""
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         """Called after the last update of a step; returns what to log."""
@@ -231,7 +234,7 @@ class Reward(Stage):
 
 
 class GroupFilter(Stage):
-    """Group filter station: bool ``[B]``, rows that stay (whole groups). Judges verdicts, not shaped rewards."""
+    """Group filter station: bool ``[B]``, rows that stay (whole groups), by verdict, not shaped reward."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         raise NotImplementedError
@@ -338,8 +341,8 @@ class Stages:
     def of_step(self) -> tuple[Stage, ...]:
         """All stages, composed ones followed by their parts."""
         roots: list[Stage] = [
-            self.rollout, self.reward, self.group_filter, self.advantage, self.selection, self.plan, self.loss,
-            *self.regularisers, *([self.step_size] if self.step_size else []),
+            self.rollout, self.reward, self.group_filter, self.advantage, self.selection, self.plan,
+            self.loss, *self.regularisers, *([self.step_size] if self.step_size else []),
         ]  # fmt: skip
         found: list[Stage] = []
         while roots:

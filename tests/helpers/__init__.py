@@ -1,1 +1,1 @@
-"""What tests share: a tiny chat model, a problem set with reachable rewards, batches, and throw-away methods."""
+"""What tests share: a tiny chat model, a problem set with reachable rewards, throw-away methods."""

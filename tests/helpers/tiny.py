@@ -1,4 +1,4 @@
-"""A tiny randomly initialised Qwen2 with a BPE tokenizer and chat template, and a problem set it can learn."""
+"""A tiny random Qwen2 with a BPE tokenizer and chat template, and a problem set it can learn."""
 
 from __future__ import annotations
 
@@ -175,10 +175,12 @@ def make_batch(
         response[i, : len(ids)] = torch.tensor(ids)
         mask[i, : len(ids)] = True
     values: dict[str, Any] = {
-        "prompt_BP": prompt[:-1], "prompt_mask_BP": prompt_mask[:-1], "response_BT": response, "mask_BT": mask,
+        "prompt_BP": prompt[:-1], "prompt_mask_BP": prompt_mask[:-1], "response_BT": response,
+        "mask_BT": mask,
         "group_B": torch.zeros(rows, dtype=torch.long), "sample_B": torch.arange(rows),
         "temperature_B": torch.ones(rows), "truncated_B": torch.zeros(rows, dtype=torch.bool),
-        "rollout_logp_BT": torch.zeros(rows, width), "problems": tuple(Problem(f"p{i}", "") for i in range(rows)),
+        "rollout_logp_BT": torch.zeros(rows, width),
+        "problems": tuple(Problem(f"p{i}", "") for i in range(rows)),
         "texts": ("",) * rows,
     }  # fmt: skip
     return Batch(**values | fields)

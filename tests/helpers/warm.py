@@ -1,9 +1,11 @@
 """Imports what every run needs, once: preloaded by the server that forks the runs of a test."""
 
-import pandas  # noqa: F401
-import pyarrow.parquet  # noqa: F401
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache  # noqa: F401
-from transformers.models.qwen2 import modeling_qwen2  # noqa: F401
+# ruff: noqa: F401
+
+import pandas
+import pyarrow.parquet
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.models.qwen2 import modeling_qwen2
 
 import harness.runs
 import harness.statistics
@@ -11,4 +13,4 @@ import harness.training
 import methods.grpo
 import methods.registry
 import tests.helpers.execution
-import tests.helpers.tiny  # noqa: F401
+import tests.helpers.tiny

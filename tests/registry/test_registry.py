@@ -271,7 +271,6 @@ def test_out_of_range_is_refused_by_name(name: str) -> None:
         ("entrocraft@paper", {"hi_end": 0.1}, {}, "upside down"),
         ("entropy-bonus", {"entropy_min": 0.5, "entropy_max": 0.1}, {}, "entropy_min"),
         ("entropy-bonus", {"kl_adaptive": True}, {}, "kl_in_reward_coef"),
-        ("entropy-bonus", {"entropy_adaptive": True}, {"train.scope": "micro"}, "scope=minibatch"),
     ],
 )
 def test_senseless_combinations_are_refused(name: str, options: dict, run: dict, remedy: str) -> None:

@@ -25,8 +25,9 @@ def overrides(runs_dir: Path, *more: str) -> list[str]:
     changed = ("train.steps", "eval.frontier_every", "probe.every")
     base = [s for s in SMALL if s.partition("=")[0] not in changed]
     return [
-        "method=grpo", f"model.path={tiny_folder()}", *base, f"train.steps={STEPS}", "train.checkpoint_every=2",
-        "eval.frontier_every=5", "probe.every=3", "eval.splits=[test_id,test_hard]", f"runs_dir={runs_dir}", *more,
+        "method=grpo", f"model.path={tiny_folder()}", *base, f"train.steps={STEPS}",
+        "train.checkpoint_every=2", "eval.frontier_every=5", "probe.every=3",
+        "eval.splits=[test_id,test_hard]", f"runs_dir={runs_dir}", *more,
     ]  # fmt: skip
 
 
@@ -237,7 +238,12 @@ def test_a_copy_of_a_method_file_trains(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "same"),
-    [("runs_dir=elsewhere", True), ("seed=2", False), ("train.lr=2e-3", False), ("method.eps_high=0.3", False)],
+    [
+        ("runs_dir=elsewhere", True),
+        ("seed=2", False),
+        ("train.lr=2e-3", False),
+        ("method.eps_low=0.3", False),
+    ],
 )
 def test_what_is_part_of_the_identity(tmp_path: Path, change: str, same: bool) -> None:
     base = overrides(tmp_path)

@@ -97,9 +97,7 @@ def test_gradcheck_in_double_precision() -> None:
     hidden, weight, bias_V, target = inputs(torch.float64, True)
 
     def outputs(*leaves: Tensor) -> tuple[Tensor, ...]:
-        values = token_stats(
-            leaves[0], leaves[1], target, STATS, bias_V=leaves[2], temperature=0.8, chunk=4
-        )
+        values = token_stats(leaves[0], leaves[1], target, STATS, bias_V=leaves[2], temperature=0.8, chunk=4)
         return tuple(values[s.name] for s in STATS)
 
     assert torch.autograd.gradcheck(outputs, (hidden, weight, bias_V))

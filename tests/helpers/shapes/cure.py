@@ -65,6 +65,7 @@ class Branching(RolloutProgram):
                 ),
             ]
         )
+        both = both.with_tags(extra=both.tags["branch"])
         return (yield Verify(both.rows(both.group_B.argsort(stable=True))))
 
 

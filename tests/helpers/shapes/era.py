@@ -77,7 +77,5 @@ class ActivatedRatio(TokenRatio):
 
 def era_stages(ratio: ActivatedRatio) -> Stages:
     return grpo_stages().with_(
-        loss=PolicyLoss(
-            ratio=ratio, bounds=FixedBounds(1.0, 1.0), dual_clip=10.0, aggregation="token-mean"
-        )
+        loss=PolicyLoss(ratio=ratio, bounds=FixedBounds(1.0, 1.0), dual_clip=10.0, aggregation="token-mean")
     )

@@ -1,4 +1,4 @@
-"""SPO-tree (arXiv 2505.23564): edges of a rollout tree as rows, segment advantages, a replay buffer of edges."""
+"""SPO-tree (arXiv 2505.23564): edges of a tree as rows, segment advantages, a replay buffer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.stages import (
 
 @dataclass(frozen=True)
 class Tree(RolloutProgram):
-    """A tree of segments; inner nodes are those cut at the segment limit. Node ids count from 1, 0 is no node."""
+    """A tree of segments; inner nodes are those cut at the segment limit. Roots have negative ids."""
 
     branches: tuple[int, ...] = (3, 2)
     segment_tokens: int = 3
@@ -142,6 +142,7 @@ class ReplayedEdges(Selection):
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         kept = batch.advantages().abs().sum(1) > 0
         out = self.buffer.exchange(batch.rows(kept), ctx)
+        out = out.with_tags(extra=(out.tags["born"] < ctx.step).float())
         mask = out.mask_BT & (out.old["logp"].exp() < self.probability)
         inside = out.advantages()[mask]
         if len(inside) > 1:

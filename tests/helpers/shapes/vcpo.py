@@ -1,4 +1,4 @@
-"""VCPO (arXiv 2602.17616): minimum-variance baseline from gradient norms, step size from the effective sample."""
+"""VCPO (arXiv 2602.17616): minimum-variance baseline, step size from the effective sample size."""
 
 from __future__ import annotations
 

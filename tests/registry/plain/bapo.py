@@ -43,7 +43,7 @@ def bounds(items, hp, paper):
 def loss(x, hp, rows, paper=False):
     a = group_advantage(x, verdict(x, 1.0, 0.0))
     items = [
-        (float(ratio(x, row, t)), a[row], float(x.logp("old_logits", row, t).exp()))
+        (float(ratio(x, row, t).detach()), a[row], float(x.logp("old_logits", row, t).exp()))
         for row, t in x.tokens_of(rows)
     ]
     low, high = bounds(items, hp, paper)

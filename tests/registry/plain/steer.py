@@ -11,7 +11,7 @@ def loss(x, hp, rows):
     a = group_advantage(x, verdict(x, 1.0, 0.0))
     change = {}
     for row, t in x.tokens_of(rows):
-        p = min(max(float(x.logp("logits", row, t).exp()), 1e-8), 1 - 1e-8)
+        p = min(max(float(x.logp("logits", row, t).detach().exp()), 1e-8), 1 - 1e-8)
         q = min(max(float(x.logp("old_logits", row, t).exp()), 1e-8), 1.0)
         change[row, t] = abs(
             a[row] / q * p * (1 - p) * (math.log(p) + float(x.entropy("old_logits", row, t)))
