@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from harness import sampler
-from harness.batch import Batch
 from harness.files import replacing
 from harness.policy import Policy
 from harness.problems import Benchmark, Problem
+from harness.rollouts import roll_out
+from harness.stages import Prompt
 from harness.tokenstats import ENTROPY, LOGP
 
 #: Columns of a samples file.
@@ -72,29 +72,19 @@ def _judge(
     policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float,
     top_p: float, max_tokens: int, seed: int,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
-    out = sampler.sample(
-        policy, [policy.encode(p.prompt) for p in problems], n,
+    batch = roll_out(
+        policy, [Prompt(p, i) for i, p in enumerate(problems)], n,
         keys=[("evaluation", seed, p.id, i) for p in problems for i in range(n)],
         temperature=temperature, top_p=top_p, max_tokens=max_tokens,
     )  # fmt: skip
-    responses = [ids[m].tolist() for ids, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
-    logp_sum = (out.logp_NT * out.mask_NT).sum(1).tolist()
+    logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
     rows = []
-    for i, text in enumerate(policy.decode(responses)):
-        problem = problems[i // n]
+    for i, (problem, text) in enumerate(zip(batch.problems, batch.texts, strict=True)):
         verdict = benchmark.verify(problem, text)
-        rows.append(
-            (
-                problem.id,
-                i % n,
-                text,
-                len(responses[i]),
-                bool(out.truncated_N[i]),
-                verdict.status,
-                verdict.canonical,
-                logp_sum[i],
-            )
-        )
+        rows.append((
+            problem.id, i % n, text, int(batch.length_B[i]), bool(batch.truncated_B[i]), verdict.status,
+            verdict.canonical, float(logp_sum_B[i]),
+        ))  # fmt: skip
     return rows
 
 
@@ -137,19 +127,11 @@ def probe_entropy(
     Returns:
         ``probe_entropy`` (mean over tokens) and ``probe_entropy_seq`` (mean over responses of the sum).
     """
-    prompts = [policy.encode(p.prompt) for p in problems]
     unscaled = Policy(policy.model, policy.tokenizer, 1.0)
-    out = sampler.sample(
-        unscaled, prompts, samples, temperature=1.0, max_tokens=max_tokens,
+    batch = roll_out(
+        unscaled, [Prompt(p, i) for i, p in enumerate(problems)], samples,
         keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
-    )  # fmt: skip
-    ids, mask = sampler.left_padded(prompts, policy.pad_id)
-    rows = len(out.tokens_NT)
-    batch = Batch(
-        prompt_BP=ids.repeat_interleave(samples, 0), prompt_mask_BP=mask.repeat_interleave(samples, 0),
-        response_BT=out.tokens_NT, mask_BT=out.mask_NT, group_B=torch.zeros(rows), sample_B=torch.zeros(rows),
-        temperature_B=torch.ones(rows), truncated_B=out.truncated_N, rollout_logp_BT=out.logp_NT,
-        problems=tuple(p for p in problems for _ in range(samples)), texts=("",) * rows,
+        temperature=1.0, max_tokens=max_tokens,
     )  # fmt: skip
     entropy_BT = unscaled.stats(batch, [LOGP, ENTROPY])["entropy"]
     return {

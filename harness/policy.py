@@ -171,7 +171,7 @@ def load_policy(
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             str(path), revision=revision, dtype=getattr(torch, dtype)
         )
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from harness.errors import UserError
 from harness.logs import batch_metrics, quantiles, update_metrics
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict
+from harness.rollouts import roll_out
 from harness.stages import (
     Draw,
     Generate,
@@ -180,36 +181,20 @@ class Trainer:
 
     def _generate(self, request: Generate, ctx: StepContext) -> Batch:
         rollout, n = self.run.rollout, request.n
-        temperature = request.temperature or rollout.temperature
-        prompts = [[*self.policy.encode(p.problem.prompt), *p.prefix] for p in request.prompts]
         keys = []
         for p in request.prompts:
-            stream, first = (p.problem.id, p.stream, request.sample_offset), request.sample_offset
+            stream = (p.problem.id, p.stream, request.sample_offset)
             again = self._seen[stream]  # a problem that comes twice in a step must not get the same draws
             self._seen[stream] += 1
-            keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, first + i) for i in range(n)]
-        out = sampler.sample(
-            self.policy, prompts, n, keys=keys, temperature=temperature,
+            samples = range(request.sample_offset, request.sample_offset + n)
+            keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
+        batch = roll_out(
+            self.policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
+            temperature=request.temperature or rollout.temperature,
             max_tokens=request.max_tokens or rollout.max_response_tokens,
         )  # fmt: skip
-        self.counters.generated_tokens += int(out.mask_NT.sum())
-        ids_GP, mask_GP = sampler.left_padded(prompts, self.policy.pad_id)
-        rows = [p for p in request.prompts for _ in range(n)]
-        responses = [ids[m].tolist() for ids, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
-        judged = [[*p.prefix, *r] if p.judged_prefix else r for p, r in zip(rows, responses, strict=True)]
-        return Batch(
-            prompt_BP=ids_GP.repeat_interleave(n, 0),
-            prompt_mask_BP=mask_GP.repeat_interleave(n, 0),
-            response_BT=out.tokens_NT,
-            mask_BT=out.mask_NT,
-            group_B=torch.tensor([p.group for p in rows]),
-            sample_B=torch.arange(request.sample_offset, request.sample_offset + n).repeat(len(prompts)),
-            temperature_B=torch.full((len(rows),), temperature),
-            truncated_B=out.truncated_N,
-            rollout_logp_BT=out.logp_NT,
-            problems=tuple(p.problem for p in rows),
-            texts=tuple(self.policy.decode(judged)),
-        )
+        self.counters.generated_tokens += int(batch.mask_BT.sum())
+        return batch
 
     def _verify(self, batch: Batch, ctx: StepContext) -> Batch:
         verdicts = tuple(

@@ -18,9 +18,12 @@ from harness.files import read_json, replacing, write_json
 from harness.policy import Policy, load_policy
 from harness.policy_source import resolve_model
 from harness.problems import Benchmark
-from harness.runs import KEPT_CHECKPOINTS, Status, new_result
+from harness.record import new_result
+from harness.status import Status
 from harness.trainer import Trainer
 
+#: Older checkpoints are deleted.
+KEPT_CHECKPOINTS = 2
 #: Seeds of what must be the same for every run, so that methods meet equal draws.
 PROBE_SEED, EVALUATION_SEED = 20_000, 30_000
 
@@ -201,7 +204,7 @@ def _save(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
 def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
     """Go back to the last checkpoint; lines logged after it are dropped and will be written again."""
     checkpoints = folder / "checkpoints"
-    for leftover in checkpoints.glob(".*.tmp"):  # of a run that was killed while it wrote one
+    for leftover in folder.rglob(".*.tmp"):  # half-written when the run was killed
         leftover.unlink()
     state = _last_checkpoint(checkpoints)
     if state is not None:

@@ -64,7 +64,7 @@ def _slice(prepared: Stats, rows: slice, size: int) -> dict[str, Tensor]:
 
 
 def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
-    """``[B]``: norm of the gradient of each row's summed log-prob, at the current weights (a pass per row)."""
+    """``[B]``: norm of the gradient of each row's summed log-prob at the current weights (a pass a row)."""
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     norms = []
     for i in range(len(batch)):
@@ -160,15 +160,13 @@ def _prepare(
     terms: Sequence[Term], stages: Stages, batch: Batch, current: Stats, log: UpdateLog
 ) -> tuple[list[Stats], float]:
     """Everything that is constant in this update, and the learning-rate multiplier."""
-    prepared: list[Stats] = []
     with torch.no_grad():
         outs = [t.loss.prepare(batch, current) for t in terms]
         scale = stages.step_size(batch, current) if stages.step_size else None
-    for out in [*outs, *([scale] if scale else [])]:
-        for name, value in out.metrics.items():
+    for metrics in [*(out.metrics for out in outs), *([scale.metrics] if scale else [])]:
+        for name, value in metrics.items():
             log.metrics.setdefault(name, []).append(float(value))
-    prepared = [out.value for out in outs]
-    return prepared, float(scale.value) if scale else 1.0
+    return [out.value for out in outs], float(scale.value) if scale else 1.0
 
 
 @torch.no_grad()

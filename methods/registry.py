@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def hash(self) -> str:
-        """Hash of the method's file and of the project's method files it imports: part of a run's identity."""
+        """Hash of the method's file and of the method files it imports: part of a run's identity."""
         digest = hashlib.sha256()
         for file in sorted(_closure(self.file)):
             digest.update(file.read_bytes())

@@ -5,23 +5,19 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from itertools import islice
-from math import comb
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.micro.chains import legal_walk
+from benchmarks.micro.family import MAX_RESPONSE_TOKENS
 from benchmarks.micro.testbed import FAMILIES, SPLITS, Micro, stream
 from harness.problems import Problem
+from harness.statistics import pass_at_k
 
 EVAL_SPLITS = ("validation", "test_id", "test_hard", "test_ood")
 SAMPLES = 64
 GUESSES = 4096
-
-
-def pass_at(k: int, samples: int, correct: int) -> float:
-    """Unbiased estimate of the chance that at least one of ``k`` samples is right."""
-    return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
 def blind_guess_figures() -> dict[str, dict[str, float]]:
@@ -49,7 +45,7 @@ def blind_guess_figures() -> dict[str, dict[str, float]]:
                 tries["target_blind"] = _walks(problem)
             for kind, texts in tries.items():
                 correct = sum(bench.verify(problem, text).correct for text in texts)
-                scores[kind].append(pass_at(32, len(texts), correct))
+                scores[kind].append(float(pass_at_k(len(texts), correct, 32)))
                 scores[f"{kind}/{name}"].append(scores[kind][-1])
         figures[split] = {kind: round(fmean(values), 4) for kind, values in sorted(scores.items())}
     return figures
@@ -73,31 +69,37 @@ def problem_space(draws: int = 200_000) -> dict[str, int]:
 
 def base_figures(folder: Path) -> dict[str, Any]:
     """pass@1, pass@32, entropy (nats), lengths (tokens) per split and family of the model in ``folder``."""
-    from transformers import AutoTokenizer, Qwen2ForCausalLM
+    import torch
 
-    from benchmarks.micro.sampling import sample_responses
+    from harness.policy import load_policy
+    from harness.rollouts import roll_out
+    from harness.stages import Prompt
+    from harness.tokenstats import ENTROPY
 
-    model = Qwen2ForCausalLM.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    bench = Micro()
+    policy, bench = load_policy(folder), Micro()
     figures: dict[str, Any] = {}
-    for seed, split in enumerate(EVAL_SPLITS):
+    for split in EVAL_SPLITS:
         problems = bench.problems(split)
-        texts, lengths, entropies = sample_responses(
-            model, tokenizer, [problem.prompt for problem in problems], SAMPLES, seed
-        )
+        with torch.no_grad():
+            batch = roll_out(
+                policy, [Prompt(problem, i) for i, problem in enumerate(problems)], SAMPLES,
+                keys=[("calibration", problem.id, i) for problem in problems for i in range(SAMPLES)],
+                temperature=1.0, max_tokens=MAX_RESPONSE_TOKENS,
+            )  # fmt: skip
+            entropy_B = policy.stats(batch, [ENTROPY])["entropy"].sum(1)
         rows = defaultdict(list)
         for i, problem in enumerate(problems):
-            verdicts = [bench.verify(problem, text) for text in texts[i]]
+            own = slice(i * SAMPLES, (i + 1) * SAMPLES)
+            verdicts = [bench.verify(problem, text) for text in batch.texts[own]]
             correct = sum(verdict.correct for verdict in verdicts)
             row = {
                 "pass@1": correct / SAMPLES,
-                "pass@32": pass_at(32, SAMPLES, correct),
+                "pass@32": float(pass_at_k(SAMPLES, correct, 32)),
                 "distinct_right": len({v.canonical for v in verdicts if v.correct}),
                 "unparsed": sum(v.status == "unparsed" for v in verdicts) / SAMPLES,
-                "tokens": fmean(lengths[i]),
-                "entropy_nats_sum": fmean(entropies[i]),
-                "max_tokens": max(lengths[i]),
+                "tokens": fmean(batch.length_B[own].tolist()),
+                "entropy_nats_sum": fmean(entropy_B[own].tolist()),
+                "max_tokens": int(batch.length_B[own].max()),
             }
             rows["all"].append(row)
             rows[problem.meta["family"]].append(row)

@@ -108,7 +108,7 @@ class Signals:
 
 
 class Component:
-    """State that outlives a step. Subclasses override what they use; all of it goes through ``state_dict``."""
+    """State that outlives a step. Subclasses override what they use; ``state_dict`` holds all of it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, as plain values and tensors."""

@@ -100,19 +100,9 @@ class Runs:
         return Path(run.runs_dir).expanduser() / name
 
     def base_folder(self, run: RunConfig) -> Path:
-        import hashlib
-        import json
-
         from harness import runs
-        from harness.config import to_dict
 
-        if hasattr(runs, "base_folder"):
-            return Path(runs.base_folder(run))
-        kept = ("data", "model", "numerics_version")
-        parts = {k: v for k, v in runs.identity_parts(run).items() if k in kept}
-        parts |= {k: to_dict(run)[k] for k in ("rollout", "probe", "eval", "data")}
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return Path(run.runs_dir).expanduser() / f"base-{digest}"
+        return runs.base_folder(run)
 
     def result(self, folder: Path) -> dict[str, Any]:
         from harness import runs

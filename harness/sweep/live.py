@@ -102,7 +102,7 @@ class LiveDisplay:
 
         style = "green" if error is None else "red"
         text = escape(finished_line(job.name, error, wall_s))
-        self._live.console.print(f"[{style}]{text}[/{style}]")
+        self._live.console.print(f"[{style}]{text}[/{style}]", highlight=False)
 
 
 def table(name: str, snapshot: Snapshot) -> RenderableType:
@@ -110,12 +110,15 @@ def table(name: str, snapshot: Snapshot) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    grid = Table(title=f"{name}: {totals(snapshot)}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("method", "seed", "step", "", "reward", "entropy", "probe", "time left"):
-        grid.add_column(heading, justify="left" if heading in ("method", "") else "right", no_wrap=True)
+    grid = Table(title=f"{name}: {totals(snapshot)}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    # On a narrow terminal the method's name is shortened, never a number.
+    grid.add_column("method", no_wrap=True, min_width=8)
+    widths = {"seed": 4, "step": 7, "": 10, "reward": 6, "entropy": 7, "probe": 5, "time left": 10}
+    for heading, width in widths.items():
+        grid.add_column(heading, justify="right" if heading else "left", no_wrap=True, min_width=width)
     for row in snapshot.rows:
         s = row.state
-        bar = ProgressBar(total=1.0, completed=s.fraction, width=18)
+        bar = ProgressBar(total=1.0, completed=s.fraction, width=10)
         seed = "" if row.seed is None else str(row.seed)
         signals = [number(value) for value in (s.reward, s.entropy, s.probe_entropy)]
         grid.add_row(row.label, seed, step_text(s), bar, *signals, duration(s.eta_s))
@@ -147,7 +150,7 @@ def sentence(state: RunState) -> str:
 
 def step_text(state: RunState) -> str:
     if state.phase.startswith("evaluate "):
-        return state.phase.replace("evaluate", "eval", 1)
+        return f"eval {state.phase.split()[-1]}"
     return f"{state.step}/{state.steps}" if state.steps else "starting"
 
 

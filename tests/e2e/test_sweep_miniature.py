@@ -1,4 +1,4 @@
-"""The demo in miniature, with the real trainer: submit, be killed, go on, report; a second time costs nothing."""
+"""The demo in miniature, with the real trainer: submit, be killed, go on, report; nothing is made twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,14 @@ def _running(folder: Path) -> list[Path]:
     return [lock for lock in locks if holder(lock) is not None]
 
 
+def _wait(met: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not met() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_submit_kill_go_on_report_and_nothing_twice(tmp_path: Path) -> None:
     (tmp_path / "mini.yaml").write_text(SWEEP)
     submit = ("sweep", "submit", "mini.yaml", "launcher=local", "workers=2")
@@ -49,13 +57,12 @@ def test_submit_kill_go_on_report_and_nothing_twice(tmp_path: Path) -> None:
         [*COMMAND, *submit], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/grpo-*/checkpoints/step-*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    submitter.send_signal(signal.SIGKILL)
-    submitter.wait()
-    while _running(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    try:
+        _wait(lambda: bool(list(tmp_path.glob("runs/grpo-*/checkpoints/step-*.pt"))))
+    finally:
+        submitter.send_signal(signal.SIGKILL)
+        submitter.wait()
+    _wait(lambda: not _running(tmp_path))
     assert not _running(tmp_path), "workers outlive a submitter that was killed"
 
     again = _entrobench(tmp_path, *submit)

@@ -47,7 +47,7 @@ class Killed:
         process.start()
         return process
 
-    def kill_when(self, reached: Any, *, timeout_s: float = 60.0) -> bool:
+    def kill_when(self, reached: Any, *, timeout_s: float = 200.0) -> bool:
         """Start, kill as soon as ``reached()`` is true; false when the run ended before."""
         process = self.start()
         deadline = time.monotonic() + timeout_s
@@ -60,7 +60,7 @@ class Killed:
         process.join()
         return bool(killed)
 
-    def finish(self, *, timeout_s: float = 120.0) -> None:
+    def finish(self, *, timeout_s: float = 280.0) -> None:
         """Start and wait for the end.
 
         Raises:

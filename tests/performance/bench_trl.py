@@ -140,9 +140,9 @@ def update_phase(settings: peer.Settings, steps: int, ours: Trainer, theirs: Any
     theirs._prepare_inputs = lambda minibatch: minibatch  # the minibatches are made already
 
     def our_update(_: int) -> None:
-        log = UpdateLog()
+        log, ctx = UpdateLog(), ours._context()
         for minibatch in plan:
-            ours._update(minibatch, log)
+            ours._update(minibatch, log, ctx)
 
     def trl_update(_: int) -> None:
         for minibatch in inputs:

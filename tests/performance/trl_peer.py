@@ -200,7 +200,9 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
     trainer.counters.step += 1
     ctx = trainer._context()
     batch = trainer._rollouts(ctx)
-    batch = batch.with_(reward_B=batch.correct_B)
+    solved = bool(batch.correct_B.any())
+    # a random model solves nothing; made-up rewards keep its advantages, and so the loss, from being all zero
+    batch = batch.with_(reward_B=batch.correct_B if solved else (batch.sample_B % 2).float())
     batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
     batch = batch.with_(old=(trainer if old is None else _sibling(trainer, old))._old_pass(batch).old)
     if reference is not None:

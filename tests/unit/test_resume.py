@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness import runs
+from harness import record, runs, training
 from harness.files import read_json
 from harness.training import _last_checkpoint
 from methods import registry
@@ -63,7 +63,7 @@ def test_what_a_finished_run_leaves(whole: Path) -> None:
     names = {p.name for p in whole.rglob("*") if p.is_file()}
     assert {"config.json", "environment.json", "result.json", "status.json", "timings.jsonl"} <= names
     assert {"test_id.parquet", "test_hard.parquet", "frontier-000010.json", "step-000010.pt"} <= names
-    assert sum(n.endswith(".pt") for n in names) == runs.KEPT_CHECKPOINTS
+    assert sum(n.endswith(".pt") for n in names) == training.KEPT_CHECKPOINTS
     assert not any(n.endswith(".tmp") or ".part-" in n for n in names)
     result = runs.result(whole)
     assert result["budget"]["steps"] == STEPS and result["budget"]["updates"] == 4 * STEPS
@@ -210,7 +210,7 @@ class OwnIdea(Method):
 
 
 def identity(arguments: list[str]) -> str:
-    runs._method_hash.cache_clear()
+    record._method_hash.cache_clear()
     return runs.identity(configured(arguments))
 
 

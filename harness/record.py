@@ -1,0 +1,122 @@
+"""What identifies a run, and the frame of its result record. Imports no torch: plans use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.config import NOT_IDENTITY, RunConfig, slug, to_dict
+from harness.policy_source import model_fingerprint, resolve_model
+
+#: Raised whenever a change of the harness changes the numbers of a run.
+NUMERICS_VERSION = 1
+
+
+@cache
+def _method_hash(name: str) -> str:
+    return str(catalog.methods().find(name).hash)
+
+
+@cache
+def _data_fingerprint(benchmark: str) -> str:
+    return str(catalog.benchmarks().load(benchmark).fingerprint())
+
+
+@cache
+def _model_fingerprint(path: str, revision: str | None) -> str:
+    return model_fingerprint(resolve_model(path, catalog.benchmarks().shipped_models()), revision)
+
+
+def identity_parts(run: RunConfig) -> dict[str, Any]:
+    """What influences the numbers of a run."""
+    config = {k: v for k, v in to_dict(run).items() if k not in NOT_IDENTITY}
+    return {
+        "config": config,
+        "method_hash": _method_hash(run.method_name),
+        "numerics_version": NUMERICS_VERSION,
+        "data": _data_fingerprint(run.data.benchmark),
+        "model": _model_fingerprint(run.model.path, run.model.revision),
+    }
+
+
+def identity(run: RunConfig) -> str:
+    """12 hex digits; equal for runs that must give equal numbers."""
+    text = json.dumps(identity_parts(run), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_id(run: RunConfig) -> str:
+    name = catalog.methods().find(run.method_name).name
+    return f"{slug(name)}-s{run.seed}-{identity(run)}"
+
+
+def run_folder(run: RunConfig) -> Path:
+    return Path(run.runs_dir).expanduser() / run_id(run)
+
+
+def environment(run: RunConfig) -> dict[str, Any]:
+    """Versions and hardware, for the record; not part of the identity."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("entrobench", "torch", "transformers", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "hardware": hardware(),
+        "commit": commit(),
+    }
+
+
+def hardware() -> str:
+    """CPU model and core count, or the GPU's name."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+@cache
+def commit() -> str:
+    """The checkout's commit, with ``+changes`` when tracked files differ; ``unknown`` outside a checkout."""
+    import subprocess
+
+    root = Path(__file__).parent.parent
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    changes = [line for line in dirty.stdout.splitlines() if not line[3:].startswith("results/")]
+    return head.stdout.strip() + ("+changes" if changes else "")
+
+
+def new_result(run: RunConfig, **body: Any) -> dict[str, Any]:
+    """The frame of a result record: what is known before training (schema 1)."""
+    parts = identity_parts(run)
+    benchmark = catalog.benchmarks().load(run.data.benchmark)
+    return {
+        "schema": 1, "run_id": run_id(run), "method": catalog.methods().find(run.method_name).name,
+        "seed": run.seed, "model": run.model.path, "benchmark": f"{benchmark.name}@{benchmark.version}",
+        "hyperparameters": run.method.hyperparameters(), "train": dataclasses.asdict(run.train),
+        "config_hash": identity(run), "method_hash": parts["method_hash"], "data_hash": parts["data"],
+        "model_hash": parts["model"], "numerics_version": NUMERICS_VERSION, "commit": commit(),
+        "hardware": hardware(), **body,
+    }  # fmt: skip

@@ -1,0 +1,52 @@
+"""From prompts to a batch of rollouts: what training, the probe, evaluation and calibration share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from harness import sampler
+from harness.batch import Batch
+from harness.policy import Policy
+from harness.stages import Prompt
+
+
+def roll_out(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    n: int,
+    *,
+    keys: Sequence[tuple[object, ...]],
+    temperature: float,
+    top_p: float = 1.0,
+    max_tokens: int,
+    sample_offset: int = 0,
+) -> Batch:
+    """``n`` responses to each prompt as an unverified batch, prompt-major.
+
+    Args:
+        keys: one per response; its draws depend on nothing else (see :func:`harness.sampler.sample`).
+        sample_offset: number of the first sample of each prompt.
+    """
+    ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
+    out = sampler.sample(
+        policy, ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens
+    )
+    ids_GP, mask_GP = sampler.left_padded(ids, policy.pad_id)
+    rows = [p for p in prompts for _ in range(n)]
+    responses = [tokens[m].tolist() for tokens, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
+    judged = [[*p.prefix, *r] if p.judged_prefix else r for p, r in zip(rows, responses, strict=True)]
+    return Batch(
+        prompt_BP=ids_GP.repeat_interleave(n, 0),
+        prompt_mask_BP=mask_GP.repeat_interleave(n, 0),
+        response_BT=out.tokens_NT,
+        mask_BT=out.mask_NT,
+        group_B=torch.tensor([p.group for p in rows]),
+        sample_B=torch.arange(sample_offset, sample_offset + n).repeat(len(prompts)),
+        temperature_B=torch.full((len(rows),), temperature),
+        truncated_B=out.truncated_N,
+        rollout_logp_BT=out.logp_NT,
+        problems=tuple(p.problem for p in rows),
+        texts=tuple(policy.decode(judged)),
+    )
