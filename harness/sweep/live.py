@@ -151,7 +151,11 @@ def sentence(state: RunState) -> str:
 def step_text(state: RunState) -> str:
     if state.phase.startswith("evaluate "):
         return f"eval {state.phase.split()[-1]}"
-    return f"{state.step}/{state.steps}" if state.steps else "starting"
+    if not state.steps:
+        return "starting"
+    # A budget of generated tokens usually ends a run before its step limit: then the end is an estimate.
+    expected = round(state.step / state.fraction) if state.fraction else state.steps
+    return f"{state.step}/{state.steps}" if expected >= state.steps else f"{state.step}/~{expected}"
 
 
 def finished_line(name: str, error: tuple[str, ...] | None, wall_s: float) -> str:
