@@ -90,11 +90,11 @@ def test_a_half_written_status_is_reported(tmp_path: Path) -> None:
 def test_a_thousand_runs_are_planned_in_two_seconds(sweep_file: Write, backend: Any) -> None:
     make_plan(load_sweep(sweep_file(seeds=[1])), backend)  # imports are not what is timed
     sweep = load_sweep(sweep_file(seeds=list(range(500))))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process, so that a busy machine does not fail the test
     jobs = make_plan(sweep, backend)
     states(jobs, ledger(sweep))
     assert len(jobs) == 1001
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_kept_plan_is_used_until_something_changes(
