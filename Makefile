@@ -19,6 +19,7 @@ help:
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "making $(VENV): downloads torch and the rest, which takes minutes" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH),$(BIN)/pip install --quiet "$(TORCH)")
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
@@ -26,13 +27,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .venv: $(VENV)/.installed
 
+# Failed runs are tried again, and the report is written whatever happens: it says what is missing.
+define sweep
+	$(BIN)/entrobench sweep submit $(1) launcher=local $(if $(WORKERS),workers=$(WORKERS)) \
+	|| $(BIN)/entrobench sweep retry $(1) launcher=local $(if $(WORKERS),workers=$(WORKERS)); \
+	code=$$?; $(BIN)/entrobench report $(1) && exit $$code
+endef
+
 demo: $(VENV)/.installed
-	$(BIN)/entrobench sweep submit sweeps/demo.yaml launcher=local $(if $(WORKERS),workers=$(WORKERS))
-	$(BIN)/entrobench report sweeps/demo.yaml
+	$(call sweep,sweeps/demo.yaml)
 
 demo-full: $(VENV)/.installed
-	$(BIN)/entrobench sweep submit sweeps/demo-full.yaml launcher=local $(if $(WORKERS),workers=$(WORKERS))
-	$(BIN)/entrobench report sweeps/demo-full.yaml
+	$(call sweep,sweeps/demo-full.yaml)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m "not slurm and not vllm and not gpu and not peers"

@@ -183,6 +183,11 @@ def load_policy(
         raise UserError(
             f"model '{path}' soft-caps its logits, which the log-prob operator does not model; use another"
         )
+    for key in ("logits_scaling", "logit_scale", "lm_head_multiplier"):
+        if getattr(model.config, key, None) not in (None, 1, 1.0):
+            raise UserError(
+                f"model '{path}' scales its logits ({key}), which log-probs here do not model; use another"
+            )
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"the tokenizer of '{path}' has no end token; set eos_token in its tokenizer_config.json"

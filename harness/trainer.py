@@ -253,7 +253,7 @@ class Trainer:
         self.optimizer.step()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
-        entropy = (log.sums["entropy"] - entropy_before) / max(log.tokens - tokens_before, 1.0)
+        entropy = (log.sums.get("entropy", 0.0) - entropy_before) / max(log.tokens - tokens_before, 1.0)
         for component in self.stages.all_components().values():
             component.after_minibatch(entropy, ctx)
         return loss, norm

@@ -51,8 +51,7 @@ def train_and_evaluate(run: RunConfig, folder: Path, status: Status, *, evaluate
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
     metrics_file = folder / "metrics.jsonl"
-    _restore(trainer, folder, metrics_file)
-    if trainer.counters.step == 0:
+    if not _restore(trainer, folder, metrics_file):
         _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})
         _frontier(run, trainer, folder)
         _save(trainer, folder, metrics_file)
@@ -201,8 +200,11 @@ def _save(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
         old.unlink()
 
 
-def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
-    """Go back to the last checkpoint; lines logged after it are dropped and will be written again."""
+def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> bool:
+    """Go back to the last checkpoint; lines logged after it are dropped and will be written again.
+
+    Returns whether there was one: the first is written when step 0 has been logged.
+    """
     checkpoints = folder / "checkpoints"
     for leftover in folder.rglob(".*.tmp"):  # half-written when the run was killed
         leftover.unlink()
@@ -214,6 +216,7 @@ def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
             log.unlink(missing_ok=True)
         else:
             os.truncate(log, state["bytes"][log.name])
+    return state is not None
 
 
 def _last_checkpoint(checkpoints: Path) -> dict[str, Any] | None:

@@ -75,6 +75,11 @@ def tune(sweep: Sweep) -> int:
     """Run the trials that are missing; once all are there, write the choice."""
     from harness.sweep.tune import trials, write_choice
 
+    if sweep.extra:
+        raise UserError(
+            f"tuning with {' '.join(sweep.extra)} would choose for other runs than the file's; "
+            "write the setting into the sweep file, or into a copy of it"
+        )
     backend = Runs()
     found = trials(sweep, backend)
     jobs = [trial.job for trial in found]

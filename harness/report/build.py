@@ -178,7 +178,7 @@ def _table(name: str, scored: Sequence[_Scored], expected: Mapping[str, int], re
                 delta=delta,
                 p=p,
                 entropy=entropy_ends(group),
-                numbers=numbers_of(group, name),
+                numbers=numbers_of(group, name, reference),
             )
         )
     lines.sort(key=line_order)

@@ -62,10 +62,12 @@ BUDGET = (
 )
 
 
-def numbers_of(group: Group, name: str) -> dict[str, float | None]:
+def numbers_of(group: Group, name: str, reference: str) -> dict[str, float | None]:
     """Means over seeds: budget, activity and the side measures of test set ``name``."""
     numbers = {key: mean_of(group, "budget", key) for key in BUDGET}
     numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
+    if group.role != "method" or group.method == reference:
+        numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
     for key in ("distinct", "mean_length", "truncated", "unparsed"):
         numbers[key] = mean_of(group, "evals", name, key)
     evals = [record["evals"].get(name) or {} for record in group.records]

@@ -17,6 +17,7 @@ _SAME_EVERYWHERE = {
     "benchmark": "write one report per benchmark version",
     "numerics_version": "run the older ones again, or report them apart",
     "model": "write one report per model",
+    "train.token_budget": "runs of another budget cannot be compared: run them again, or report them apart",
 }
 # What must agree over the seeds of one row.
 _SAME_IN_ROW = {
@@ -108,7 +109,8 @@ def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) 
     first: dict[str, Record] = {}
     counts: dict[str, int] = {}
     for record in records:
-        text = canonical(record.get(key))
+        section, _, inner = key.rpartition(".")
+        text = canonical((record.get(section) or {}).get(inner) if section else record.get(key))
         first.setdefault(text, record)
         counts[text] = counts.get(text, 0) + 1
     if len(counts) > 1:

@@ -103,10 +103,16 @@ class Curve:
 def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     if not per_seed or any(not points for points in per_seed):
         return None
-    steps = sorted(set.intersection(*(set(points) for points in per_seed)))
-    if not steps:
-        return None
-    return Curve(np.array(steps), np.array([[points[step] for step in steps] for points in per_seed]))
+    # Runs that a token budget ends stop at different steps: the points all seeds have, then each seed's last,
+    # placed at the mean of their last steps.
+    ends = [max(points) for points in per_seed]
+    common = set.intersection(*(set(points) for points in per_seed))
+    steps = sorted(step for step in common if step < min(ends)) + ([] if len(set(ends)) > 1 else [ends[0]])
+    rows = [[points[step] for step in steps] for points in per_seed]
+    if len(set(ends)) > 1:
+        steps = [*steps, round(sum(ends) / len(ends))]
+        rows = [[*row, points[end]] for row, points, end in zip(rows, per_seed, ends, strict=True)]
+    return Curve(np.array(steps), np.array(rows))
 
 
 def entropy_curve(group: Group) -> Curve | None:

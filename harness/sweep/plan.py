@@ -64,7 +64,8 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     Raises:
         UserError: a setting, a name or a combination that no run could have.
     """
-    choices = tuned_choices(sweep)
+    # settings on the command line stand above the tuned ones, so such runs are not what tuning chose
+    choices = {} if sweep.extra else tuned_choices(sweep)
     jobs: list[Job] = []
     for model, benchmark, place in _places(sweep):
         for temperature in sweep.base_temperatures:

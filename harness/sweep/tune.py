@@ -16,6 +16,7 @@ from harness.files import write_text
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import job, table_name
 from harness.sweep.spec import Settings, Sweep, Tuning, overrides
+from harness.sweep.text import read_yaml
 
 RULE = (
     "highest mean of {metric} on the validation split; "
@@ -104,7 +105,10 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
     import yaml
 
     tuning = _tuning(sweep)
-    rows, choices = [], {}
+    path = sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
+    kept = _of_other_methods(path, {trial.method for trial in found})
+    rows: list[dict[str, Any]] = kept["trials"]
+    choices: dict[str, Any] = kept["choices"]
     for method in dict.fromkeys(trial.method for trial in found):
         own = [trial for trial in found if trial.method == method]
         records = [backend.result(trial.job.folder) for trial in own]
@@ -115,6 +119,8 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
             "score": round(scores[own.index(winner)], 6),
             "run_id": winner.job.run_id,
             "method_hash": records[own.index(winner)].get("method_hash", ""),
+            # the best rate may lie outside the grid: readers of the table must be able to see it
+            "lr_at_grid_edge": winner.lr in (min(tuning.lrs), max(tuning.lrs)),
         }
         rows += [
             {
@@ -136,6 +142,14 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
         "trials": rows,
     }
     head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
-    path = sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
     write_text(path, head + yaml.safe_dump(body, sort_keys=False, width=110))
     return path
+
+
+def _of_other_methods(path: Path, tuned_now: set[str]) -> dict[str, Any]:
+    """Choices and trials of the tuned file for methods that are not tuned this time (``methods=…``)."""
+    old = read_yaml(path) if path.exists() else {}
+    return {
+        "choices": {k: v for k, v in (old.get("choices") or {}).items() if k not in tuned_now},
+        "trials": [row for row in old.get("trials") or [] if row["method"] not in tuned_now],
+    }

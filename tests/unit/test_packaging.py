@@ -43,7 +43,7 @@ def test_the_wheel_holds_cards_templates_and_the_base_model(tmp_path: Path) -> N
     expected = [str(path.relative_to(ROOT)) for path in (ROOT / "methods").glob("*.md")]
     expected += [str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks" / "micro" / "base").glob("*")]
     for package in ("harness", "methods", "benchmarks"):
-        for pattern in ("*.py", "*.jinja", "*.txt"):
+        for pattern in ("*.py", "*.j2", "*.txt"):
             expected += [str(path.relative_to(ROOT)) for path in (ROOT / package).rglob(pattern)]
     expected += [str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").rglob("FROZEN*")]
     assert sorted(set(expected) - set(names)) == []

@@ -13,6 +13,7 @@ import torch
 
 from harness import record, runs, training
 from harness.files import read_json
+from harness.trainer import Trainer
 from harness.training import _last_checkpoint
 from methods import registry
 from tests.helpers.execution import Killed, configured, numbers_of
@@ -131,6 +132,21 @@ def test_a_half_written_checkpoint_is_passed_over(whole: Path, tmp_path: Path) -
         runs.execute(configured(arguments))
     assert_bit_identical(folder, whole)
     assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_stopped_between_the_first_two_checkpoints(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = configured(overrides(tmp_path))
+
+    def stop(self: Trainer) -> dict[str, float]:
+        raise RuntimeError("stopped in the first step")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(Trainer, "step", stop)
+        runs.execute(run)
+    assert (runs.run_folder(run) / "checkpoints" / "step-000000.pt").exists()
+    assert_bit_identical(runs.execute(run), whole)
 
 
 def test_no_usable_checkpoint_is_a_fresh_start(tmp_path: Path) -> None:
