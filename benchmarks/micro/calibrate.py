@@ -1,4 +1,4 @@
-"""Calibration figures of the base model and of blind guessing, written to ``base/calibration.json``."""
+"""Calibration figures of the base model and of blind guessing, written to ``calibration.json``."""
 
 from __future__ import annotations
 

@@ -141,7 +141,8 @@ def main() -> None:
         "blind_pass@32": blind_guess_figures(),
         "distinct_training_problems_in_200k_draws": problem_space(),
     }
-    (arguments.out / "calibration.json").write_text(json.dumps(calibration, indent=1) + "\n")
+    # Beside the model's folder, not in it: every file in there is part of the identity of runs.
+    (arguments.out.parent / "calibration.json").write_text(json.dumps(calibration, indent=1) + "\n")
     print(json.dumps(calibration, indent=1))
 
 

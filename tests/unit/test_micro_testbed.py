@@ -17,6 +17,8 @@ from harness.problems import Benchmark
 
 EVALUATION = [split for split in SPLITS if split != "train"]
 
+CALIBRATION = BASE_DIR.parent / "calibration.json"
+
 
 def test_is_a_benchmark() -> None:
     assert isinstance(Micro(), Benchmark)
@@ -55,7 +57,7 @@ def test_problem_space_is_large() -> None:
     }
     # Lower bounds from few draws; calibration.json has those of many.
     assert all(count > 10_000 for count in drawn.values()), drawn
-    calibration = json.loads((BASE_DIR / "calibration.json").read_text())
+    calibration = json.loads(CALIBRATION.read_text())
     assert sum(calibration["distinct_training_problems_in_200k_draws"].values()) >= 100_000
 
 
@@ -70,7 +72,7 @@ def test_blind_guessing_stays_below_the_bound() -> None:
 
 
 def test_calibration_of_the_base_policy_is_in_range() -> None:
-    base = json.loads((BASE_DIR / "calibration.json").read_text())["base"]
+    base = json.loads(CALIBRATION.read_text())["base"]
     overall = {split: figures["all"] for split, figures in base.items()}
     assert 0.15 <= overall["test_id"]["pass@1"] <= 0.40
     assert 0.60 <= overall["test_id"]["pass@32"] <= 0.85
