@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from harness.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,9 +71,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_what_is_written_is_tidy(tmp_path: Path) -> None:
-    if shutil.which("ruff") is None:
-        pytest.skip("ruff is not installed")
     assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 0
     config = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
-    subprocess.run(["ruff", "check", "--no-cache", *config], check=True)
-    subprocess.run(["ruff", "format", "--check", "--no-cache", *config], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", *config], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--check", "--no-cache", *config], check=True)
