@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.batch import Batch
 from harness.errors import UserError
@@ -197,7 +197,3 @@ def load_policy(
     model.to(device)
     model.eval()  # no dropout: old and current log-probs must be of the same function
     return Policy(model, tokenizer, temperature)
-
-
-def parameter_count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.policy import Policy
 from harness.stages import Loss, Minibatch, Regulariser, Stage, Stages, Stats, token_coefficients
-from harness.stages.loss import clipped_surrogate, log_ratio
+from harness.stages.loss import clipped_surrogate, clipped_tokens, log_ratio
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
 
 
@@ -191,14 +191,15 @@ def _record(
     advantage = rows.advantages()
     low = torch.as_tensor(prepared.get("low", 0.8))
     high = torch.as_tensor(prepared.get("high", 1.2))
+    clipped, _ = clipped_tokens(ratio, advantage, low, high)
     log.tokens += float(mask.sum())
     log.ratios.append(ratio[rows.mask_BT])
     log.add(
         nll=-(logp * mask).sum(),
         entropy=(current["entropy"] * mask).sum(),
         kl=((log_ratio(logp, old).expm1() - (logp - old)) * mask).sum(),
-        clip_low=((ratio < low) & (advantage < 0)).float().mul(mask).sum(),
-        clip_high=((ratio > high) & (advantage > 0)).float().mul(mask).sum(),
+        clip_low=(clipped & (advantage < 0)).float().mul(mask).sum(),
+        clip_high=(clipped & (advantage > 0)).float().mul(mask).sum(),
     )
     if "grpo_advantage" not in rows.tags:
         return
