@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from harness.errors import UserError, nearest, unknown
-from harness.method import Method, check_ranges, hp
+from harness.method import NEVER_COUNTS, Method, check_ranges, counts, hp
 
 #: Resolves a method name to its class; the registry's ``load``.
 MethodLoader = Callable[[str], type[Method]]
@@ -58,7 +58,7 @@ class TrainConfig:
     epochs: int = hp(2, "passes over the rollouts", ge=1)
     micro_batch_rows: int = hp(64, "rows per forward and backward pass; does not change the numbers", ge=1)
     scope: str = hp("minibatch", "what statistics over tokens are taken over", choices=("minibatch", "micro"))
-    checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1)
+    checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1, absent=NEVER_COUNTS)
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
     random_reward: bool = hp(False, "control: verdicts are replaced by fair coin flips in training")
 
@@ -100,12 +100,10 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     seed: int = hp(1, "seed of prompts, sampling and minibatch order", ge=0)
     device: str = hp("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
-    runs_dir: str = "runs"
+    runs_dir: str = hp("runs", "where the folders of the runs are", absent=NEVER_COUNTS)
 
 
 SECTIONS = {f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)}
-#: Settings that say where and how a run is carried out, not what it computes.
-NOT_IDENTITY = ("runs_dir",)
 
 
 def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
@@ -219,6 +217,21 @@ def to_dict(run: RunConfig) -> dict[str, Any]:
     """The run as plain values, ``method`` with its hyper-parameters."""
     plain = {f.name: getattr(run, f.name) for f in fields(run)}
     return {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in plain.items()}
+
+
+def identity_dict(run: RunConfig) -> dict[str, Any]:
+    """Of :func:`to_dict` what influences the numbers, so that equal numbers have equal identities."""
+    out: dict[str, Any] = {}
+    for f in fields(run):
+        value = getattr(run, f.name)
+        if f.name in SECTIONS:
+            inner = {g.name: getattr(value, g.name) for g in fields(value)}
+            out[f.name] = {g.name: inner[g.name] for g in fields(value) if counts(g, inner[g.name])}
+        elif f.name == "method":
+            out[f.name] = asdict(value)
+        elif f.name != "method_name" and counts(f, value):
+            out[f.name] = value
+    return out
 
 
 def from_dict(raw: Mapping[str, Any], load_method: MethodLoader) -> RunConfig:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.stages import Stages
 
+#: Values of ``absent`` in :func:`hp`: the setting always, or never, belongs to a run's identity.
+ALWAYS_COUNTS, NEVER_COUNTS = object(), object()
+
 
 def hp(
     default: Any,
@@ -24,6 +27,7 @@ def hp(
     le: float | None = None,
     lt: float | None = None,
     choices: Sequence[str] | None = None,
+    absent: Any = ALWAYS_COUNTS,
 ) -> Any:
     """A hyper-parameter: a dataclass field with its meaning and its valid range.
 
@@ -32,9 +36,19 @@ def hp(
         help: one line, with the unit.
         ge, gt, le, lt: bounds of a number.
         choices: valid values of a string.
+        absent: for a setting that is younger than existing runs: the value that leaves the numbers as they
+            were before the setting existed. A run's identity does not mention the setting then.
+            :data:`NEVER_COUNTS` for a setting that does not influence the numbers at all.
     """
     rule = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices) if choices else None}
-    return field(default=default, metadata={"help": help, **{k: v for k, v in rule.items() if v is not None}})
+    metadata = {"help": help, **{k: v for k, v in rule.items() if v is not None}}
+    return field(default=default, metadata=metadata | ({} if absent is ALWAYS_COUNTS else {"absent": absent}))
+
+
+def counts(f: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether the field ``f`` with ``value`` belongs to a run's identity (see ``absent`` of :func:`hp`)."""
+    absent = f.metadata.get("absent", ALWAYS_COUNTS)
+    return absent is not NEVER_COUNTS and (absent is ALWAYS_COUNTS or bool(value != absent))
 
 
 def range_text(metadata: Mapping[str, Any]) -> str:

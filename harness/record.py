@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import catalog
-from harness.config import NOT_IDENTITY, RunConfig, slug, to_dict
+from harness.config import RunConfig, identity_dict, slug
 from harness.policy_source import model_fingerprint, resolve_model
 
 #: Raised whenever a change of the harness changes the numbers of a run.
@@ -36,9 +36,10 @@ def _model_fingerprint(path: str, revision: str | None) -> str:
 
 def identity_parts(run: RunConfig) -> dict[str, Any]:
     """What influences the numbers of a run."""
-    config = {k: v for k, v in to_dict(run).items() if k not in NOT_IDENTITY}
     return {
-        "config": config,
+        "config": identity_dict(run),
+        # by name and content, not by path: a method file may be moved
+        "method": catalog.methods().find(run.method_name).name,
         "method_hash": _method_hash(run.method_name),
         "numerics_version": NUMERICS_VERSION,
         "data": _data_fingerprint(run.data.benchmark),

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig, to_dict
+from harness.config import RunConfig, identity_dict, to_dict
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.record import environment, identity, identity_parts, run_folder, run_id
@@ -50,7 +50,8 @@ def execute(run: RunConfig, *, evaluate: bool = True, on_event: Event | None = N
 def base_folder(run: RunConfig) -> Path:
     """``base-<hash of what an evaluation of the untrained model depends on>``."""
     parts = {k: v for k, v in identity_parts(run).items() if k in ("data", "model", "numerics_version")}
-    parts |= {k: to_dict(run)[k] for k in ("rollout", "probe", "eval", "data")}
+    parts |= {k: identity_dict(run)[k] for k in ("rollout", "probe", "eval", "data", "device")}
+    parts["dtype"] = run.model.dtype
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     return Path(run.runs_dir).expanduser() / f"base-{digest}"
 

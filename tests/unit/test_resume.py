@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -13,6 +14,7 @@ import torch
 
 from harness import record, runs, training
 from harness.files import read_json
+from harness.method import NEVER_COUNTS, counts, hp
 from harness.trainer import Trainer
 from harness.training import _last_checkpoint
 from methods import registry
@@ -256,6 +258,7 @@ def test_a_copy_of_a_method_file_trains(tmp_path: Path) -> None:
     ("change", "same"),
     [
         ("runs_dir=elsewhere", True),
+        ("train.checkpoint_every=3", True),
         ("seed=2", False),
         ("train.lr=2e-3", False),
         ("method.eps_low=0.3", False),
@@ -265,6 +268,30 @@ def test_what_is_part_of_the_identity(tmp_path: Path, change: str, same: bool) -
     base = overrides(tmp_path)
     changed = [b for b in base if b.partition("=")[0] != change.partition("=")[0]] + [change]
     assert (identity(base) == identity(changed)) == same
+
+
+def test_a_moved_method_file_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        monkeypatch.delitem(registry._loaded, "own_idea", raising=False)  # as in another process
+        folder.mkdir()
+        (folder / "own_idea.py").write_text(METHOD)
+        found.add(identity([f"method={folder / 'own_idea.py'}", *overrides(tmp_path)[1:]]))
+    assert len(found) == 1
+
+
+def test_a_younger_setting_counts_only_when_it_changes_something() -> None:
+    @dataclasses.dataclass
+    class Section:
+        old: int = hp(1, "older than the runs")
+        young: str = hp("as before", "added later", absent="as before")
+        place: str = hp("here", "where", absent=NEVER_COUNTS)
+
+    def names(section: Section) -> list[str]:
+        return [f.name for f in dataclasses.fields(section) if counts(f, getattr(section, f.name))]
+
+    assert names(Section(place="there")) == ["old"]
+    assert names(Section(young="another way")) == ["old", "young"]
 
 
 def test_checkpoint_holds_plain_values_only(whole: Path) -> None:
