@@ -10,7 +10,7 @@ import torch
 
 from harness.files import replacing
 from harness.policy import Policy
-from harness.problems import Benchmark, Problem
+from harness.problems import Benchmark, Problem, verify_all
 from harness.rollouts import roll_out
 from harness.stages import Prompt
 from harness.tokenstats import ENTROPY, LOGP
@@ -79,8 +79,8 @@ def _judge(
     )  # fmt: skip
     logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
     rows = []
-    for i, (problem, text) in enumerate(zip(batch.problems, batch.texts, strict=True)):
-        verdict = benchmark.verify(problem, text)
+    verdicts = verify_all(benchmark, batch.problems, batch.texts)
+    for i, (problem, text, verdict) in enumerate(zip(batch.problems, batch.texts, verdicts, strict=True)):
         rows.append((
             problem.id, i % n, text, int(batch.length_B[i]), bool(batch.truncated_B[i]), verdict.status,
             verdict.canonical, float(logp_sum_B[i]),

@@ -61,3 +61,16 @@ class Benchmark(Protocol):
 
     def fingerprint(self) -> str:
         """Hex digest of everything that influences the numbers (problems, verifier version)."""
+
+
+def verify_all(benchmark: Benchmark, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+    """Judge ``texts[i]`` as a response to ``problems[i]``, in order.
+
+    A benchmark that can judge many texts at once (in worker processes, say) offers ``verify_all(problems,
+    texts)``; one that cannot is asked text by text.
+    """
+    together = getattr(benchmark, "verify_all", None)
+    if together is not None:
+        verdicts: list[Verdict] = together(problems, texts)
+        return verdicts
+    return [benchmark.verify(problem, text) for problem, text in zip(problems, texts, strict=True)]
