@@ -1,0 +1,142 @@
+"""What all engines share: requests and their checks, tokens and text, opening by name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.engines import ENGINES, Sampling, check_length, open_engine
+from harness.engines import text as engine_text
+from harness.errors import UserError
+from tests.helpers.tiny import build_tokenizer, tiny_folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return build_tokenizer()
+
+
+def with_begin_token(tokenizer: Any, *, end: bool = False) -> Any:
+    """A tokenizer that puts ``<|pad|>`` in front of every text, as Llama's does with its begin token."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.add_special_tokens({"bos_token": "<|pad|>"})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|pad|> $A <|end|>" if end else "<|pad|> $A",
+        special_tokens=[("<|pad|>", 0), ("<|end|>", 1)],
+    )
+    return tokenizer
+
+
+def test_the_begin_token_comes_once() -> None:
+    tokenizer = with_begin_token(build_tokenizer())
+    bare = tokenizer("the fox", add_special_tokens=False)["input_ids"]
+    assert engine_text.encode(tokenizer, "the fox") == [0, *bare]
+    assert tokenizer("<|pad|>the fox")["input_ids"] == [0, 0, *bare], "the trap that encode avoids"
+    assert engine_text.encode(tokenizer, "<|pad|>the fox") == [0, *bare]
+
+
+def test_a_prompt_gets_no_end_token() -> None:
+    tokenizer = with_begin_token(build_tokenizer(), end=True)
+    bare = tokenizer("the fox", add_special_tokens=False)["input_ids"]
+    assert engine_text.encode(tokenizer, "the fox") == [0, *bare]
+    assert engine_text.encode(tokenizer, "the fox<|end|>")[-1] == 1, "one that the template wrote stays"
+
+
+def test_a_tokenizer_without_begin_token_encodes_as_it_is(tokenizer: Any) -> None:
+    said = "<|user|>numbers are 0 1 2<|end|>"
+    assert engine_text.encode(tokenizer, said) == tokenizer(said)["input_ids"]
+
+
+def test_a_response_ends_with_its_stop_text(tokenizer: Any) -> None:
+    ids = tokenizer("the quick brown fox jumps")["input_ids"] + [1]
+    count, said, reason = engine_text.cut(tokenizer, ids, "end", ("own f", "jum"))
+    assert (said, reason) == ("the quick brown f", "stop")
+    assert tokenizer.decode(ids[:count]).startswith(said)
+    assert "own f" not in tokenizer.decode(ids[: count - 1]), "no token after the one that completed it"
+
+
+def test_without_stop_text_everything_counts(tokenizer: Any) -> None:
+    ids = tokenizer("the fox")["input_ids"] + [1]
+    assert engine_text.cut(tokenizer, ids, "end", ("zebra",)) == (len(ids), "the fox", "end")
+    assert engine_text.cut(tokenizer, ids[:-1], "length", ()) == (len(ids) - 1, "the fox", "length")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "limit", "context", "words"),
+    [
+        (0, 5, 20, "has no tokens"),
+        (25, 5, 20, "fills the context of 20"),
+        (18, 5, 20, "set max_tokens to 2 or less"),
+    ],
+)
+def test_what_does_not_fit_is_refused(prompt: int, limit: int, context: int, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        check_length(prompt, Sampling(1.0, 1.0, limit), context, "problem 7")
+    assert "problem 7" in str(error.value)
+
+
+def test_what_fits_is_not_refused() -> None:
+    check_length(15, Sampling(1.0, 1.0, 5), 20)
+    check_length(10**6, Sampling(1.0, 1.0, 5), None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (-0.1, 1.0, 5),
+        (float("nan"), 1.0, 5),
+        (1.0, 0.0, 5),
+        (1.0, 1.1, 5),
+        (1.0, 1.0, 0),
+        (1.0, 1.0, 5, (), ("",)),
+    ],
+)
+def test_sampling_that_makes_no_sense_is_refused(settings: tuple[Any, ...]) -> None:
+    with pytest.raises(UserError):
+        Sampling(*settings)
+
+
+def test_an_unknown_engine_gets_a_suggestion() -> None:
+    with pytest.raises(UserError, match="did you mean vllm"):
+        open_engine("vlm", str(tiny_folder()))
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(UserError, match="unknown dtype 'float31'"):
+        open_engine("hf", str(tiny_folder()), dtype="float31")
+    with pytest.raises(UserError, match="unknown option of engine hf 'batch_row'; did you mean batch_rows"):
+        open_engine("hf", str(tiny_folder()), batch_row=3)
+    with pytest.raises(UserError, match="over 0"):
+        open_engine("hf", str(tiny_folder()), logp_temperature=0)
+
+
+def test_a_model_without_tokenizer_names_the_remedy(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_folder() / name, tmp_path)
+    with pytest.raises(UserError, match="has no tokenizer; copy the files") as error:
+        open_engine("hf", str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no model"):
+        open_engine("hf", str(tmp_path))
+
+
+def test_the_contract_imports_no_torch() -> None:
+    code = "import sys, harness.engines; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_every_engine_tells_its_state_in_a_line(name: str) -> None:
+    from importlib import import_module
+
+    line = import_module(ENGINES[name]).status()
+    assert line and "\n" not in line
