@@ -194,8 +194,8 @@ def check_length(prompt_tokens: int, sampling: Sampling, max_positions: int | No
     room = max_positions - prompt_tokens
     if room < 1:
         raise UserError(
-            f"the prompt{where} has {prompt_tokens} tokens, which fills the context of {max_positions}; leave it "
-            "out, shorten the template, or take a model with a longer context"
+            f"the prompt{where} has {prompt_tokens} tokens, which fills the context of {max_positions}; "
+            "leave it out, shorten the template, or take a model with a longer context"
         )
     raise UserError(
         f"the prompt{where} has {prompt_tokens} tokens; with max_tokens={sampling.max_tokens} it exceeds the "

@@ -112,8 +112,8 @@ class HfEngine:
         except torch.OutOfMemoryError as error:
             peak = torch.cuda.max_memory_allocated(self.policy.device) / 2**30
             raise UserError(
-                f"out of GPU memory ({peak:.1f} GiB at the peak) while {len(requests)} responses were drawn at a "
-                f"time; lower batch_rows from {self.batch_rows}, or max_tokens from {sampling.max_tokens}"
+                f"out of GPU memory ({peak:.1f} GiB at the peak) while {len(requests)} responses were "
+                f"drawn at a time; lower batch_rows ({self.batch_rows}) or max_tokens ({sampling.max_tokens})"
             ) from error
 
     def _completion(
@@ -143,7 +143,7 @@ class HfEngine:
                 raise UserError(f"this model has no weight '{name}'; load weights of the same architecture")
             if state[name].shape != value.shape:
                 raise UserError(
-                    f"weight '{name}' has shape {tuple(value.shape)}, this model wants {tuple(state[name].shape)}"
+                    f"weight '{name}' has shape {tuple(value.shape)}, this model's {tuple(state[name].shape)}"
                 )
             state[name].copy_(value)
             written.add(state[name].data_ptr())

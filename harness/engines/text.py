@@ -24,8 +24,8 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
     except Exception as error:  # the reasons are many (files, formats, network) and so are their types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"cannot load a tokenizer for model '{model}': {reason} (give a hub id, or a folder with the files "
-            "that tokenizer.save_pretrained writes)"
+            f"cannot load a tokenizer for model '{model}': {reason} (give a hub id, or a folder with the "
+            "files that tokenizer.save_pretrained writes)"
         ) from error
     if tokenizer.eos_token_id is None:
         raise UserError(

@@ -103,8 +103,8 @@ def test_sampling_that_makes_no_sense_is_refused(settings: tuple[Any, ...]) -> N
 
 
 def test_an_unknown_engine_gets_a_suggestion() -> None:
-    with pytest.raises(UserError, match="did you mean vllm"):
-        open_engine("vlm", str(tiny_folder()))
+    with pytest.raises(UserError, match="did you mean hf"):
+        open_engine("hff", str(tiny_folder()))
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -152,7 +152,7 @@ def test_logps_are_those_of_a_forward_pass_at_the_stated_temperature() -> None:
 
 def test_score_is_the_log_prob_of_given_tokens(engine: HfEngine) -> None:
     ids = [5, 6, 7, 8, 20]
-    logp = engine.policy.model(torch.tensor([ids])).logits[0].log_softmax(1)
+    logp = engine.policy.model(torch.tensor([ids])).logits[0].detach().log_softmax(1)
     assert engine.score(ids) == pytest.approx([float(logp[i, ids[i + 1]]) for i in range(4)])
 
 
@@ -199,5 +199,5 @@ def test_running_out_of_memory_names_the_knob(engine: HfEngine, monkeypatch: pyt
 
     monkeypatch.setattr(sampler, "sample", full)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 79 * 2**30)
-    with pytest.raises(UserError, match="79.0 GiB at the peak.*lower batch_rows from 5"):
+    with pytest.raises(UserError, match="79.0 GiB at the peak.*lower batch_rows .5."):
         drawn(engine, requests())
