@@ -120,8 +120,9 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
 
 @torch.no_grad()
 def probe_entropy(
-    policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int
-) -> dict[str, float]:
+    policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int,
+    micro_rows: int = 64,
+) -> dict[str, float]:  # fmt: skip
     """The one entropy for all methods: fresh rollouts at T=1, full softmax, nats, end token included.
 
     Returns:
@@ -133,7 +134,7 @@ def probe_entropy(
         keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
         temperature=1.0, max_tokens=max_tokens,
     )  # fmt: skip
-    entropy_BT = unscaled.stats(batch, [LOGP, ENTROPY])["entropy"]
+    entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
     return {
         "probe_entropy": float(entropy_BT.sum() / batch.mask_BT.sum()),
         "probe_entropy_seq": float(entropy_BT.sum(1).mean()),

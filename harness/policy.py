@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harness.batch import Batch
 from harness.errors import UserError
+from harness.packing import pack
 from harness.tokenstats import TokenStat, token_stats
 
 
@@ -45,7 +46,11 @@ class Policy:
         return getattr(self.model.config, "max_position_embeddings", None)
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=True)["input_ids"]
+        """Token ids of a prompt; a template that writes the begin token itself does not get a second one."""
+        bos = getattr(self.tokenizer, "bos_token", None)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))[
+            "input_ids"
+        ]
         return ids
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
@@ -58,42 +63,50 @@ class Policy:
         """The LM head (``weight`` [V,D] and perhaps ``bias``)."""
         return self.model.get_output_embeddings()
 
-    def hidden_BLD(self, ids_BL: Tensor, mask_BL: Tensor, width_P: int = 0) -> Tensor:
-        """Last hidden states; positions count real tokens, so padding on either side changes nothing.
+    def hidden(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Last hidden states, and where among them each token's prediction is.
 
-        Args:
-            width_P: columns of prompt in front of the response. Rows that share a prompt then share its
-                forward (and backward) pass, which gives the same numbers for less work.
+        Returns:
+            ``[X,D]`` hidden states; ``[N]``: indices for the response tokens, in the order of
+            ``mask_BT.nonzero()``; ``[M]``: the same for the prompt tokens but each row's first.
         """
-        base = self.model.base_model
-        attention, positions = mask_BL.long(), _positions(mask_BL)
-        if 0 < width_P < ids_BL.shape[1] and self._can_share_prompts:
-            marked = torch.where(mask_BL, ids_BL, -1)[:, :width_P]
-            prompt_UP, index_B = torch.unique(marked, dim=0, return_inverse=True)
-            if len(prompt_UP) <= 0.75 * len(ids_BL):
-                from transformers import DynamicCache
-
-                cache, mask_UP = DynamicCache(config=self.model.config), prompt_UP >= 0
-                prompt_UPD = base(
-                    input_ids=prompt_UP.clamp(min=0), attention_mask=mask_UP.long(),
-                    position_ids=_positions(mask_UP), past_key_values=cache, use_cache=True,
-                )[0]  # fmt: skip
-                cache.batch_select_indices(index_B)
-                response_BTD = base(
-                    input_ids=ids_BL[:, width_P:], attention_mask=attention,
-                    position_ids=positions[:, width_P:], past_key_values=cache, use_cache=True,
-                )[0]  # fmt: skip
-                return torch.cat([prompt_UPD[index_B], response_BTD], 1)
-        return base(input_ids=ids_BL, attention_mask=attention, position_ids=positions, use_cache=False)[0]
+        base, device = self.model.base_model, self.device
+        if self.packs:
+            packed = pack(batch)
+            hidden = base(
+                input_ids=packed.ids_RL.to(device), attention_mask=packed.mask_R1LL.to(device),
+                position_ids=packed.position_RL.to(device), use_cache=False,
+            )[0]  # fmt: skip
+            at = packed.response_at_N.to(device), packed.prompt_at_M.to(device)
+            return hidden.flatten(0, 1), *at
+        # what follows the last token is never asked for
+        ids = torch.cat([batch.prompt_BP, batch.response_BT], 1)[:, :-1].to(device)
+        mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1)[:, :-1].to(device)
+        positions = (mask.long().cumsum(1) - 1).clamp(min=0)  # padding on either side changes nothing
+        hidden = base(
+            input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False
+        )[0]  # fmt: skip
+        width_P, width_L = batch.prompt_BP.shape[1], ids.shape[1]
+        places = []
+        for mask_BX, start in (
+            (batch.mask_BT, width_P),
+            (_predicted_prompt(batch.prompt_mask_BP), 0),
+        ):
+            row, column = mask_BX.nonzero(as_tuple=True)
+            places.append((row * width_L + column + start - 1).to(device))
+        return hidden.flatten(0, 1), places[0], places[1]
 
     @property
-    def _can_share_prompts(self) -> bool:
-        """Only models whose every layer attends to the whole prefix: their cache is the prefix itself."""
+    def packs(self) -> bool:
+        """Whether rollouts are packed: needs an attention that takes any mask, in every layer."""
         config = self.model.config
+        if not getattr(self.model, "_supports_sdpa", False) or getattr(config, "alibi", False):
+            return False
         layers = getattr(config, "layer_types", None) or ()
-        return all(kind == "full_attention" for kind in layers) and not (
+        whole_prefix = all(kind == "full_attention" for kind in layers) and not (
             not layers and getattr(config, "sliding_window", None)
         )
+        return whole_prefix and getattr(config, "_attn_implementation", None) == "sdpa"
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         """``{name: [B,T]}`` (``[B,P]`` for prompt statistics) under the current weights; 0 on padding.
@@ -101,30 +114,36 @@ class Policy:
         Differentiable when gradients are enabled. Returned on the CPU, where all stages work.
         """
         wanted = tuple(dict.fromkeys(wanted))
-        width_P = batch.prompt_BP.shape[1]
-        ids = torch.cat([batch.prompt_BP, batch.response_BT], 1).to(self.device)
-        mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1).to(self.device)
-        # what follows the last token is never asked for
-        hidden = self.hidden_BLD(ids[:, :-1], mask[:, :-1], width_P)
+        hidden_XD, response_at_N, prompt_at_M = self.hidden(batch)
         out: dict[str, Tensor] = {}
         regions = {
-            "response": (width_P, batch.mask_BT),
-            "prompt": (0, _predicted_prompt(batch.prompt_mask_BP)),
+            "response": (response_at_N, batch.mask_BT, batch.response_BT),
+            "prompt": (prompt_at_M, _predicted_prompt(batch.prompt_mask_BP), batch.prompt_BP),
         }
-        for region, (start, mask_BX) in regions.items():
+        for region, (at, mask_BX, ids_BX) in regions.items():
             chosen = [s for s in wanted if s.on == region]
             if not chosen:
                 continue
-            row, column = mask_BX.to(self.device).nonzero(as_tuple=True)
-            at = column + start
+            mask_BX = mask_BX.to(self.device)
             values = token_stats(
-                hidden[row, at - 1], self.head.weight, ids[row, at], chosen,
+                hidden_XD[at], self.head.weight, ids_BX.to(self.device)[mask_BX], chosen,
                 bias_V=getattr(self.head, "bias", None), temperature=self.temperature,
             )  # fmt: skip
             for name, value_N in values.items():
                 zeros = torch.zeros(mask_BX.shape, dtype=value_N.dtype, device=self.device)
-                out[name] = zeros.index_put((row, column), value_N).cpu()
+                out[name] = zeros.masked_scatter(mask_BX, value_N).cpu()
         return out
+
+    @torch.no_grad()
+    def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
+        """:meth:`stats` without gradients, ``micro_rows`` rows at a time."""
+        wanted = tuple(wanted)
+        size = len(batch)
+        parts = [
+            self.stats(batch.rows(range(i, min(i + micro_rows, size))), wanted)
+            for i in range(0, size, micro_rows)
+        ]
+        return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
@@ -142,10 +161,6 @@ class Policy:
         """A plain Hugging Face folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-
-
-def _positions(mask_BL: Tensor) -> Tensor:
-    return (mask_BL.long().cumsum(1) - 1).clamp(min=0)
 
 
 def _predicted_prompt(prompt_mask_BP: Tensor) -> Tensor:

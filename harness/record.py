@@ -16,7 +16,7 @@ from harness.config import RunConfig, identity_dict, slug
 from harness.policy_source import model_fingerprint, resolve_model
 
 #: Raised whenever a change of the harness changes the numbers of a run.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 
 @cache

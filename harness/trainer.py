@@ -172,7 +172,7 @@ class Trainer:
             elif isinstance(request, Generate):
                 answer = self._generate(request, ctx)
             elif isinstance(request, Score):
-                answer = self._stats_without_grad(request.batch, request.stats)
+                answer = self.policy.scores(request.batch, request.stats, self.run.train.micro_batch_rows)
                 self.counters.extra_forward_tokens += int(request.batch.mask_BT.sum())
             elif isinstance(request, Verify):
                 answer = self._verify(request.batch, ctx)
@@ -212,25 +212,15 @@ class Trainer:
 
     def _old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
+        micro_rows = self.run.train.micro_batch_rows
         with self._clock("old"):
             wanted = dict.fromkeys([LOGP, ENTROPY, *_old_stats(self._declared)])
-            batch = batch.with_(old=self._stats_without_grad(batch, tuple(wanted)))
+            batch = batch.with_(old=self.policy.scores(batch, wanted, micro_rows))
             if self.reference is not None:
-                ref = self._stats_without_grad(batch, (LOGP,), self.reference)
+                ref = self.reference.scores(batch, (LOGP,), micro_rows)
                 batch = batch.with_(ref_logp_BT=ref["logp"])
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
         return batch
-
-    @torch.no_grad()
-    def _stats_without_grad(
-        self, batch: Batch, stats: Sequence[TokenStat], policy: Policy | None = None
-    ) -> dict[str, Tensor]:
-        rows = self.run.train.micro_batch_rows
-        parts = [
-            (policy or self.policy).stats(batch.rows(range(i, min(i + rows, len(batch)))), stats)
-            for i in range(0, len(batch), rows)
-        ]
-        return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
     def _update(self, minibatch: Minibatch, log: UpdateLog, ctx: StepContext) -> tuple[float, float]:
         """One optimiser step; returns loss and gradient norm (before clipping)."""

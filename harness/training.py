@@ -96,7 +96,7 @@ def _probe(run: RunConfig, trainer: Trainer) -> dict[str, float]:
     problems = trainer.benchmark.problems(run.data.validation_split)[: run.probe.prompts]
     return probe_entropy(
         trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
-        seed=PROBE_SEED, step=trainer.counters.step,
+        seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
     )  # fmt: skip
 
 

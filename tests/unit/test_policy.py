@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from harness.batch import Batch
 from harness.errors import UserError
+from harness.packing import pack
 from harness.policy import Policy, load_policy
 from harness.tokenstats import ENTROPY, LOGP, PROMPT_LOGP, ScaledLogProb
 from tests.helpers.tiny import build_model, make_batch, tiny_folder, tiny_policy
@@ -72,23 +74,61 @@ def test_heavy_left_padding_gives_finite_gradients() -> None:
     assert all(bool(g.isfinite().all()) for g in gradient(policy, batch))
 
 
-def test_rows_that_share_a_prompt_share_its_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def unpacked(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Policy, "packs", False)
+
+
+def architectures() -> dict[str, Any]:
+    """Tiny models of families that place positions, norms and attention differently."""
+    import transformers as hf
+
+    shape = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    wide = shape | {"intermediate_size": 48, "max_position_embeddings": 64, "num_key_value_heads": 2}
+    return {
+        "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**wide)),
+        "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**wide, head_dim=8)),
+        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**wide)),
+        "olmo2": lambda: hf.Olmo2ForCausalLM(hf.Olmo2Config(**wide)),
+        "gpt2": lambda: hf.GPT2LMHeadModel(
+            hf.GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+        ),
+        "neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**shape, intermediate_size=48)),
+    }
+
+
+@pytest.mark.parametrize("family", sorted(architectures()))
+def test_packing_changes_neither_values_nor_gradients(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    policy = Policy(architectures()[family]().double().eval(), tiny_policy().tokenizer)
+    batch = make_batch(policy, PROMPTS, RESPONSES, extra_P=2, extra_T=1)
+    assert policy.packs
+    packed, packed_grad = policy.stats(batch, STATS), gradient(policy, batch)
+    unpacked(policy, monkeypatch)
+    apart, apart_grad = policy.stats(batch, STATS), gradient(policy, batch)
+    for name in packed:
+        torch.testing.assert_close(packed[name], apart[name], rtol=1e-6, atol=1e-6)
+    for x, y in zip(packed_grad, apart_grad, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)  # their norms work in fp32
+
+
+def test_a_packed_pass_holds_each_prompt_once() -> None:
     policy = tiny_policy(torch.float64)
     batch = make_batch(policy, PROMPTS, RESPONSES, extra_P=2)
-    shapes: list[tuple[int, ...]] = []
-    policy.model.model.register_forward_pre_hook(
-        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    shared, shared_grad = policy.stats(batch, STATS), gradient(policy, batch)
-    assert shapes[0] == (3, 6)  # three prompts for six rows
-    shapes.clear()
-    monkeypatch.setattr(Policy, "_can_share_prompts", False)
-    apart, apart_grad = policy.stats(batch, STATS), gradient(policy, batch)
-    assert shapes[0] == (6, 10)
-    for name in shared:
-        torch.testing.assert_close(shared[name], apart[name], rtol=1e-9, atol=1e-9)
-    for x, y in zip(shared_grad, apart_grad, strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-8, atol=1e-10)
+    packed = pack(batch)
+    prompts = 4 + 2 + 3
+    responses = sum(len(r) - 1 for r in RESPONSES)  # nothing follows the last token
+    assert packed.ids_RL.shape == (1, prompts + responses)
+    assert packed.position_RL.max() == 5  # [9, 10] and the first four tokens of its longest response
+
+
+def test_long_rollouts_fill_several_rows() -> None:
+    policy = tiny_policy(torch.float64)
+    long = [[20 + (i + j) % 9 for j in range(50)] for i in range(8)]
+    batch = make_batch(policy, [[5, 6]] * 8, long)
+    assert pack(batch).ids_RL.shape == (4, 2 + 2 * 49)
+    got = policy.stats(batch, [LOGP])["logp"]
+    for i, response in enumerate(long):
+        torch.testing.assert_close(got[i], plain(policy, [5, 6], response, 1.0)["logp"])
 
 
 def test_prompts_that_differ_only_in_padding_are_told_apart() -> None:
@@ -102,11 +142,16 @@ def test_prompts_that_differ_only_in_padding_are_told_apart() -> None:
     assert not torch.allclose(got[0], got[1])
 
 
-def test_prompts_are_not_shared_where_a_layer_looks_back_a_window_only() -> None:
+def test_models_that_look_back_a_window_only_are_not_packed() -> None:
     policy = tiny_policy()
-    assert policy._can_share_prompts
     model = build_model(policy.tokenizer, use_sliding_window=True, sliding_window=4, max_window_layers=0)
-    assert not Policy(model, policy.tokenizer)._can_share_prompts
+    windowed = Policy(model, policy.tokenizer)
+    assert policy.packs and not windowed.packs
+    batch = make_batch(windowed, PROMPTS, RESPONSES, extra_P=3)
+    got = windowed.stats(batch, [LOGP])["logp"]
+    for i, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        want = plain(windowed, prompt, response, 1.0)["logp"]
+        torch.testing.assert_close(got[i][batch.mask_BT[i]], want, rtol=1e-4, atol=1e-5)
 
 
 def test_reference_copy_stays() -> None:
