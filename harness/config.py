@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import UserError, nearest, unknown
 from harness.method import NEVER_COUNTS, Method, check_ranges, counts, hp
+from harness.overrides import resolve
 
 #: Resolves a method name to its class; the registry's ``load``.
 MethodLoader = Callable[[str], type[Method]]
@@ -129,36 +130,7 @@ def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
     cls = load_method(name)
     for override in rest:
         _check_key(override.partition("=")[0].lstrip("+~"), cls, name)
-    return _build(_resolve(rest, cls, name), cls, name)
-
-
-def _resolve(overrides: Sequence[str], cls: type[Method], name: str) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    base = OmegaConf.structured(RunConfig(method_name=name))
-    OmegaConf.set_struct(base, False)
-    base.method = OmegaConf.structured(cls)
-    OmegaConf.set_readonly(base.method, False)
-    OmegaConf.set_struct(base, True)
-    ConfigStore.instance().store(name="entrobench_run", node=base)
-    GlobalHydra.instance().clear()
-    try:
-        with initialize(version_base="1.3", config_path=None):
-            resolved = hydra_compose("entrobench_run", overrides=list(overrides))
-            return dict(OmegaConf.to_container(resolved, resolve=True))  # type: ignore[arg-type]
-    except (HydraException, OmegaConfBaseException) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        first = next((line for line in str(cause).splitlines() if line.strip()), str(cause))
-        full_key = getattr(cause, "full_key", "") or ""
-        raise UserError(f"{full_key + ': ' if full_key else ''}{first}") from error
+    return _build(resolve(rest, RunConfig, cls), cls, name)
 
 
 def _build(raw: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:

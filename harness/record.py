@@ -25,6 +25,11 @@ def _method_hash(name: str) -> str:
 
 
 @cache
+def _method_name(name: str) -> str:
+    return str(catalog.methods().find(name).name)
+
+
+@cache
 def _data_fingerprint(benchmark: str) -> str:
     return str(catalog.benchmarks().load(benchmark).fingerprint())
 
@@ -39,7 +44,7 @@ def identity_parts(run: RunConfig) -> dict[str, Any]:
     return {
         "config": identity_dict(run),
         # by name and content, not by path: a method file may be moved
-        "method": catalog.methods().find(run.method_name).name,
+        "method": _method_name(run.method_name),
         "method_hash": _method_hash(run.method_name),
         "numerics_version": NUMERICS_VERSION,
         "data": _data_fingerprint(run.data.benchmark),
@@ -54,8 +59,7 @@ def identity(run: RunConfig) -> str:
 
 
 def run_id(run: RunConfig) -> str:
-    name = catalog.methods().find(run.method_name).name
-    return f"{slug(name)}-s{run.seed}-{identity(run)}"
+    return f"{slug(_method_name(run.method_name))}-s{run.seed}-{identity(run)}"
 
 
 def run_folder(run: RunConfig) -> Path:

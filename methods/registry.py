@@ -14,6 +14,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -71,6 +72,13 @@ def register(name: str) -> Callable[[M], M]:
 
 def names_in(file: Path) -> list[str]:
     """Names registered in ``file``, read from its syntax."""
+    stat = file.stat()
+    return list(_names_in(file, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=1024)
+def _names_in(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
+    """Read once per version of the file: a plan of a thousand runs asks as often."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
@@ -87,7 +95,7 @@ def names_in(file: Path) -> list[str]:
                     and isinstance(call.args[0], ast.Constant)
                 ):
                     found.append(str(call.args[0].value))
-    return found
+    return tuple(found)
 
 
 def entries(folder: Path = FOLDER) -> dict[str, Entry]:
