@@ -1,8 +1,9 @@
-"""Override strings in Hydra's grammar -> plain values: what Hydra's ``compose`` gives, about 30 times faster.
+"""Override strings in Hydra's grammar -> plain values: what Hydra's ``compose`` gives, without its cost.
 
-A plan resolves a thousand runs whose overrides are mostly the same few assignments. Each distinct one is parsed
-by Hydra and converted by OmegaConf once; a run is then its defaults with the converted values put in. Whatever
-is not a plain assignment, or fails, goes through :func:`compose` itself, which also words the complaints.
+A plan resolves a thousand runs whose overrides are mostly the same few assignments. Each distinct one is
+parsed by Hydra and converted by OmegaConf once; a run is then its defaults with the converted values put in.
+Whatever is not a plain assignment, or fails, goes through :func:`compose` itself, which also words the
+complaints.
 """
 
 from __future__ import annotations

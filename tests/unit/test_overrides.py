@@ -28,8 +28,8 @@ class Knobs:
 
 #: What people write: numbers, words, quotes, lists, null, and what is wrong or unusual.
 VALUES = [
-    "1", "1e-4", "-2", "true", "null", "abc", "'a b'", "[1,2]", "[a,'b c']", "Qwen/Qwen2.5-0.5B", "'1'", "nan",
-    "a=b", "''", "1,2", "{a: 1}", "[1", "${seed}", "???", "'it\\'s'", "choice(1,2)", "int(3)",
+    "1", "1e-4", "-2", "true", "null", "abc", "'a b'", "[1,2]", "[a,'b c']", "Qwen/Qwen2.5-0.5B", "'1'",
+    "nan", "a=b", "''", "1,2", "{a: 1}", "[1", "${seed}", "???", "'it\\'s'", "choice(1,2)", "int(3)",
 ]  # fmt: skip
 #: One of each type, and keys that do not exist.
 KEYS = ["seed", "train.lr", "train.token_budget", "method.mode", "method.on", "method.bands", "train.nothing"]

@@ -109,9 +109,7 @@ def slurm_resources(raw: Mapping[str, Any], where: str = "slurm") -> SlurmResour
         _check_time(given["time"], where)
     for name in given.get("export", ()):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise UserError(
-                f"{where}: export lists names of variables, not '{name}'; values stay out"
-            )
+            raise UserError(f"{where}: export lists names of variables, not '{name}'; values stay out")
     given["sbatch"] = _options(given.get("sbatch", {}), where)
     return SlurmResources(**given)
 
