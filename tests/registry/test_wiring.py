@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from pipeline import make_step, plan_of, rows_of, update
+from recorder import Step, record
 
+from harness import trainer as trainer_module
+from harness.policy import Policy
+from harness.tokenstats import ENTROPY, LOGP
+from harness.trainer import Trainer
 from methods import registry
 from methods.cards import read_card
+from tests.helpers.tiny import tiny_trainer
 
 #: (method, hyper-parameters, state of its components by name)
 SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -37,7 +44,7 @@ SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("aepo", {"reinforce_share": 0.2}, {"aepo": {"h": 0.8}}),
     ("entrocraft@released", {}, {}),
     ("entrocraft@released", {"hi_start": 9.0, "hi_end": 9.0, "lo_start": 8.0, "lo_end": 8.0}, {}),
-    ("entrocraft@released", {"hi_start": 1.6, "hi_end": 0.1, "schedule": "cosine"}, {}),
+    ("entrocraft@released", {"hi_start": 1.6, "hi_end": 0.1, "lo_end": 0.05, "schedule": "cosine"}, {}),
     ("entrocraft@paper", {}, {}),
     ("entrocraft@paper", {"hi_start": 9.0, "hi_end": 9.0, "lo_start": 8.0, "lo_end": 8.0}, {}),
     ("entrocraft@paper", {"hi_start": 9.0, "hi_end": 9.0}, {}),
@@ -80,3 +87,102 @@ def test_update_equals_plain_reading(name: str, values: dict, state: dict, seed:
         assert math.isclose(loss, float(expected.detach()), rel_tol=1e-5, abs_tol=1e-7)
         torch.testing.assert_close(ours, grad, rtol=1e-5, atol=1e-8)
         assert float(grad.abs().max()) > 0
+
+
+# --- one recorded step of the real trainer ----------------------------------------------------------------
+
+#: Four groups of four at a temperature that is not 1, split so that no minibatch is one forward pass.
+RECORDED = ("rollout.temperature=0.9", "train.micro_batch_rows=3", "train.lr=3e-3", "train.steps=10")
+
+
+def recorded_step(name: str, values: dict[str, Any], state: dict[str, Any]) -> Step:
+    """The second step of a run: the optimiser has moments, and the policy has left the reference."""
+    own = [f"method.{k}={v}" for k, v in values.items()]
+    trainer = tiny_trainer(*RECORDED, *own, method=name, dtype=torch.float64)
+    trainer.step()
+    return record(trainer, state)
+
+
+def check_recorded(step: Step, name: str, hp: dict[str, Any]) -> None:
+    """Rows, losses, gradients and weights of ``step`` against the plain reading.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    slug, _, variant = name.partition("@")
+    reading = importlib.import_module(f"plain.{slug.replace('-', '_')}")
+    option = {"paper": True} if variant == "paper" else {}
+    per_pass = len(step.updates) // 2  # two epochs
+    first, _ = step.recorded(step.updates[0])
+    expected_rows = sorted(reading.trained(first, hp, **(option if slug == "entrocraft" else {})))
+    for start in (0, per_pass):
+        rows = [row for u in step.updates[start : start + per_pass] for row in u.rows]
+        assert sorted(rows) == expected_rows
+    train = step.trainer.run.train
+    for number, done in enumerate(step.updates):
+        x, model = step.recorded(done)
+        expected = reading.loss(x, hp, done.rows, **option)
+        parameters = dict(model.named_parameters())
+        grads = torch.autograd.grad(expected, list(parameters.values()), allow_unused=True)
+        assert math.isclose(done.loss, float(expected.detach()), rel_tol=1e-6, abs_tol=1e-9)
+        for key, grad in zip(parameters, grads, strict=True):
+            want = torch.zeros_like(parameters[key]) if grad is None else grad
+            torch.testing.assert_close(done.gradient[key], want, rtol=1e-5, atol=1e-7)
+            parameters[key].grad = want
+        if number == 0:  # AdamW by the book, from the optimiser's state before the step
+            optimizer = torch.optim.AdamW(
+                parameters.values(), lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=0.0
+            )
+            optimizer.load_state_dict(step.optimizer)
+            optimizer.param_groups[0].update(lr=train.lr, fused=None)
+            torch.nn.utils.clip_grad_norm_(parameters.values(), train.max_grad_norm)
+            optimizer.step()
+            for key, weight in model.state_dict().items():
+                torch.testing.assert_close(done.after[key], weight, rtol=1e-5, atol=1e-6)
+    for before, after in zip(step.updates, step.updates[1:], strict=False):
+        for key, weight in after.model.state_dict().items():
+            assert torch.equal(before.after[key], weight)  # nothing else touches the weights
+
+
+@pytest.mark.parametrize(("name", "values", "state"), SETTINGS)
+def test_a_recorded_step_equals_plain_reading(name: str, values: dict, state: dict) -> None:
+    step = recorded_step(name, values, state)
+    assert len(set(step.batch.correct_B.tolist())) == 2
+    assert step.metrics["ratio_p99"] > 1.001 > 0.999 > step.metrics["ratio_p01"]
+    check_recorded(step, name, step.trainer.run.method.hyperparameters())
+
+
+def old_pass_at_temperature_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = Policy.scores
+    monkeypatch.setattr(
+        Policy, "scores", lambda self, *a: scores(Policy(self.model, self.tokenizer, 1.0), *a)
+    )
+
+
+def old_pass_of_the_current_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the old log-probs were taken anew before every optimiser step."""
+    update = Trainer._update
+
+    def fresh(self: Trainer, minibatch: Any, log: Any, ctx: Any) -> Any:
+        old = self.policy.scores(minibatch.batch, tuple([LOGP, ENTROPY]), 100)
+        return update(self, replace(minibatch, batch=minibatch.batch.with_(old=old)), log, ctx)
+
+    monkeypatch.setattr(Trainer, "_update", fresh)
+
+
+def last_token_without_advantage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the last token of every response did not train."""
+    spread = trainer_module._over_tokens
+    monkeypatch.setattr(
+        trainer_module, "_over_tokens", lambda value, mask: spread(value, mask) * mask.roll(-1, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "mistake", [old_pass_at_temperature_one, old_pass_of_the_current_policy, last_token_without_advantage]
+)
+def test_a_mistake_in_the_trainer_is_noticed(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistake(monkeypatch)
+    step = recorded_step("grpo", {}, {})
+    with pytest.raises(AssertionError):
+        check_recorded(step, "grpo", step.trainer.run.method.hyperparameters())
