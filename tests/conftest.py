@@ -83,6 +83,9 @@ class FakeBackend:
     def result(self, folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / "result.json").read_text()))
 
+    def method_hash(self, method: str) -> str:
+        return "m"
+
 
 @pytest.fixture
 def backend() -> FakeBackend:
@@ -112,7 +115,7 @@ def sweep_file(tmp_path: Path) -> Callable[..., Path]:
         }
         body |= changes
         path = tmp_path / f"{stem}.yaml"
-        path.write_text(yaml.safe_dump({k: v for k, v in body.items() if v is not None}))
+        path.write_text(yaml.safe_dump({k: v for k, v in body.items() if v is not None}, sort_keys=False))
         return path
 
     return write

@@ -15,15 +15,18 @@ from harness.sweep.spec import Sweep
 
 ROOT = Path(__file__).parent.parent.parent
 _PACKAGES = ("harness", "methods", "benchmarks")
-_KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice")
+_KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice", "model", "training_set")
 
 
 def plan_key(sweep: Sweep) -> str | None:
     """Hash of everything a plan depends on; None where that is not known (a model in a local folder)."""
     shipped = catalog.benchmarks().shipped_models()
-    models = [str(v) for s in (sweep.settings, *sweep.per_method.values(), *sweep.controls.values())
-              for k, v in s.items() if k == "model.path"]  # fmt: skip
-    if any(model not in shipped for model in [*models, *sweep.models]) or "model.path" in str(sweep.extra):
+    tables = (
+        sweep.settings, *sweep.per_method.values(), *sweep.controls.values(),
+        *(place.settings for place in sweep.places),
+    )  # fmt: skip
+    models = [str(value) for table in tables for key, value in table.items() if key == "model.path"]
+    if any(model not in shipped for model in models) or "model.path" in str(sweep.extra):
         return None
     digest = hashlib.sha256(repr(sweep).encode())
     for file in _inputs(sweep, list(shipped.values())):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import catalog
 from harness.config import RunConfig, compose, slug
-from harness.sweep.spec import method_reference
+from harness.sweep.sections import method_reference
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Job:
         config: the resolved run, see :func:`harness.config.to_dict`.
         evaluate: also sample the test sets.
         choice: what tuning chose for it, None when untuned.
+        model, training_set: names of the sweep's entries, ``default`` where it has none.
     """
 
     key: str
@@ -36,6 +38,13 @@ class Job:
     config: Mapping[str, Any]
     evaluate: bool = True
     choice: Mapping[str, Any] | None = None
+    model: str = "default"
+    training_set: str = "default"
+
+    @property
+    def place(self) -> str:
+        """Model and training set: rows are compared within a place only."""
+        return f"{self.model}/{self.training_set}"
 
     @property
     def table_seed(self) -> int | None:
@@ -75,18 +84,26 @@ class Backend(Protocol):
 
     def result(self, folder: Path) -> dict[str, Any]: ...
 
+    def method_hash(self, method: str) -> str: ...
+
 
 class Runs:
     """The backend: :mod:`harness.runs`, with what is the same for many runs looked up once."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
+        self._classes: dict[str, Any] = {}
 
     def compose(self, overrides: list[str]) -> RunConfig:
         named = [_with_full_path(override) for override in overrides]
-        run = compose(named, catalog.methods().load)
+        run = compose(named, self._load)
         check_names(run)
         return run
+
+    def _load(self, name: str) -> Any:
+        if name not in self._classes:
+            self._classes[name] = catalog.methods().load(name)
+        return self._classes[name]
 
     def identity(self, run: RunConfig) -> str:
         from harness import runs
@@ -109,7 +126,11 @@ class Runs:
 
         return runs.result(folder)
 
+    def method_hash(self, method: str) -> str:
+        return str(catalog.methods().find(method).hash)
 
+
+@lru_cache(maxsize=1024)
 def _with_full_path(override: str) -> str:
     """A method file's full path, so that workers and later commands find it from anywhere."""
     key, sign, value = override.partition("=")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from harness.config import RunConfig, to_dict
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.sweep.axes import Place, Settings
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.spec import Settings, Sweep, overrides
+from harness.sweep.spec import Sweep, overrides
 from harness.sweep.state import RunState, read_state
-from harness.sweep.text import read_yaml
+from harness.sweep.tuned import choices_at, read_tuned
 
 
 @dataclass(frozen=True)
@@ -65,69 +66,48 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
         UserError: a setting, a name or a combination that no run could have.
     """
     # settings on the command line stand above the tuned ones, so such runs are not what tuning chose
-    choices = {} if sweep.extra else tuned_choices(sweep)
+    tuned = {} if sweep.extra else read_tuned(sweep)
     jobs: list[Job] = []
-    for model, benchmark, place in _places(sweep):
+    for place in sweep.places:
+        choices = choices_at(tuned, place)
         for temperature in sweep.base_temperatures:
             label = "base" if temperature == 1.0 else f"base T={temperature:g}"
-            layer = {**place, "eval.temperature": temperature}
-            run = backend.compose(overrides(sweep, "", layer))
-            jobs.append(_base(run, label, f"{model}/{benchmark}", backend))
+            run = backend.compose(overrides(sweep, place, "", {"eval.temperature": temperature}))
+            jobs.append(_base(run, label, place, backend))
         rows: list[tuple[str, str, str, Settings]] = [("method", m, m, {}) for m in sweep.methods]
-        rows += [("control", c, str(s.get("method", "")), s) for c, s in sweep.controls.items()]
+        default = RunConfig().method_name
+        rows += [("control", c, str(s.get("method") or default), s) for c, s in sweep.controls.items()]
         for role, label, name, own in rows:
-            choice = choices.get(table_name(name or RunConfig().method_name))
-            run = backend.compose(overrides(sweep, name, place, (choice or {}).get("settings", {}), own))
+            choice = choices.get(table_name(name))
+            layers = ((choice or {}).get("settings", {}), own)
+            run = backend.compose(overrides(sweep, place, name, *layers))
             shown = label if role == "control" else table_name(label)
             for seed in sweep.seeds:
-                key = f"{role}/{shown}/{model}/{benchmark}/s{seed}"
-                jobs.append(job(replace(run, seed=seed), key, role, shown, backend, choice=choice))
+                key = f"{role}/{shown}/{place.name}/s{seed}"
+                jobs.append(job(replace(run, seed=seed), key, role, shown, place, backend, choice=choice))
     return jobs
 
 
-def job(run: RunConfig, key: str, role: str, label: str, backend: Backend, **more: Any) -> Job:
+def job(run: RunConfig, key: str, role: str, label: str, place: Place, backend: Backend, **more: Any) -> Job:
     """The job of one training run."""
     folder = backend.folder(run)
-    return Job(key, role, label, run.method_name, run.seed, folder.name, folder, to_dict(run), **more)
+    return Job(
+        key, role, label, run.method_name, run.seed, folder.name, folder, to_dict(run),
+        model=place.model.name, training_set=place.training_set.name, **more,
+    )  # fmt: skip
 
 
-def _base(run: RunConfig, label: str, place: str, backend: Backend) -> Job:
+def _base(run: RunConfig, label: str, place: Place, backend: Backend) -> Job:
     folder = backend.base_folder(run)
-    return Job(f"base/{label}/{place}", "base", label, "base", run.seed, folder.name, folder, to_dict(run))
+    return Job(
+        f"base/{label}/{place.name}", "base", label, "base", run.seed, folder.name, folder, to_dict(run),
+        model=place.model.name, training_set=place.training_set.name,
+    )  # fmt: skip
 
 
 def table_name(method: str) -> str:
     """The name in tables: a method file's registered name without its path."""
     return method.rpartition(".py:")[2] or method
-
-
-def _places(sweep: Sweep) -> Iterator[tuple[str, str, Settings]]:
-    for model in sweep.models or ("",):
-        for benchmark in sweep.benchmarks or ("",):
-            settings = {"model.path": model, "data.benchmark": benchmark}
-            yield model or "default", benchmark or "default", {k: v for k, v in settings.items() if v}
-
-
-def tuned_choices(sweep: Sweep) -> Mapping[str, Mapping[str, Any]]:
-    """Per method what tuning chose; empty when the sweep has not been tuned.
-
-    Raises:
-        UserError: the tuned file is missing although the sweep names it, or its seed is reported here.
-    """
-    path = sweep.tuned_path
-    if not path.exists():
-        if sweep.tuned_from:
-            raise UserError(
-                f"{sweep.path}: tuned_from names {path}, which does not exist; tune that sweep first"
-            )
-        return {}
-    raw = read_yaml(path)
-    if raw.get("seed") in sweep.seeds:
-        raise UserError(
-            f"{sweep.path}: seeds contain {raw['seed']}, the seed that {path.name} was tuned with; "
-            "reported seeds must be fresh, choose others"
-        )
-    return dict(raw.get("choices") or {})
 
 
 def states(jobs: Sequence[Job], book: Ledger) -> list[RunState]:

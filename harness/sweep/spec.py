@@ -7,41 +7,22 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
 from harness.config import slug
 from harness.errors import UserError, unknown
+from harness.sweep.axes import AXES, Entry, Place, Settings, narrowed, places
+from harness.sweep.sections import Reproduces, Tuning, method_reference, read_reproduces, read_tuning
+from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.text import (
     check_keys,
     flatten,
     list_of,
     mapping_of,
     override,
+    positive_number,
     read_yaml,
     scalar,
     whole_number,
 )
-
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The equal tuning budget: every learning rate x every knob setting, one seed, on validation.
-
-    Attributes:
-        lrs: learning rates that every method tries.
-        knobs: per method the settings of its main knob, equally many for all.
-        seed: the trials' seed; must not be a reported one.
-        metric: validation scores whose mean decides; ties go to the smaller learning rate, then to the
-            earlier knob setting.
-        settings: further settings of the trials only.
-    """
-
-    lrs: tuple[float, ...]
-    knobs: Mapping[str, tuple[Settings, ...]]
-    seed: int
-    metric: tuple[str, ...] = ("pass@1", "pass@8")
-    settings: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,11 +34,14 @@ class Sweep:
         title, subtitle: headings of the leaderboard.
         methods: registered names or method files.
         seeds: every method runs with each.
-        models, benchmarks: further axes; empty means the default of the configuration.
+        models, training_sets: further axes; empty means the default of the configuration.
         settings: overrides of every run; per_method: of one method's runs.
         controls: name -> overrides of an extra row (``method`` chooses the method, default the baseline).
         base_temperatures: sampling temperatures at which the untrained model is evaluated; may be empty.
         tuning: what ``sweep tune`` tries; tuned_from: the tuned file of another sweep to take choices from.
+        allow_stale_tuning: submit although tuning chose with other code of a method.
+        gpu_hours: stated estimate of one run, used until runs have been measured.
+        reproduces: for the recipe of a paper, what it reproduces.
         launcher: where runs go; local, slurm: resources per launcher.
         runs_dir, results_dir: where run folders and result records live.
     """
@@ -68,14 +52,17 @@ class Sweep:
     seeds: tuple[int, ...]
     title: str = ""
     subtitle: str = ""
-    models: tuple[str, ...] = ()
-    benchmarks: tuple[str, ...] = ()
+    models: tuple[Entry, ...] = ()
+    training_sets: tuple[Entry, ...] = ()
     settings: Settings = field(default_factory=dict)
     per_method: Mapping[str, Settings] = field(default_factory=dict)
     controls: Mapping[str, Settings] = field(default_factory=dict)
     base_temperatures: tuple[float, ...] = (1.0,)
     tuning: Tuning | None = None
     tuned_from: str = ""
+    allow_stale_tuning: bool = False
+    gpu_hours: float | None = None
+    reproduces: Reproduces | None = None
     launcher: str = "local"
     local: Settings = field(default_factory=dict)
     slurm: Settings = field(default_factory=dict)
@@ -94,11 +81,29 @@ class Sweep:
     def results(self) -> Path:
         return Path(self.results_dir) / self.name
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every model with every training set, in the file's order."""
+        return tuple(places(self.models, self.training_sets))
+
+    @property
+    def tuning_places(self) -> tuple[Place, ...]:
+        """Where the methods are tuned."""
+        at = self.tuning.at if self.tuning else {}
+        names = (at.get("model"), at.get("training_set"))
+        return tuple(
+            place for place in self.places
+            if names[0] in (None, place.model.name) and names[1] in (None, place.training_set.name)
+        )  # fmt: skip
+
 
 #: Keys that the command line sets as ``key=value`` besides the settings of the runs.
-OPTIONS = ("launcher", "workers", "runs_dir", "results_dir", "name", "methods", "seeds")
+OPTIONS = (
+    "launcher", "workers", "runs_dir", "results_dir", "name", "methods", "models", "training_sets", "seeds",
+    "allow_stale_tuning",
+)  # fmt: skip
 _FILE_KEYS = [f.name for f in fields(Sweep) if f.name not in ("path", "extra")]
-_TUNING_KEYS = [f.name for f in fields(Tuning)]
+AXIS_KEYS = tuple(axis.key for axis in AXES)
 
 
 def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
@@ -119,15 +124,22 @@ def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
             raise UserError(f"'{option}' is not key=value, e.g. workers=2 or train.steps=50")
         if key == "workers":
             raw["local"] = {**(raw.get("local") or {}), "workers": scalar(value)}
+        elif key in AXIS_KEYS:
+            raw[key] = narrowed(key, raw.get(key), scalar(value))
         elif key in OPTIONS:
             raw[key] = scalar(value)
+        elif key.partition(".")[0] in ("local", "slurm"):
+            section, _, inner = key.partition(".")
+            raw[section] = {**mapping_of(raw, section, str(path)), inner: scalar(value)}
         elif "." not in key and key not in ("device",):
             raise unknown(
                 "option", key, [*OPTIONS, "device"], "(or a setting of the runs such as train.lr=…)"
             )
         else:
             extra.append(option)
-    return _check(_build(path, raw, tuple(extra)), any(o.startswith("methods=") for o in options))
+    return _check(
+        _build(path, raw, tuple(extra)), any(o.partition("=")[0] in ("methods", *AXIS_KEYS) for o in options)
+    )
 
 
 def _build(path: Path, raw: Mapping[str, Any], extra: tuple[str, ...]) -> Sweep:
@@ -142,56 +154,33 @@ def _build(path: Path, raw: Mapping[str, Any], extra: tuple[str, ...]) -> Sweep:
         method_reference(str(m), path.parent) for m in list_of(values, "methods", where)
     )
     values["seeds"] = tuple(whole_number(s, f"{where}: seeds") for s in list_of(values, "seeds", where))
-    for key in ("models", "benchmarks"):
-        values[key] = tuple(str(v) for v in list_of(values, key, where))
+
+    def reference(name: str) -> str:
+        return method_reference(name, path.parent)
+
+    for axis in AXES:
+        values[axis.key] = axis.read(values.get(axis.key), where, reference)
     temperatures = list_of({"t": values.get("base_temperatures", [1.0])}, "t", where)
     values["base_temperatures"] = tuple(float(t) for t in temperatures)
     values["settings"] = flatten(mapping_of(values, "settings", where))
     for key in ("per_method", "controls"):
         table = mapping_of(values, key, where)
         values[key] = {str(name): flatten(mapping_of(table, name, where)) for name in table}
-    values["per_method"] = {
-        method_reference(name, path.parent): own for name, own in values["per_method"].items()
-    }
+    values["per_method"] = {reference(name): own for name, own in values["per_method"].items()}
     for own in values["controls"].values():
         if own.get("method"):
-            own["method"] = method_reference(str(own["method"]), path.parent)
+            own["method"] = reference(str(own["method"]))
     for key in ("local", "slurm"):
         values[key] = dict(mapping_of(values, key, where))
+    slurm_resources(values["slurm"], f"{where}: slurm")  # refused here, whatever the verb
     if values.get("tuning"):
-        values["tuning"] = _tuning(mapping_of(values, "tuning", where), path)
+        values["tuning"] = read_tuning(mapping_of(values, "tuning", where), path)
+    if values.get("reproduces"):
+        values["reproduces"] = read_reproduces(mapping_of(values, "reproduces", where), where)
+    values["gpu_hours"] = positive_number(values.get("gpu_hours"), f"{where}: gpu_hours")
+    if not isinstance(values.get("allow_stale_tuning", False), bool):
+        raise UserError(f"{where}: allow_stale_tuning must be true or false")
     return Sweep(**values)
-
-
-def _tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
-    where = f"{path}: tuning"
-    check_keys(raw, _TUNING_KEYS, where)
-    for key in ("lrs", "knobs", "seed"):
-        if raw.get(key) is None:
-            raise UserError(f"{where}: '{key}' is missing")
-    knobs = {
-        method_reference(str(name), path.parent): _knob(
-            flatten(mapping_of(raw["knobs"], name, where)), f"{where}: {name}"
-        )
-        for name in mapping_of(raw, "knobs", where)
-    }
-    metric = raw.get("metric", Tuning.metric)
-    return Tuning(
-        lrs=tuple(float(lr) for lr in list_of(raw, "lrs", where)),
-        knobs=knobs,
-        seed=whole_number(raw["seed"], f"{where}: seed"),
-        metric=(metric,) if isinstance(metric, str) else tuple(metric),
-        settings=flatten(mapping_of(raw, "settings", where)),
-    )
-
-
-def _knob(raw: Settings, where: str) -> tuple[Settings, ...]:
-    """``{w_min: [0.5, 0.7]}`` as two settings; several keys move together. A bare name is the method's."""
-    columns = {k if "." in k else f"method.{k}": v for k, v in raw.items()}
-    sizes = {len(v) if isinstance(v, list) else 0 for v in columns.values()}
-    if len(sizes) != 1 or 0 in sizes:
-        raise UserError(f"{where}: give a list of values per hyper-parameter, all of one length")
-    return tuple({k: v[i] for k, v in columns.items()} for i in range(sizes.pop()))
 
 
 def _check(sweep: Sweep, narrowed: bool) -> Sweep:
@@ -200,15 +189,23 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
         raise UserError(
             f"{where}: '{sweep.name}' cannot name a folder; use letters, digits, '-', '_' and '.'"
         )
-    for key, values in (("methods", sweep.methods), ("seeds", sweep.seeds), ("models", sweep.models)):
+    for key, values in (("methods", sweep.methods), ("seeds", sweep.seeds)):
         doubled = [str(v) for v in values if list(values).count(v) > 1]
         if doubled:
             raise UserError(f"{where}: {key} lists '{doubled[0]}' twice")
     # A narrower methods=… on the command line must not make the file's own tables wrong.
+    at = sweep.tuning.at if sweep.tuning else {}
+    check_keys(at, ("model", "training_set"), f"{where}: tuning: at")
+    for key, entries in (("model", sweep.models), ("training_set", sweep.training_sets)):
+        names = [entry.name for entry in entries]
+        if key in at and at[key] not in names and not narrowed:
+            raise unknown(f"{key.replace('_', ' ')} in {where}: tuning: at:", at[key], names)
     if not narrowed:
         knobs = sweep.tuning.knobs if sweep.tuning else {}
         rows = {*sweep.methods, *(str(c.get("method", "")) for c in sweep.controls.values())}
-        for key, table in (("per_method", sweep.per_method), ("tuning: knobs", knobs)):
+        tables = [("per_method", sweep.per_method), ("tuning: knobs", knobs)]
+        tables += [(f"{e.name}: per_method", e.per_method) for e in (*sweep.models, *sweep.training_sets)]
+        for key, table in tables:
             for name in set(table) - rows:
                 raise UserError(f"{where}: {key} names '{name}', which is not in methods")
     clash = set(sweep.controls) & {"base", *sweep.methods}
@@ -221,26 +218,18 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
     return sweep
 
 
-def overrides(sweep: Sweep, name: str, *layers: Settings) -> list[str]:
-    """Override strings of a run of method ``name`` (empty: the default one); later layers win."""
-    merged: dict[str, Any] = {"runs_dir": sweep.runs_dir, **sweep.settings, **sweep.per_method.get(name, {})}
+def overrides(sweep: Sweep, place: Place, name: str, *layers: Settings) -> list[str]:
+    """Override strings of a run of ``name`` (empty: the untrained model) at ``place``; later layers win.
+
+    From general to special: the sweep's settings, the model's, the training set's, the method's, the
+    method's at this place, ``layers``, the command line.
+    """
+    merged: dict[str, Any] = {
+        "runs_dir": sweep.runs_dir, **sweep.settings, **place.settings,
+        **sweep.per_method.get(name, {}), **place.per_method(name),
+    }  # fmt: skip
     for layer in layers:
         merged |= layer
     merged.pop("method", None)
     head = [f"method={name}"] if name else []
     return [*head, *(override(k, v) for k, v in merged.items()), *sweep.extra]
-
-
-def method_reference(name: str, folder: Path = Path()) -> str:
-    """A registered name, or an absolute ``file.py:name`` for a file here or in ``folder``."""
-    if ".py" in name:
-        file, _, inner = name.partition(".py:")
-        path = Path(f"{file}.py" if inner else name).expanduser()
-        beside = folder / path
-        path = path if path.is_file() else beside
-        if not path.is_file():
-            raise UserError(f"no method file {name}")
-        entry = catalog.methods().find(f"{path.resolve()}:{inner}" if inner else str(path.resolve()))
-        return f"{entry.file}:{entry.name}"
-    catalog.methods().find(name)
-    return name

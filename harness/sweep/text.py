@@ -107,6 +107,15 @@ def whole_number(value: Any, where: str) -> int:
     return value
 
 
+def positive_number(value: Any, where: str) -> float | None:
+    """``value`` if it is a number > 0; None when it is missing."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UserError(f"{where}: '{value}' is not a number > 0")
+    return float(value)
+
+
 def scalar(text: str) -> Any:
     """``text`` from the command line as YAML reads it: a number, a list, a word."""
     import yaml

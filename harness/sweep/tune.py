@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.config import RunConfig
+from harness.errors import UserError, unknown
 from harness.files import write_text
+from harness.sweep.axes import Settings
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import job, table_name
-from harness.sweep.spec import Settings, Sweep, Tuning, overrides
+from harness.sweep.sections import Tuning
+from harness.sweep.spec import Sweep, overrides
 from harness.sweep.text import read_yaml
 
 RULE = (
@@ -43,27 +46,42 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     """
     tuning = _tuning(sweep)
     found = []
-    for name in sweep.methods:
-        for lr in tuning.lrs:
-            for index, knob in enumerate(tuning.knobs[name]):
-                settings = {"train.lr": lr, **knob}
-                run = backend.compose(
-                    overrides(sweep, name, tuning.settings, settings, {"seed": tuning.seed})
-                )
-                label = table_name(name)
-                shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
-                item = job(run, f"trial/{label}/{lr!r}/{index}", "trial", shown, backend, evaluate=False)
-                found.append(Trial(label, lr, index, settings, item))
+    for place in sweep.tuning_places:
+        for name in sweep.methods:
+            for lr in tuning.lrs:
+                for index, knob in enumerate(tuning.knobs[name]):
+                    settings = {"train.lr": lr, **knob}
+                    layers = (tuning.settings, settings, {"seed": tuning.seed})
+                    run = backend.compose(overrides(sweep, place, name, *layers))
+                    _check_metric(sweep, run)
+                    label = table_name(name)
+                    shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
+                    key = f"trial/{label}/{place.name}/{lr!r}/{index}"
+                    item = job(run, key, "trial", shown, place, backend, evaluate=False)
+                    found.append(Trial(label, lr, index, settings, item))
     return found
+
+
+def _check_metric(sweep: Sweep, run: RunConfig) -> None:
+    """Refuse a metric that the trial will not have, before hours are spent on it."""
+    from harness.statistics import printable_ks
+
+    known = [f"pass@{k}" for k in printable_ks(run.eval.frontier_n)]
+    for name in _tuning(sweep).metric:
+        if name not in known:
+            raise unknown(
+                f"metric in {sweep.path}: tuning:", name, known,
+                f"(eval.frontier_n={run.eval.frontier_n} samples allow k <= {run.eval.frontier_n // 2})",
+            )  # fmt: skip
 
 
 def _tuning(sweep: Sweep) -> Tuning:
     tuning = sweep.tuning
     if tuning is None:
         raise UserError(f"{sweep.path} has no 'tuning' section; give lrs, knobs and seed")
-    if len(sweep.models) > 1 or len(sweep.benchmarks) > 1:
+    if not sweep.tuning_places:
         raise UserError(
-            f"{sweep.path}: tuning needs one model and one benchmark; write a sweep file for each"
+            f"{sweep.path}: tuning: at names a model or training set that is left out; do not narrow it away"
         )
     lacking = [m for m in sweep.methods if m not in tuning.knobs]
     if lacking:
@@ -106,9 +124,34 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
 
     tuning = _tuning(sweep)
     path = sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
-    kept = _of_other_methods(path, {trial.method for trial in found})
-    rows: list[dict[str, Any]] = kept["trials"]
-    choices: dict[str, Any] = kept["choices"]
+    old = read_yaml(path) if path.exists() else {}
+    body = {
+        "schema": 1,
+        "sweep": sweep.name,
+        "rule": RULE.format(metric=" and ".join(tuning.metric)),
+        "seed": tuning.seed,
+    }
+    # one choice for all places unless the file has axes and says nothing of where to tune
+    if tuning.at or not (sweep.models or sweep.training_sets):
+        body |= _chosen(old, found, tuning, backend)
+    else:
+        places = dict(old.get("places") or {})
+        for place in dict.fromkeys(trial.job.place for trial in found):
+            own = [trial for trial in found if trial.job.place == place]
+            places[place] = _chosen(places.get(place) or {}, own, tuning, backend)
+        body["places"] = places
+    head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
+    write_text(path, head + yaml.safe_dump(body, sort_keys=False, width=110))
+    return path
+
+
+def _chosen(
+    old: Mapping[str, Any], found: Sequence[Trial], tuning: Tuning, backend: Backend
+) -> dict[str, Any]:
+    """Choices and trials of one place; those of methods that are not tuned this time (``methods=…``) stay."""
+    tuned_now = {trial.method for trial in found}
+    choices = {k: v for k, v in (old.get("choices") or {}).items() if k not in tuned_now}
+    rows = [row for row in old.get("trials") or [] if row["method"] not in tuned_now]
     for method in dict.fromkeys(trial.method for trial in found):
         own = [trial for trial in found if trial.method == method]
         records = [backend.result(trial.job.folder) for trial in own]
@@ -133,23 +176,4 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
             }
             for trial, record, value in zip(own, records, scores, strict=True)
         ]
-    body = {
-        "schema": 1,
-        "sweep": sweep.name,
-        "rule": RULE.format(metric=" and ".join(tuning.metric)),
-        "seed": tuning.seed,
-        "choices": choices,
-        "trials": rows,
-    }
-    head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
-    write_text(path, head + yaml.safe_dump(body, sort_keys=False, width=110))
-    return path
-
-
-def _of_other_methods(path: Path, tuned_now: set[str]) -> dict[str, Any]:
-    """Choices and trials of the tuned file for methods that are not tuned this time (``methods=…``)."""
-    old = read_yaml(path) if path.exists() else {}
-    return {
-        "choices": {k: v for k, v in (old.get("choices") or {}).items() if k not in tuned_now},
-        "trials": [row for row in old.get("trials") or [] if row["method"] not in tuned_now],
-    }
+    return {"choices": choices, "trials": rows}

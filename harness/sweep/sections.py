@@ -1,0 +1,110 @@
+"""Two sections of a sweep file, read strictly: how methods are tuned, and which paper a recipe reproduces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.errors import UserError
+from harness.sweep.axes import Settings
+from harness.sweep.text import check_keys, flatten, list_of, mapping_of, whole_number
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The equal tuning budget: every learning rate x every knob setting, one seed, on validation.
+
+    Attributes:
+        lrs: learning rates that every method tries.
+        knobs: per method the settings of its main knob, equally many for all.
+        seed: the trials' seed; must not be a reported one.
+        metric: validation scores whose mean decides; ties go to the smaller learning rate, then to the
+            earlier knob setting.
+        settings: further settings of the trials only.
+        at: the model and training set to tune at, ``{model: …, training_set: …}``; every place then uses that
+            choice. Empty: tune at every place for itself.
+    """
+
+    lrs: tuple[float, ...]
+    knobs: Mapping[str, tuple[Settings, ...]]
+    seed: int
+    metric: tuple[str, ...] = ("pass@1", "pass@8")
+    settings: Settings = field(default_factory=dict)
+    at: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reproduces:
+    """What a paper recipe is a recipe of.
+
+    Attributes:
+        paper: title and arXiv id.
+        result: the table or figure, and which of its rows.
+        reported: the paper's numbers, in words.
+        differs: what is not as in the paper, a line each.
+    """
+
+    paper: str
+    result: str
+    reported: str
+    differs: tuple[str, ...] = ()
+
+
+def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
+    where = f"{path}: tuning"
+    check_keys(raw, [f.name for f in fields(Tuning)], where)
+    for key in ("lrs", "knobs", "seed"):
+        if raw.get(key) is None:
+            raise UserError(f"{where}: '{key}' is missing")
+    knobs = {
+        method_reference(str(name), path.parent): _knob(
+            flatten(mapping_of(raw["knobs"], name, where)), f"{where}: {name}"
+        )
+        for name in mapping_of(raw, "knobs", where)
+    }
+    metric = raw.get("metric", Tuning.metric)
+    return Tuning(
+        lrs=tuple(float(lr) for lr in list_of(raw, "lrs", where)),
+        knobs=knobs,
+        seed=whole_number(raw["seed"], f"{where}: seed"),
+        metric=(metric,) if isinstance(metric, str) else tuple(metric),
+        settings=flatten(mapping_of(raw, "settings", where)),
+        at={str(k): str(v) for k, v in mapping_of(raw, "at", where).items()},
+    )
+
+
+def _knob(raw: Settings, where: str) -> tuple[Settings, ...]:
+    """``{w_min: [0.5, 0.7]}`` as two settings; several keys move together. A bare name is the method's."""
+    columns = {k if "." in k else f"method.{k}": v for k, v in raw.items()}
+    sizes = {len(v) if isinstance(v, list) else 0 for v in columns.values()}
+    if len(sizes) != 1 or 0 in sizes:
+        raise UserError(f"{where}: give a list of values per hyper-parameter, all of one length")
+    return tuple({k: v[i] for k, v in columns.items()} for i in range(sizes.pop()))
+
+
+def read_reproduces(raw: Mapping[str, Any], where: str) -> Reproduces:
+    where = f"{where}: reproduces"
+    check_keys(raw, [f.name for f in fields(Reproduces)], where)
+    for key in ("paper", "result", "reported"):
+        if not raw.get(key):
+            raise UserError(f"{where}: '{key}' is missing")
+    told = {key: " ".join(str(raw[key]).split()) for key in ("paper", "result", "reported")}
+    return Reproduces(**told, differs=tuple(str(line) for line in list_of(raw, "differs", where)))
+
+
+def method_reference(name: str, folder: Path = Path()) -> str:
+    """A registered name, or an absolute ``file.py:name`` for a file here or in ``folder``."""
+    if ".py" in name:
+        file, _, inner = name.partition(".py:")
+        path = Path(f"{file}.py" if inner else name).expanduser()
+        beside = folder / path
+        path = path if path.is_file() else beside
+        if not path.is_file():
+            raise UserError(f"no method file {name}")
+        entry = catalog.methods().find(f"{path.resolve()}:{inner}" if inner else str(path.resolve()))
+        return f"{entry.file}:{entry.name}"
+    catalog.methods().find(name)
+    return name
