@@ -15,6 +15,7 @@ from harness.sweep.live import duration, number, step_text
 from harness.sweep.plan import Ledger, ledger, plan
 from harness.sweep.spec import Sweep, load_sweep
 from harness.sweep.state import BROKEN, SETTLED, RunState
+from harness.sweep.tuned import refuse_stale
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,10 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool) -> int:
         return collect_records(sweep)
     book = ledger(sweep)
     launcher = open_launcher(sweep, book)
-    jobs = plan(sweep, Runs())
+    backend = Runs()
+    jobs = plan(sweep, backend)
+    if verb in ("submit", "retry"):
+        refuse_stale(sweep, jobs, backend)
     if verb == "plan":
         print_states(sweep, jobs, launcher.status(jobs), plan_only=True)
         return 0
