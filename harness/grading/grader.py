@@ -1,0 +1,188 @@
+"""The interface: submit answers, collect grades; what strings cannot decide goes to killable workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from harness.grading.graders import Kind, Prepared, kind, prepare
+from harness.grading.pool import Job, Limits, Pool
+from harness.problems import Verdict, VerdictStatus
+
+#: Seconds an answer may take in all; shared equally between the two graders.
+WALL_S = 4.0
+#: Processor seconds for each grader; less than the wall clock, so that a busy machine changes no verdict.
+CPU_S = 1.5
+MEMORY_MB = 1024
+RECYCLE_AFTER = 1000
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Outcome for one response.
+
+    ``verdict`` is the named grader's, with the answer in canonical form; ``second`` what the independent
+    second grader says of the same answer (None when it was switched off); ``wall_s`` the seconds spent in
+    workers, 0 where strings and plain numbers settled it.
+    """
+
+    verdict: Verdict
+    second: VerdictStatus | None
+    wall_s: float = 0.0
+
+
+class Grader:
+    """Grades responses in worker processes that can be killed; a context manager.
+
+    Processes start with the first answer that needs them. Every method may be called from every thread. The
+    arguments are limits for one answer: ``wall_s`` seconds in all, ``cpu_s`` processor seconds for each of
+    the two graders, ``memory_mb`` MiB of address space for a worker. ``fast=False`` sends every answer to a
+    worker, ``second=False`` saves the second grader's work where nobody reads it, as in training.
+
+    Raises:
+        harness.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
+    """
+
+    def __init__(
+        self,
+        name: str = "math-verify",
+        *,
+        workers: int | None = None,
+        wall_s: float = WALL_S,
+        cpu_s: float = CPU_S,
+        memory_mb: int = MEMORY_MB,
+        recycle_after: int = RECYCLE_AFTER,
+        fast: bool = True,
+        second: bool = True,
+    ) -> None:
+        self.kind: Kind = kind(name)
+        self._fast, self._second = fast, second
+        limits = Limits(wall_s / 2 if second else wall_s, cpu_s, memory_mb, recycle_after)
+        self._pool = Pool(workers or default_workers(), limits)
+        self._news = threading.Condition()
+        self._done: deque[tuple[Any, Grade]] = deque()
+        self._open = 0
+        self._futures: set[Future[Grade]] = set()
+        self._pool.on_failure(self._failed)
+        self._finalizer = weakref.finalize(self, self._pool.close)
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    @property
+    def version(self) -> str:
+        """Names everything that decides; goes into records."""
+        return self.kind.version
+
+    def start(self) -> None:
+        """Start the worker processes now and not with the first answer that needs them; returns at once."""
+        self._pool.start()
+
+    def submit(self, *, gold: str, pred: str, tag: Any = None) -> None:
+        """Queue a whole response; its grade comes out of :meth:`finished` with ``tag``."""
+        with self._news:
+            self._open += 1
+
+        def arrived(grade: Grade) -> None:
+            with self._news:
+                self._open -= 1
+                self._done.append((tag, grade))
+                self._news.notify_all()
+
+        self._enqueue(gold, pred, arrived)
+
+    def finished(self, *, wait: bool = False) -> Iterator[tuple[Any, Grade]]:
+        """``(tag, grade)`` of what is done so far; with ``wait`` until all that was submitted is.
+
+        Raises:
+            harness.grading.pool.PoolFailed: worker processes cannot be started.
+        """
+        while True:
+            with self._news:
+                while wait and not self._done and self._open and self._pool.failure is None:
+                    self._news.wait()
+                if not self._done:
+                    if self._open and self._pool.failure is not None:
+                        raise self._pool.failure
+                    return
+                item = self._done.popleft()
+            yield item
+
+    def grade(self, *, gold: str, pred: str) -> Grade:
+        """Grade one response and wait for it."""
+        return self._future(gold, pred).result()
+
+    def grade_all(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+        """Grade ``(gold, pred)`` pairs; the grades in the same order."""
+        futures = [self._future(gold, pred) for gold, pred in pairs]
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """End the worker processes; what is not graded yet never will be."""
+        self._finalizer()
+        self._cancel(RuntimeError("this grader was closed"))
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _future(self, gold: str, pred: str) -> Future[Grade]:
+        future: Future[Grade] = Future()
+        with self._news:
+            self._futures.add(future)
+
+        def arrived(grade: Grade) -> None:
+            with self._news:
+                self._futures.discard(future)
+            if not future.done():
+                future.set_result(grade)
+
+        self._enqueue(gold, pred, arrived)
+        return future
+
+    def _enqueue(self, gold: str, pred: str, arrived: Any) -> None:
+        prepared = prepare(self.kind, gold=gold, pred=pred, fast=self._fast)
+        parts = [] if prepared.first else ["first"]
+        parts += ["second"] if self._second and not prepared.second else []
+        job = Job(prepared.gold, prepared.pred, parts, lambda job: arrived(self._judged(prepared, job)))
+        if parts:
+            self._pool.put(job)
+        else:
+            job.deliver(job)
+
+    def _judged(self, prepared: Prepared, job: Job) -> Grade:
+        status: VerdictStatus = prepared.first or job.found["first"]["status"]
+        second: VerdictStatus | None = None
+        if self._second:
+            second = prepared.second or job.found["second"]["status"]
+        form = job.found.get("second", {}).get("canonical") or prepared.canonical
+        if status == "right":
+            form = prepared.gold_canonical
+        return Grade(Verdict(status, form), second, job.wall_s)
+
+    def _failed(self, error: BaseException) -> None:
+        self._cancel(error)
+        with self._news:
+            self._news.notify_all()
+
+    def _cancel(self, error: BaseException) -> None:
+        with self._news:
+            futures, self._futures = self._futures, set()
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+
+
+def default_workers() -> int:
+    """Half of the cores, at least one and at most eight: the other half generates."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // 2))

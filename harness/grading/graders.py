@@ -1,0 +1,135 @@
+"""The graders that evaluation profiles name: where each looks for the answer, and when it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version as package_version
+
+from harness.errors import unknown
+from harness.grading import dapo, extract, normalise, numbers
+from harness.problems import VerdictStatus
+
+#: Raised whenever a verdict of ours may change.
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of an answer before any computer algebra; ``None`` where a worker has to decide."""
+
+    gold: str
+    pred: str
+    canonical: str | None
+    gold_canonical: str
+    first: VerdictStatus | None
+    second: VerdictStatus | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A named grader; where it is ``symbolic``, math-verify decides what strings leave open."""
+
+    name: str
+    about: str
+    find: Callable[[str], str | None]
+    symbolic: bool = True
+    verdict: Callable[[str, str], VerdictStatus] | None = None
+
+    @property
+    def version(self) -> str:
+        """Goes into every record: our revision and the versions of the libraries that decide."""
+        return f"{self.name}/{REVISION} {libraries()}" if self.symbolic else f"{self.name}/{REVISION}"
+
+
+@cache
+def libraries() -> str:
+    return " ".join(
+        f"{name}-{package_version(name)}" for name in ("math-verify", "latex2sympy2_extended", "sympy")
+    )
+
+
+def _anywhere(text: str) -> str | None:
+    found = extract.extract(text)
+    return found.text if found else None
+
+
+def _boxed(text: str) -> str | None:
+    found = extract.extract(text, boxed_only=True)
+    return found.text if found else None
+
+
+def _integer(gold: str, pred: str) -> VerdictStatus:
+    """Equal integers, however they are written; anything that is no integer is unparsed."""
+    a, b = numbers.number(normalise.clean(gold)), numbers.number(normalise.clean(pred))
+    if a is None or b is None or b.value.denominator != 1:
+        return "unparsed"
+    return "right" if a.value == b.value else "wrong"
+
+
+GRADERS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "math-verify", "last box, else the stated answer; strings, numbers, then math-verify", _anywhere
+        ),
+        Kind("math-verify-boxed", "the same, but an answer counts only in a box", _boxed),
+        Kind(
+            "math-dapo",
+            'the last "Answer:" in the last 300 characters; string equality after normalisation',
+            dapo.find,
+            symbolic=False,
+            verdict=dapo.verdict,
+        ),
+        Kind("integer", "last box, else the stated answer; equal integers", _anywhere, False, _integer),
+    )
+}
+
+
+def kind(name: str) -> Kind:
+    """The grader of this name; raises :class:`harness.errors.UserError` naming the nearest ones."""
+    if name not in GRADERS:
+        raise unknown("grader", name, GRADERS)
+    return GRADERS[name]
+
+
+def prepare(kind: Kind, *, gold: str, pred: str, fast: bool = True) -> Prepared:
+    """Find the answer and decide all that strings and numbers can decide. Never raises on any text."""
+    found = kind.find(pred)
+    if found is None:
+        return Prepared("", "", None, "", "unparsed", "unparsed")
+    gold, too_long = reference(gold), len(found) > extract.MAX_ANSWER_CHARACTERS
+    answer = found if too_long else normalise.clean(found)
+    first: VerdictStatus | None = None
+    second: VerdictStatus | None = None
+    if fast or too_long:
+        first = second = by_strings(gold, answer)
+        if too_long and first is None:
+            first = second = "wrong"
+    if kind.verdict is not None:
+        first = kind.verdict(gold, found)
+    return Prepared(gold, answer, canonical(answer), canonical(gold), first, second)
+
+
+def reference(gold: str) -> str:
+    """A reference answer as data sets write it, cleaned."""
+    return normalise.clean(gold)
+
+
+def by_strings(gold: str, answer: str) -> VerdictStatus | None:
+    """Verdict on cleaned answers where equal strings or plain numbers settle it."""
+    if not answer:
+        return "unparsed"
+    if normalise.key(gold) == normalise.key(answer):
+        return "right" if gold else "wrong"
+    a, b = numbers.number(gold), numbers.number(answer)
+    if a is not None and b is not None:
+        return "right" if numbers.same(a, b) else "wrong"
+    return None
+
+
+def canonical(answer: str) -> str:
+    """A string that is the same for answers that are obviously the same."""
+    value = numbers.number(answer)
+    return numbers.canonical(value) if value is not None else normalise.key(answer)[:500]

@@ -1,0 +1,59 @@
+"""A grading worker: a process that reads pairs of answers and writes what the two graders say."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import sys
+from typing import Any
+
+from harness.grading import confine, wire
+
+_RECURSION = 3000
+
+
+def load() -> None:
+    """Import everything before the fork, and take away what must not be used."""
+    from harness.grading import first, second
+
+    first.load()
+    second.load()
+    confine.never_evaluate()
+
+
+def serve(channel: socket.socket, parent: int, memory_mb: int) -> None:
+    """Grade until the harness closes the socket.
+
+    A request is ``{"gold", "pred", "parts": ["first", "second"], "cpu_s"}``; every part is answered by a
+    message of its own, as soon as it is known, so that a worker killed in the second keeps the verdict of
+    the first.
+    """
+    confine.die_with_parent(parent)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    sys.setrecursionlimit(_RECURSION)
+    confine.limit(memory_mb)
+    confine.refuse_side_effects()
+    while (request := wire.receive(channel)) is not None:
+        for part in request["parts"]:
+            confine.cpu_allowance(request["cpu_s"])
+            answer = judge(part, request["gold"], request["pred"])
+            confine.cpu_allowance(0.0)
+            wire.send(channel, {"part": part} | answer)
+            if answer.get("spent"):
+                return
+
+
+def judge(part: str, gold: str, pred: str) -> dict[str, Any]:
+    """Verdict of one grader; whatever the text does to it, the answer is a message."""
+    from harness.grading import first, second
+
+    random.seed(0)
+    try:
+        return {"status": (first if part == "first" else second).judge(gold=gold, pred=pred)}
+    except MemoryError:
+        return {"status": "timeout", "spent": True}
+    except RecursionError:
+        return {"status": "unparsed"}
+    except Exception as error:
+        return {"status": "unparsed", "error": type(error).__name__}
