@@ -15,35 +15,40 @@ from typing import Any
 from harness.config import RunConfig, identity_dict, to_dict
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.notice import Notice
 from harness.record import environment, identity, identity_parts, run_folder, run_id
 from harness.status import Event, Status, reporting, status
 
 __all__ = ["base_folder", "evaluate_base", "execute", "identity", "result", "run_folder", "run_id", "status"]
 
 
-def execute(run: RunConfig, *, evaluate: bool = True, on_event: Event | None = None) -> Path:
+def execute(
+    run: RunConfig, *, evaluate: bool = True, on_event: Event | None = None, notice: Notice | None = None
+) -> Path:
     """Train and evaluate ``run``, going on from its last checkpoint; returns its folder.
 
     Args:
         evaluate: also sample the test splits (tuning trials only need the validation split).
         on_event: called with every status written.
+        notice: tells it when it has to go.
 
     Raises:
+        Stopped: it had to go, and goes on when it is started again.
         Exception: whatever stopped the run; its last lines stand in ``status.json`` too.
     """
     folder = run_folder(run)
     if _finished(folder, evaluate):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
-    write_json(folder / "environment.json", environment(run))
     report = Status(folder, run, on_event)
     with reporting(report):
+        write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
+        write_json(folder / "environment.json", environment(run))
         from harness.training import train_and_evaluate
 
-        body = train_and_evaluate(run, folder, report, evaluate=evaluate)
-    write_json(folder / "result.json", body)
-    report.write(state="done", phase="done", eta_s=0)
+        body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Notice())
+        write_json(folder / "result.json", body)
+        report.write(state="done", phase="done", eta_s=0)
     return folder
 
 
@@ -56,7 +61,7 @@ def base_folder(run: RunConfig) -> Path:
     return Path(run.runs_dir).expanduser() / f"base-{digest}"
 
 
-def evaluate_base(run: RunConfig, *, on_event: Event | None = None) -> Path:
+def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Notice | None = None) -> Path:
     """Evaluate the untrained model with the settings of ``run``: the control row ``base``.
 
     Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
@@ -69,8 +74,9 @@ def evaluate_base(run: RunConfig, *, on_event: Event | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     report = Status(folder, run, on_event)
     with reporting(report):
-        write_json(folder / "result.json", evaluate_only(run, folder, report) | {"run_id": folder.name})
-    report.write(state="done", phase="done", eta_s=0)
+        body = evaluate_only(run, folder, report, notice=notice or Notice())
+        write_json(folder / "result.json", body | {"run_id": folder.name})
+        report.write(state="done", phase="done", eta_s=0)
     return folder
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,7 +22,20 @@ Event = Callable[[dict[str, Any]], None]
 def status(folder: Path) -> dict[str, Any]:
     """The run's status, ``{"state": "pending"}`` when it never started."""
     path = folder / "status.json"
-    return dict(read_json(path)) if path.exists() else {"state": "pending"}
+    try:
+        return dict(read_json(path)) if path.exists() else {"state": "pending"}
+    except ValueError:  # written in place on a full disk by a process that was killed meanwhile
+        return {"state": "pending"}
+
+
+def _allocation() -> dict[str, str]:
+    """The job of a cluster that this process belongs to, and its node as the cluster calls it."""
+    own = os.environ
+    if "SLURM_JOB_ID" not in own:
+        return {"job": "", "node": platform.node()}
+    array, task = own.get("SLURM_ARRAY_JOB_ID"), own.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else own["SLURM_JOB_ID"]
+    return {"job": job, "node": own.get("SLURMD_NODENAME", platform.node())}
 
 
 class Status:
@@ -32,7 +47,7 @@ class Status:
         self._before = float(status(folder).get("elapsed_s", 0.0))
         self._values: dict[str, Any] = {
             "steps": run.train.steps, "token_budget": run.train.token_budget, "pid": os.getpid(),
-            "host": platform.node(), "method": run.method_name, "seed": run.seed,
+            "host": platform.node(), "method": run.method_name, "seed": run.seed, **_allocation(),
         }  # fmt: skip
 
     @property
@@ -42,19 +57,36 @@ class Status:
 
     def write(self, **values: Any) -> None:
         self._values |= values | {"elapsed_s": round(self.elapsed_s, 2), "updated_unix_s": time.time()}
-        write_json(self._path, self._values)
+        try:
+            write_json(self._path, self._values)
+        except OSError:
+            if self._values["state"] not in ("failed", "preempted"):
+                raise  # a run that cannot write has failed, and says so below
+            _overwrite(self._path, self._values)
         if self._on_event:
             self._on_event(dict(self._values))
+
+
+def _overwrite(path: Path, values: dict[str, Any]) -> None:
+    """The last resort on a full disk: over the bytes that the status has there, which takes no new block."""
+    text = json.dumps(values, sort_keys=True)
+    try:
+        with open(path, "r+", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.truncate()
+    except OSError as error:
+        print(f"{path} cannot be written either ({error}); it would say: {text}", file=sys.stderr)
 
 
 @contextmanager
 def reporting(report: Status) -> Iterator[None]:
     """Write to the status whatever stops the work."""
-    report.write(state="running", phase="start", error=None)
     try:
+        report.write(state="running", phase="start", error=None)
         yield
-    except KeyboardInterrupt:
-        report.write(state="preempted", error=["interrupted; start it again to go on"])
+    except KeyboardInterrupt as stop:
+        why = str(stop) or "interrupted"
+        report.write(state="preempted", error=[f"{why}; it goes on from there when it is started again"])
         raise
     except BaseException as error:
         report.write(

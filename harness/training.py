@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness import catalog
+from harness.checkpoints import Checkpoints
 from harness.config import RunConfig
 from harness.evaluate import evaluate_problems, probe_entropy, summary
-from harness.files import read_json, replacing, write_json
+from harness.files import read_json, write_json
+from harness.notice import ALLOCATION_ENDS, Notice, Stopped
 from harness.policy import Policy, load_policy
 from harness.policy_source import resolve_model
 from harness.problems import Benchmark
@@ -22,14 +22,22 @@ from harness.record import new_result
 from harness.status import Status
 from harness.trainer import Trainer
 
-#: Older checkpoints are deleted.
-KEPT_CHECKPOINTS = 2
 #: Seeds of what must be the same for every run, so that methods meet equal draws.
 PROBE_SEED, EVALUATION_SEED = 20_000, 30_000
 
 
 def device_of(run: RunConfig) -> str:
-    """``cpu`` or ``cuda``, as configured and as there is."""
+    """``cpu`` or ``cuda``, as configured and as there is.
+
+    Raises:
+        RuntimeError: the cluster granted GPUs that torch does not see, and nobody asked for the CPU.
+    """
+    granted = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
+    if run.device != "cpu" and granted and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"Slurm granted GPU {granted} on {os.environ.get('SLURMD_NODENAME', 'this node')} but torch "
+            f"{torch.__version__} sees none; mend the driver or the build of torch there, or write device=cpu"
+        )
     if run.device != "auto":
         return run.device
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -46,42 +54,93 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
     return policy, registry.load(run.data.benchmark)
 
 
-def train_and_evaluate(run: RunConfig, folder: Path, status: Status, *, evaluate: bool) -> dict[str, Any]:
-    """Train from the last checkpoint on, then evaluate; returns the result record."""
-    policy, benchmark = open_run(run)
-    trainer = Trainer(run, policy, benchmark, run.method.stages())
-    metrics_file = folder / "metrics.jsonl"
-    if not _restore(trainer, folder, metrics_file):
-        _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})
-        _frontier(run, trainer, folder)
-        _save(trainer, folder, metrics_file)
+def train_and_evaluate(
+    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Notice
+) -> dict[str, Any]:
+    """Train from the last checkpoint on, then evaluate; returns the result record.
+
+    Raises:
+        Stopped: the run had to go; it goes on from where it was when it is started again.
+    """
+    with notice.leaving():
+        policy, benchmark = open_run(run)
+        trainer = Trainer(run, policy, benchmark, run.method.stages())
+    logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
+    checkpoints = Checkpoints(trainer, folder, logs)
+    pending = checkpoints.restore()
+    if pending is None:
+        _finish_step(run, trainer, folder, checkpoints, {"metrics": {"generated_tokens": 0}}, notice)
+    elif pending:
+        _finish_step(run, trainer, folder, checkpoints, pending, notice)
     while not trainer.finished():
-        start = status.elapsed_s
-        metrics = trainer.step()
-        step = trainer.counters.step
-        last = trainer.finished()
-        if step % run.probe.every == 0 or last:
-            metrics |= _probe(run, trainer)
-        _append(metrics_file, {"step": step, **metrics})
-        _append(
-            folder / "timings.jsonl", {"step": step, "wall_s": status.elapsed_s - start, **trainer.seconds}
-        )
-        if step % run.eval.frontier_every == 0 or last:
-            _frontier(run, trainer, folder)
-        if step % run.train.checkpoint_every == 0 or last:
-            _save(trainer, folder, metrics_file)
+        metrics = _step(trainer, checkpoints, notice, status)
+        row = _finish_step(run, trainer, folder, checkpoints, metrics, notice)
         status.write(
-            state="running", phase="train", step=step, generated_tokens=trainer.counters.generated_tokens,
-            eta_s=round(_eta(trainer, status), 1),
-            **{k: metrics[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in metrics},
+            state="running", phase="train", step=trainer.counters.step,
+            generated_tokens=trainer.counters.generated_tokens, eta_s=round(_eta(trainer, status), 1),
+            **{k: row[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in row},
         )  # fmt: skip
     status.write(state="running", phase="evaluate", step=trainer.counters.step)
-    evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
-    return _result(run, trainer, folder, evals, status)
+    with notice.leaving():
+        evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
+        return _result(run, trainer, folder, evals, status)
 
 
-def evaluate_only(run: RunConfig, folder: Path, status: Status) -> dict[str, Any]:
+def _step(trainer: Trainer, checkpoints: Checkpoints, notice: Notice, status: Status) -> dict[str, Any]:
+    """One training step, left before its first update when the run has to go."""
+    if not notice.room_for("step", "save"):
+        checkpoints.save(rest=checkpoints.rest())
+        raise Stopped(ALLOCATION_ENDS)
+    before = checkpoints.rest() if notice.listening else {}
+    hook = trainer.optimizer.register_step_pre_hook(lambda *_: notice.stay())
+    start = status.elapsed_s
+    try:
+        with notice.timed("step"), notice.leaving():
+            metrics = trainer.step()
+    except Stopped:
+        checkpoints.save(rest=before)
+        raise
+    finally:
+        hook.remove()
+    return {"metrics": metrics, "timing": {"wall_s": status.elapsed_s - start, **trainer.seconds}}
+
+
+def _finish_step(
+    run: RunConfig, trainer: Trainer, folder: Path, checkpoints: Checkpoints, done: dict[str, Any],
+    notice: Notice,
+) -> dict[str, Any]:  # fmt: skip
+    """Probe, frontier, log and checkpoint, as they are due; returns the logged row.
+
+    A run that has to go while it samples the probe or the frontier keeps what is still to be done.
+    """
+    step, last = trainer.counters.step, trainer.finished()
+    metrics: dict[str, Any] = done["metrics"]
+    try:
+        with notice.leaving():
+            if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
+                metrics |= _probe(run, trainer)
+            if step % run.eval.frontier_every == 0 or last:
+                _frontier(run, trainer, folder)
+    except Stopped:
+        checkpoints.save(pending=done)
+        raise
+    row = {"step": step, **metrics}
+    _append(folder / "metrics.jsonl", row)
+    if "timing" in done:
+        _append(folder / "timings.jsonl", {"step": step, **done["timing"]})
+    if step % run.train.checkpoint_every == 0 or last:
+        with notice.timed("save"):
+            checkpoints.save()
+    return row
+
+
+def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notice) -> dict[str, Any]:
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
+    with notice.leaving():
+        return _evaluate_untrained(run, folder, status)
+
+
+def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[str, Any]:
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
     metrics_file = folder / "metrics.jsonl"
@@ -182,49 +241,3 @@ def _eta(trainer: Trainer, status: Status) -> float:
 def _append(path: Path, row: dict[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row, sort_keys=True) + "\n")
-
-
-def _save(trainer: Trainer, folder: Path, metrics_file: Path) -> None:
-    """An atomic checkpoint that remembers how long ``metrics.jsonl`` and ``timings.jsonl`` were."""
-    checkpoints = folder / "checkpoints"
-    lengths = {}
-    for log in (metrics_file, folder / "timings.jsonl"):
-        if log.exists():
-            with open(log, "rb") as handle:
-                os.fsync(handle.fileno())  # before the checkpoint that counts on it
-            lengths[log.name] = log.stat().st_size
-    state = trainer.state_dict() | {"bytes": lengths}
-    with replacing(checkpoints / f"step-{trainer.counters.step:06d}.pt") as temporary:
-        torch.save(state, temporary)
-    for old in sorted(checkpoints.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
-        old.unlink()
-
-
-def _restore(trainer: Trainer, folder: Path, metrics_file: Path) -> bool:
-    """Go back to the last checkpoint; lines logged after it are dropped and will be written again.
-
-    Returns whether there was one: the first is written when step 0 has been logged.
-    """
-    checkpoints = folder / "checkpoints"
-    for leftover in folder.rglob(".*.tmp"):  # half-written when the run was killed
-        leftover.unlink()
-    state = _last_checkpoint(checkpoints)
-    if state is not None:
-        trainer.load_state_dict(state)
-    for log in (metrics_file, folder / "timings.jsonl"):
-        if state is None or log.name not in state["bytes"]:
-            log.unlink(missing_ok=True)
-        else:
-            os.truncate(log, state["bytes"][log.name])
-    return state is not None
-
-
-def _last_checkpoint(checkpoints: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read; damaged ones (a full disk, a lost node) are removed."""
-    for path in sorted(checkpoints.glob("step-*.pt"), reverse=True):
-        if zipfile.is_zipfile(path):  # its directory stands at the end of the file
-            state: dict[str, Any] = torch.load(path, weights_only=True)
-            return state
-        warnings.warn(f"checkpoint {path.name} is incomplete; going on from the one before", stacklevel=2)
-        path.unlink()
-    return None

@@ -7,11 +7,16 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from harness.notice import ALLOCATION_ENDS, Notice, Stopped
 from harness.sweep.state import lock_path, locked
+
+#: Exit codes besides 0 and 1 (failed): stopped in good order to go on in another allocation; told to stop.
+ANOTHER_ALLOCATION, TOLD_TO_STOP = 75, 143
 
 
 def work(job_file: str) -> int:
@@ -19,31 +24,45 @@ def work(job_file: str) -> int:
     from harness.sweep.plan import read_job
 
     job = read_job(Path(job_file))
-    signal.signal(signal.SIGTERM, _interrupt)
+    notice = Notice.from_environment()
+    notice.listen()
     _end_with_parent()
     folder = Path(job["folder"])
-    # Two sweeps may share a run: the second waits here and then finds it finished.
-    with locked(lock_path(folder), wait=True):
-        try:
-            _execute(job)
-        except KeyboardInterrupt:
-            return 130
-        except BaseException as error:
-            traceback.print_exc()
-            _note_failure(folder, error)
-            return 1
+    try:
+        # Two sweeps may share a run: the second waits here and then finds it finished.
+        with _alone(folder, notice):
+            _execute(job, notice)
+    except Stopped as stop:
+        print(f"stopped: {stop}", flush=True)
+        return ANOTHER_ALLOCATION if str(stop) == ALLOCATION_ENDS else TOLD_TO_STOP
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        traceback.print_exc()
+        _note_failure(folder, error)
+        return 1
     return 0
 
 
-def _execute(job: dict[str, Any]) -> None:
-    from harness import catalog, runs
-    from harness.config import from_dict
+def _execute(job: dict[str, Any], notice: Notice) -> None:
+    with notice.leaving():
+        from harness import catalog, runs
+        from harness.config import from_dict
 
-    run = from_dict(job["config"], catalog.methods().load)
+        run = from_dict(job["config"], catalog.methods().load)
     if job["role"] == "base":
-        runs.evaluate_base(run)
+        runs.evaluate_base(run, notice=notice)
     else:
-        runs.execute(run, evaluate=bool(job["evaluate"]))
+        runs.execute(run, evaluate=bool(job["evaluate"]), notice=notice)
+
+
+@contextmanager
+def _alone(folder: Path, notice: Notice) -> Iterator[None]:
+    """Hold the run's lock."""
+    with ExitStack() as held:
+        with notice.leaving():
+            held.enter_context(locked(lock_path(folder), wait=True))
+        yield
 
 
 def _note_failure(folder: Path, error: BaseException) -> None:
@@ -54,11 +73,10 @@ def _note_failure(folder: Path, error: BaseException) -> None:
     if status(folder).get("state") == "failed":
         return
     lines = traceback.format_exception_only(error)[-1].strip().splitlines()[-3:]
-    write_json(folder / "status.json", status(folder) | {"state": "failed", "error": lines})
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    try:
+        write_json(folder / "status.json", status(folder) | {"state": "failed", "error": lines})
+    except OSError as full:
+        print(f"the failure cannot be written into the run's folder: {full}", flush=True)
 
 
 def _end_with_parent() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness import record, runs, training
+from harness import record, runs
+from harness.checkpoints import KEPT_CHECKPOINTS, last_checkpoint
 from harness.files import read_json
 from harness.method import NEVER_COUNTS, counts, hp
 from harness.trainer import Trainer
-from harness.training import _last_checkpoint
 from methods import registry
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, tiny_folder
@@ -66,7 +66,7 @@ def test_what_a_finished_run_leaves(whole: Path) -> None:
     names = {p.name for p in whole.rglob("*") if p.is_file()}
     assert {"config.json", "environment.json", "result.json", "status.json", "timings.jsonl"} <= names
     assert {"test_id.parquet", "test_hard.parquet", "frontier-000010.json", "step-000010.pt"} <= names
-    assert sum(n.endswith(".pt") for n in names) == training.KEPT_CHECKPOINTS
+    assert sum(n.endswith(".pt") for n in names) == KEPT_CHECKPOINTS
     assert not any(n.endswith(".tmp") or ".part-" in n for n in names)
     result = runs.result(whole)
     assert result["budget"]["steps"] == STEPS and result["budget"]["updates"] == 4 * STEPS
@@ -155,7 +155,7 @@ def test_no_usable_checkpoint_is_a_fresh_start(tmp_path: Path) -> None:
     (tmp_path / "step-000002.pt").write_bytes(b"")
     (tmp_path / "step-000004.pt").write_bytes(b"PK nothing")
     with pytest.warns(UserWarning):
-        assert _last_checkpoint(tmp_path) is None
+        assert last_checkpoint(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
