@@ -128,7 +128,7 @@ def probe_entropy(
     Returns:
         ``probe_entropy`` (mean over tokens) and ``probe_entropy_seq`` (mean over responses of the sum).
     """
-    unscaled = Policy(policy.model, policy.tokenizer, 1.0)
+    unscaled = policy.at_temperature(1.0)
     batch = roll_out(
         unscaled, [Prompt(p, i) for i, p in enumerate(problems)], samples,
         keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],

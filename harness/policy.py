@@ -14,7 +14,9 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.errors import UserError
 from harness.packing import pack
-from harness.tokenstats import TokenStat, token_stats
+from harness.parallel import micro_batches, world
+from harness.sharding import Network, whole
+from harness.tokenstats import TokenStat
 
 
 @dataclass(eq=False)
@@ -24,6 +26,11 @@ class Policy:
     model: Any
     tokenizer: Any
     temperature: float = 1.0
+    network: Network = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.network is None:
+            self.network = Network(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -61,31 +68,28 @@ class Policy:
     @property
     def head(self) -> Any:
         """The LM head (``weight`` [V,D] and perhaps ``bias``)."""
-        return self.model.get_output_embeddings()
+        return self.network.head
 
-    def hidden(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Last hidden states, and where among them each token's prediction is.
+    def _inputs(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The model's inputs, and where in its flattened output each token's prediction is.
 
         Returns:
-            ``[X,D]`` hidden states; ``[N]``: indices for the response tokens, in the order of
-            ``mask_BT.nonzero()``; ``[M]``: the same for the prompt tokens but each row's first.
+            the inputs; ``[N]``: indices for the response tokens, in the order of ``mask_BT.nonzero()``;
+            ``[M]``: the same for the prompt tokens but each row's first.
         """
-        base, device = self.model.base_model, self.device
+        device = self.device
         if self.packs:
             packed = pack(batch)
-            hidden = base(
-                input_ids=packed.ids_RL.to(device), attention_mask=packed.mask_R1LL.to(device),
-                position_ids=packed.position_RL.to(device), use_cache=False,
-            )[0]  # fmt: skip
-            at = packed.response_at_N.to(device), packed.prompt_at_M.to(device)
-            return hidden.flatten(0, 1), *at
+            inputs = {
+                "input_ids": packed.ids_RL.to(device), "attention_mask": packed.mask_R1LL.to(device),
+                "position_ids": packed.position_RL.to(device),
+            }  # fmt: skip
+            return inputs, packed.response_at_N.to(device), packed.prompt_at_M.to(device)
         # what follows the last token is never asked for
         ids = torch.cat([batch.prompt_BP, batch.response_BT], 1)[:, :-1].to(device)
         mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1)[:, :-1].to(device)
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)  # padding on either side changes nothing
-        hidden = base(
-            input_ids=ids, attention_mask=mask.long(), position_ids=positions, use_cache=False
-        )[0]  # fmt: skip
+        inputs = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": positions}
         width_P, width_L = batch.prompt_BP.shape[1], ids.shape[1]
         places = []
         for mask_BX, start in (
@@ -94,7 +98,7 @@ class Policy:
         ):
             row, column = mask_BX.nonzero(as_tuple=True)
             places.append((row * width_L + column + start - 1).to(device))
-        return hidden.flatten(0, 1), places[0], places[1]
+        return inputs, places[0], places[1]
 
     @property
     def packs(self) -> bool:
@@ -114,45 +118,59 @@ class Policy:
         Differentiable when gradients are enabled. Returned on the CPU, where all stages work.
         """
         wanted = tuple(dict.fromkeys(wanted))
-        hidden_XD, response_at_N, prompt_at_M = self.hidden(batch)
-        out: dict[str, Tensor] = {}
+        inputs, response_at_N, prompt_at_M = self._inputs(batch)
         regions = {
             "response": (response_at_N, batch.mask_BT, batch.response_BT),
             "prompt": (prompt_at_M, _predicted_prompt(batch.prompt_mask_BP), batch.prompt_BP),
         }
-        for region, (at, mask_BX, ids_BX) in regions.items():
-            chosen = [s for s in wanted if s.on == region]
-            if not chosen:
-                continue
-            mask_BX = mask_BX.to(self.device)
-            values = token_stats(
-                hidden_XD[at], self.head.weight, ids_BX.to(self.device)[mask_BX], chosen,
-                bias_V=getattr(self.head, "bias", None), temperature=self.temperature,
-            )  # fmt: skip
-            for name, value_N in values.items():
-                zeros = torch.zeros(mask_BX.shape, dtype=value_N.dtype, device=self.device)
-                out[name] = zeros.masked_scatter(mask_BX, value_N).cpu()
+        asked = {region: [s for s in wanted if s.on == region] for region in regions}
+        values = self.network(
+            inputs,
+            [
+                (at, ids_BX[mask_BX].to(self.device), asked[region])
+                for region, (at, mask_BX, ids_BX) in regions.items()
+                if asked[region]
+            ],
+            self.temperature,
+        )
+        out: dict[str, Tensor] = {}
+        for region, (_, mask_BX, _) in regions.items():
+            for stat in asked[region]:
+                value_N = values[stat.name].cpu()
+                out[stat.name] = torch.zeros(mask_BX.shape, dtype=value_N.dtype).masked_scatter(
+                    mask_BX, value_N
+                )
         return out
 
     @torch.no_grad()
     def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
-        """:meth:`stats` without gradients, ``micro_rows`` rows at a time."""
-        wanted = tuple(wanted)
-        size = len(batch)
-        parts = [
-            self.stats(batch.rows(range(i, min(i + micro_rows, size))), wanted)
-            for i in range(0, size, micro_rows)
-        ]
-        return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
+        """:meth:`stats` without gradients, ``micro_rows`` rows at a time, divided over the processes."""
+        wanted, here = tuple(wanted), world()
+        parts = micro_batches((batch.length_B + batch.prompt_mask_BP.sum(1)).tolist(), micro_rows, here.size)
+        # an empty part is a pass too: the processes gather weights together
+        mine = [self.stats(batch.rows(part or [0]), wanted) for part in parts[here.rank]]
+        self.network.freed()
+        out: dict[str, Tensor] = {}
+        for rank_parts, values in zip(parts, here.everyones(mine), strict=True):
+            for part, value in zip(rank_parts, values, strict=True):
+                for name, value_BX in value.items() if part else ():
+                    if name not in out:
+                        out[name] = value_BX.new_zeros(len(batch), value_BX.shape[1])
+                    out[name][part] = value_BX
+        return out
 
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
         model = copy.deepcopy(self.model).requires_grad_(False)
         return Policy(model, self.tokenizer, self.temperature)
 
+    def at_temperature(self, temperature: float) -> Policy:
+        """The same network with statistics at another temperature."""
+        return Policy(self.model, self.tokenizer, temperature, self.network)
+
     def weights(self) -> dict[str, Tensor]:
         """The weights by name, on the CPU."""
-        return {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
+        return {k: whole(v.detach()).cpu() for k, v in self.model.state_dict().items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         self.model.load_state_dict(weights)

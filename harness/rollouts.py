@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from harness import sampler
-from harness.batch import Batch
+from harness.batch import Batch, concat
+from harness.parallel import world
 from harness.policy import Policy
 from harness.stages import Prompt
 
@@ -23,12 +24,28 @@ def roll_out(
     max_tokens: int,
     sample_offset: int = 0,
 ) -> Batch:
-    """``n`` responses to each prompt as an unverified batch, prompt-major.
+    """``n`` responses to each prompt as an unverified batch, prompt-major; the processes share the prompts.
 
     Args:
         keys: one per response; its draws depend on nothing else (see :func:`harness.sampler.sample`).
         sample_offset: number of the first sample of each prompt.
     """
+    here = world()
+    mine = here.span(len(prompts))
+    batch = None
+    with policy.network.gathered():
+        if len(mine):
+            batch = _roll_out(
+                policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
+                temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
+            )  # fmt: skip
+    return concat([part for part in here.everyones(batch) if part is not None])
+
+
+def _roll_out(
+    policy: Policy, prompts: Sequence[Prompt], n: int, *, keys: Sequence[tuple[object, ...]],
+    temperature: float, top_p: float, max_tokens: int, sample_offset: int,
+) -> Batch:  # fmt: skip
     ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
     out = sampler.sample(
         policy, ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens

@@ -17,9 +17,11 @@ from harness.batch import Batch
 from harness.config import RunConfig
 from harness.errors import UserError
 from harness.logs import batch_metrics, quantiles, update_metrics
+from harness.parallel import world
 from harness.policy import Policy
-from harness.problems import Benchmark, Verdict
+from harness.problems import Benchmark, Verdict, verify_all
 from harness.rollouts import roll_out
+from harness.sharding import whole
 from harness.stages import (
     Draw,
     Generate,
@@ -69,11 +71,25 @@ class Trainer:
                 "sampler does not offer; choose another method or engine"
             )
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
+        if world().size > 1:
+            self._shard()
+        self._parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.policy.model.parameters() if p.requires_grad],
+            self._parameters,
             lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay, fused=True,
         )  # fmt: skip
         self.stages.prompts.bind(self.benchmark.problems(self.run.data.train_split), self.run.seed)
+
+    def _shard(self) -> None:
+        for stage in self._declared:
+            if stage.needs_row_grad_norms:
+                raise UserError(
+                    f"method '{self.run.method_name}' needs the gradient norm of each row, which sharded "
+                    "training does not give; run it in one process"
+                )
+        self.policy.network.shard()
+        if self.reference is not None:
+            self.reference.network.shard()
 
     # --- the step --------------------------------------------------------------------------------------
 
@@ -197,9 +213,11 @@ class Trainer:
         return batch
 
     def _verify(self, batch: Batch, ctx: StepContext) -> Batch:
+        pairs = list(zip(batch.problems, batch.texts, strict=True))
         verdicts = tuple(
-            self.benchmark.verify(problem, text)
-            for problem, text in zip(batch.problems, batch.texts, strict=True)
+            world().spread(
+                pairs, lambda part: verify_all(self.benchmark, [p for p, _ in part], [t for _, t in part])
+            )
         )
         if self.run.train.random_reward:
             coins = torch.rand(len(batch), generator=ctx.generator("coins", self.counters.verifier_calls))
@@ -231,7 +249,7 @@ class Trainer:
             self.policy, self.stages, minibatch, log, micro_rows=train.micro_batch_rows,
             width=self.run.rollout.max_response_tokens, scope=train.scope,
         )  # fmt: skip
-        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), train.max_grad_norm))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, train.max_grad_norm)))
         if not torch.isfinite(torch.tensor([loss, norm])).all():
             raise FloatingPointError(
                 f"loss {loss} with gradient norm {norm} at step {self.counters.step}: the run diverged; "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.batch import Batch
+from harness.parallel import micro_batches, world
 from harness.policy import Policy
 from harness.stages import Loss, Minibatch, Regulariser, Stage, Stages, Stats, token_coefficients
 from harness.stages.loss import clipped_surrogate, clipped_tokens, log_ratio
@@ -31,6 +32,14 @@ class UpdateLog:
 
     def mean(self, name: str) -> float:
         return self.sums.get(name, 0.0) / max(self.tokens, 1.0)
+
+    def merged(self, other: UpdateLog) -> None:
+        """Add what another process has seen of the same update."""
+        self.add(**other.sums)
+        self.tokens += other.tokens
+        self.ratios += other.ratios
+        for name, values in other.metrics.items():
+            self.metrics.setdefault(name, []).extend(values)
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def current_stats_of(terms: Sequence[Term], extra: Sequence[Stage] = ()) -> tupl
     return tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
 
 
-def _slice(prepared: Stats, rows: slice, size: int) -> dict[str, Tensor]:
+def _slice(prepared: Stats, rows: Sequence[int], size: int) -> dict[str, Tensor]:
     return {k: v[rows] if v.ndim and v.shape[0] == size else v for k, v in prepared.items()}
 
 
@@ -104,29 +113,34 @@ def backward(
     ]
     if any(s.needs_row_grad_norms for s in everything):
         batch = batch.with_tags(grad_norm=row_grad_norms(policy, batch))
-    size = len(batch)
-    parts = [slice(i, min(i + micro_rows, size)) for i in range(0, size, micro_rows)]
+    size, here = len(batch), world()
+    lengths = (batch.length_B + batch.prompt_mask_BP.sum(1)).tolist()
+    shares = micro_batches(lengths, micro_rows, here.size)
+    split = len(shares[0]) * here.size > 1
     prepared: list[Stats] | None = None
     multiplier = 1.0
-    if scope == "minibatch" and len(parts) > 1 and (step_size or any(s.minibatch_scope for s in everything)):
-        with torch.no_grad():
-            pieces = [policy.stats(batch.rows(range(size)[p]), wanted) for p in parts]
-        whole = {k: torch.cat([piece[k] for piece in pieces]) for k in pieces[0]}
-        prepared, multiplier = _prepare(terms, stages, batch, whole, log)
+    if scope == "minibatch" and split and (step_size or any(s.minibatch_scope for s in everything)):
+        prepared, multiplier = _prepare(terms, stages, batch, policy.scores(batch, wanted, micro_rows), log)
     coefficients = [
         token_coefficients(
             t.loss.aggregation, batch.train_mask_BT, count_mask_BT=batch.denominator_mask_BT, width=width
         ).float()
         for t in terms
     ]
+    own = UpdateLog()
     total = 0.0
-    for part in parts:
-        rows = batch.rows(range(size)[part]) if len(parts) > 1 else batch
+    for number, part in enumerate(shares[here.rank], 1):
+        policy.network.sums_gradients(number == len(shares[here.rank]))
+        if not part:  # the others make a pass now, and a sharded one needs everyone
+            values = policy.stats(batch.rows([0]), wanted)
+            torch.autograd.backward([values["logp"]], [torch.zeros_like(values["logp"])])
+            continue
+        rows = batch.rows(part) if split else batch
         live = policy.stats(rows, wanted)
         leaves = {k: v.detach().requires_grad_() for k, v in live.items()}
         constants = {k: v.detach() for k, v in leaves.items()}
         if prepared is None:
-            local, multiplier = _prepare(terms, stages, rows, constants, log)
+            local, multiplier = _prepare(terms, stages, rows, constants, own)
         else:
             local = [_slice(p, part, size) for p in prepared]
         loss = torch.zeros(())
@@ -145,15 +159,19 @@ def backward(
             else ()
         )
         flowing = [(live[k], g) for k, g in zip(used, grads, strict=False) if g is not None]
+        if not flowing and here.size > 1:
+            flowing = [(live["logp"], torch.zeros_like(live["logp"]))]
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
         _record(
-            log, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part],
+            own, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part],
             local[0],
         )  # fmt: skip
         total += float(loss.detach())
+    for seen, _ in (everyone := here.everyones((own, total))):
+        log.merged(seen)
     log.updates += 1
-    return total, multiplier
+    return sum(loss for _, loss in everyone), multiplier
 
 
 def _prepare(

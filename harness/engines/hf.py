@@ -102,7 +102,11 @@ class HfEngine:
         # A nucleus this small holds the likeliest token alone, which is what temperature 0 means.
         temperature, top_p = (sampling.temperature, sampling.top_p) if sampling.temperature else (1.0, 1e-12)
         policy = _Stopping(
-            self.policy.model, self.policy.tokenizer, self.policy.temperature, sampling.stop_ids
+            self.policy.model,
+            self.policy.tokenizer,
+            self.policy.temperature,
+            self.policy.network,
+            sampling.stop_ids,
         )
         try:
             return sampler.sample(

@@ -1,0 +1,86 @@
+"""Several processes give the numbers of one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.parallel import micro_batches
+from tests.helpers import together
+
+ROOT = Path(__file__).parents[2]
+#: A base loss, a statistic over the minibatch, a selection of rows, advantages from prompts and whole groups
+#: with refills, a controller, a reference policy.
+METHODS = (
+    "grpo", "steer", "aepo+method.reinforce_share=0.2", "progrpo", "dapo",
+    "entropy-bonus+method.entropy_adaptive=true", "grpo+method.kl_coef=0.05",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    return {method: together.numbers(method) for method in METHODS}
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """Number of processes, and the folder with what each of them found."""
+    out = tmp_path_factory.mktemp("together")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param),
+        "-m", "tests.helpers.together", str(out), *METHODS,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return request.param, out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_processes_train_like_one(shared: tuple[int, Path], alone: dict[str, Any], method: str) -> None:
+    size, folder = shared
+    want = alone[method]
+    for rank in range(size):
+        got = torch.load(folder / f"{method}-{rank}.pt", weights_only=True)
+        for step, (a, b) in enumerate(zip(got["metrics"], want["metrics"], strict=True)):
+            assert a.keys() == b.keys()
+            for key in a:
+                slack = 1e-5 if key == "rollout_mismatch" else 1e-6  # that is a rounding error itself
+                assert a[key] == pytest.approx(b[key], rel=1e-5, abs=slack), f"{key} of step {step + 1}"
+        for part in ("gradient", "weights"):
+            assert got[part].keys() == want[part].keys()
+            for name, value in want[part].items():
+                # AdamW divides by the gradient's size: near-zero ones of the KL term magnify rounding
+                slack = 3e-6 if part == "weights" and "kl_coef" in method else 1e-6
+                torch.testing.assert_close(got[part][name], value, rtol=0, atol=slack)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("n", [1, 2, 7, 30])
+def test_every_row_has_one_place_and_no_process_waits_for_another(n: int, rows: int, size: int) -> None:
+    lengths = [(7 * i) % 11 + 1 for i in range(n)]
+    shares = micro_batches(lengths, rows, size)
+    assert len(shares) == size and len({len(share) for share in shares}) == 1
+    parts = [part for share in shares for part in share]
+    assert sorted(row for part in parts for row in part) == list(range(n))
+    assert all(len(part) <= rows for part in parts)
+
+
+def test_shares_are_of_equal_length() -> None:
+    lengths = [1000, 10, 10, 10, 1000, 10, 10, 10]
+    load = [sum(lengths[row] for part in share for row in part) for share in micro_batches(lengths, 4, 2)]
+    assert load == [1030, 1030]
