@@ -130,7 +130,8 @@ def backward(
     own = UpdateLog()
     total = 0.0
     for number, part in enumerate(shares[here.rank], 1):
-        policy.network.sums_gradients(number == len(shares[here.rank]))
+        if here.size > 1:
+            policy.network.sums_gradients(number == len(shares[here.rank]))
         if not part:  # the others make a pass now, and a sharded one needs everyone
             values = policy.stats(batch.rows([0]), wanted)
             torch.autograd.backward([values["logp"]], [torch.zeros_like(values["logp"])])

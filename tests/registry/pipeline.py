@@ -44,6 +44,10 @@ class LogitsPolicy:
                 out |= {k: v.reshape(ids.shape) for k, v in values.items()}
         return out
 
+    @torch.no_grad()
+    def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
+        return self.stats(batch, wanted)
+
 
 @dataclass
 class Step:
