@@ -1,0 +1,31 @@
+"""MATH, levels 3 to 5, as SimpleRL-Zoo trains on it: 8,521 problems.
+
+About a third of them come from MATH's test split; none is in MATH-500.
+"""
+
+from benchmarks.math_data import Hub, Part
+from benchmarks.math_set import MathSet
+
+
+class MathL3to5(MathSet):
+    name = "math-l3to5"
+    parts = {
+        "train": Part(
+            file="math_train_l3to5",
+            rows=8521,
+            digest="6f4396cabc9f09b2",
+            hub=Hub(
+                "hkust-nlp/SimpleRL-Zoo-Data",
+                split="train",
+                data_files="simplelr_qwen_level3to5/train.parquet",
+                problem=("question", "extra_info.question", "problem"),
+                answer=("gt_answer", "reward_model.ground_truth", "answer"),
+                drop_empty=True,
+            ),
+        )
+    }
+    overlapping = frozenset(
+        """
+        730a01d78d31 b9d066e5d632
+        """.split()
+    )
