@@ -1,0 +1,1 @@
+"""Evaluation of language models: profile, samples that survive a stop, grading beside generation, scores."""

@@ -1,0 +1,136 @@
+"""A training run's own evaluation on benchmarks, with the code and profiles of ``entrobench eval``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import catalog, profiles
+from harness.errors import UserError
+from harness.evaluation.draw import Progress
+from harness.evaluation.scores import majority_values
+from harness.evaluation.session import judge_of
+from harness.evaluation.sets import draw_set, drawn, open_set, stop_ids, with_prompts
+from harness.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.policy import Policy
+
+#: maj@k is kept in the result for these k, where there are enough samples.
+MAJORITIES = (8, 32)
+#: Seconds between two reports of progress: each is a file written to disk.
+TELL_S = 2.0
+
+
+def profile_of(run: RunConfig) -> profiles.Profile:
+    """The profile that a run's ``eval.profile`` and ``eval.profile_settings`` name, checked."""
+    changes = {}
+    for word in run.eval.profile_settings:
+        key, sign, value = word.partition("=" if "=" in word else ":")
+        if not sign:
+            raise UserError(
+                f"'{word}' in eval.profile_settings is not a setting; write e.g. [n:8,max_tokens:2048]"
+            )
+        changes[key.strip()] = value.strip()
+    return profiles.find(run.eval.profile, changes)
+
+
+def evaluation_parts(run: RunConfig) -> list[str]:
+    """What a run's evaluation on benchmarks depends on besides the run itself; empty without benchmarks."""
+    if not run.eval.benchmarks:
+        return []
+    registry = catalog.benchmarks()
+    names = [name.partition(":")[0] for name in run.eval.benchmarks]
+    return [profile_of(run).hash, *(registry.load(name).fingerprint() for name in names)]
+
+
+def evaluate_benchmarks(
+    run: RunConfig, policy: Policy, folder: Path, *, seed: int, on_progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
+    """Draw and judge what is missing; ``{set: summary}`` with the profile in each.
+
+    Args:
+        folder: gets the samples and a summary per set and sampling, which are never made twice.
+        on_progress: called with (set, problems done, problems).
+    """
+    from harness.engines.hf import HfEngine
+    from harness.policy import Policy as PolicyClass
+
+    profile = profile_of(run)
+    at_one = PolicyClass(policy.model, policy.tokenizer, 1.0)  # log-probs of samples are those at T 1
+    engine: Any = HfEngine(at_one, batch_rows=run.eval.batch_rows)
+    stops = stop_ids(policy.tokenizer, policy.model.get_input_embeddings().num_embeddings)
+    evals: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for name in run.eval.benchmarks:
+            name, _, split = name.partition(":")
+            chosen = open_set(catalog.benchmarks().load(name), profile, split)
+            chosen = with_prompts(chosen, profile, policy.tokenizer)
+            bodies = {}
+            for draws in drawn(profile, chosen):
+                done = folder / f"{chosen.stem(draws)}.json"
+                if not done.exists():
+                    body = draw_set(
+                        chosen, draws, profile, folder, engine=engine, judge=judge_of(chosen, profile, stack),
+                        stop_ids=stops, seed=seed, watch=_watch(chosen.name, on_progress),
+                    )  # fmt: skip
+                    write_json(done, body)
+                bodies[draws.name] = read_json(done)
+            evals[chosen.name] = _entry(bodies) | {"profile": profile.label, "profile_hash": profile.hash}
+    return evals
+
+
+def _entry(bodies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A result's entry of one set: the first sampling's summary, with the one for pass@k in ``pass``."""
+    first = bodies["avg"] if "avg" in bodies else next(iter(bodies.values()))
+    entry = {k: v for k, v in first.items() if k not in ("example_prompt", "stop_ids", "answers")}
+    n = int(first["n"])
+    entry["maj"] = {
+        str(k): sum(values) / len(values)
+        for k in MAJORITIES
+        if k <= n
+        for values in [majority_values(first, k)]
+    }
+    if "pass" in bodies:
+        kept = ("n", "correct", "problem_ids", "temperature", "top_p")
+        entry["pass"] = {k: bodies["pass"][k] for k in kept}
+    return entry
+
+
+def _watch(
+    name: str, on_progress: Callable[[str, int, int], None]
+) -> Callable[[str], AbstractContextManager[Callable[[Progress], None]]]:
+    last = [float("-inf")]
+
+    def tell(progress: Progress) -> None:
+        if time.monotonic() - last[0] >= TELL_S:
+            last[0] = time.monotonic()
+            on_progress(name, progress.problems_done, progress.problems)
+
+    @contextmanager
+    def watch(label: str) -> Iterator[Callable[[Progress], None]]:
+        yield tell
+
+    return watch
+
+
+def check_run(run: RunConfig, benchmarks: Sequence[str]) -> None:
+    """Refuse a mistyped benchmark, profile or template of a run.
+
+    Raises:
+        UserError: names the nearest valid ones.
+    """
+    from harness import templates
+    from harness.errors import unknown
+
+    for name in run.eval.benchmarks:
+        if name.partition(":")[0] not in benchmarks:
+            raise unknown("benchmark", name.partition(":")[0], benchmarks)
+    if run.eval.benchmarks:
+        profile_of(run)
+    if run.data.template:
+        templates.find(run.data.template)

@@ -1,0 +1,208 @@
+"""One evaluation from request to record: everything is checked, then sets are drawn one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.config import slug
+from harness.engines import Engine
+from harness.errors import UserError
+from harness.evaluation.judges import Judge, OwnJudge, PoolJudge
+from harness.evaluation.model import Weights, find_weights, vocabulary
+from harness.evaluation.request import Request
+from harness.evaluation.sets import (
+    EvaluationSet,
+    Watch,
+    draw_set,
+    drawn,
+    grader_version,
+    open_set,
+    score_draws,
+    stop_ids,
+    with_prompts,
+)
+from harness.files import read_json, write_json
+from harness.profiles import Draws, Profile, check_ks
+
+SCHEMA = 1
+
+
+class Session:
+    """An evaluation whose request has been checked against its data and its model.
+
+    Raises:
+        UserError: data, model, tokenizer, template or ks that do not go together; nothing was written yet.
+    """
+
+    def __init__(self, request: Request, warn: Callable[[str], None] = lambda text: None) -> None:
+        from harness.engines.text import load_tokenizer
+
+        self.request, self.profile, self._warn = request, request.profile, warn
+        registry = catalog.benchmarks()
+        self.weights: Weights = find_weights(request.model, request.revision, registry.shipped_models())
+        self.sets = open_sets(request)
+        check_all_ks(request, self.sets)
+        self.tokenizer = load_tokenizer(self.weights.path, self.weights.revision)
+        self.sets = [with_prompts(chosen, self.profile, self.tokenizer) for chosen in self.sets]
+        self.stop_ids = stop_ids(self.tokenizer, vocabulary(self.weights))
+        self.folder = Path(request.out).expanduser() / self.name
+
+    @property
+    def name(self) -> str:
+        """``<model>-<profile>-<hash of model, profile, engine and seed>``."""
+        return folder_name(self.request, self.weights.label, self.weights.fingerprint)
+
+    def run(self, watch: Watch = lambda label: nullcontext(lambda progress: None)) -> dict[str, Any]:
+        """Draw what is missing and write the record after every set; returns the record.
+
+        Raises:
+            UserError: another process is at it, or a prompt does not fit the model's context.
+            EngineDied: the engine ended; what was finished is kept.
+        """
+        from harness.sweep.state import holder, lock_path, locked
+
+        with locked(lock_path(self.folder), wait=False) as ours, ExitStack() as stack:
+            if not ours:
+                raise UserError(f"process {holder(lock_path(self.folder))} is working on {self.folder}")
+            record = self._read_record()
+            write_json(self.folder / "record.json", record)
+            engine: Engine | None = None
+            for chosen in self.sets:
+                judge = judge_of(chosen, self.profile, stack)
+                for draws in drawn(self.profile, chosen):
+                    if self._has(record, chosen, draws):
+                        continue
+                    if engine is None:
+                        engine = self._open_engine()
+                        stack.callback(engine.close)
+                        record["engine"] = engine.describe()
+                    started = time.monotonic()
+                    body = draw_set(
+                        chosen, draws, self.profile, self.folder, engine=engine, judge=judge, watch=watch,
+                        stop_ids=self.stop_ids, seed=self.request.seed, warn=self._warn,
+                    )  # fmt: skip
+                    body["wall_s"] = round(time.monotonic() - started, 1)
+                    enter(self.folder, record, chosen, draws, body)
+            return record
+
+    def _has(self, record: dict[str, Any], chosen: EvaluationSet, draws: Draws) -> bool:
+        entry = record["benchmarks"].get(chosen.name, {})
+        body = entry.get("draws", {}).get(draws.name)
+        return bool(
+            body
+            and entry["data"]["digest"] == chosen.digest
+            and (self.folder / body["samples"]).exists()
+            and body["graded_by"] == grader_version(self.profile, chosen)
+        )
+
+    def _open_engine(self) -> Engine:
+        from harness.engines import open_engine
+
+        request = self.request
+        engine = open_engine(
+            request.engine, self.weights.path, revision=self.weights.revision, dtype=request.dtype,
+            device=request.device, **request.engine_options,
+        )  # fmt: skip
+        weights = self.weights.load()
+        if weights is not None:
+            engine.load_weights(weights.items())
+        return engine
+
+    def _read_record(self) -> dict[str, Any]:
+        path = self.folder / "record.json"
+        if path.exists():
+            try:
+                return dict(read_json(path))
+            except ValueError as error:
+                raise UserError(
+                    f"{path} cannot be read ({error}); move it away: it is made again from the samples"
+                ) from error
+        return new_record(self)
+
+
+def enter(
+    folder: Path, record: dict[str, Any], chosen: EvaluationSet, draws: Draws, body: dict[str, Any]
+) -> None:
+    """Put one set and sampling into the record and write it."""
+    entry = record["benchmarks"].setdefault(chosen.name, {})
+    if entry.get("data", {}).get("digest") != chosen.digest:
+        entry.clear()
+    entry["data"] = {
+        "source": chosen.source, "digest": chosen.digest, "problems": len(chosen.problems),
+        "fingerprint": chosen.benchmark.fingerprint(), "version": chosen.benchmark.version,
+    }  # fmt: skip
+    entry.setdefault("draws", {})[draws.name] = body
+    write_json(folder / "record.json", record)
+
+
+def folder_name(request: Request, label: str, fingerprint: str) -> str:
+    """What an evaluation's folder is called: two with the same name would draw the same samples."""
+    parts = [
+        fingerprint, request.profile.hash, request.engine, request.dtype, request.device, request.seed,
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    return f"{slug(label)}-{slug(request.profile.label)}-{digest}"
+
+
+def check_all_ks(request: Request, sets: Sequence[EvaluationSet]) -> None:
+    """Refuse a k that a set's samples cannot tell."""
+    for chosen in sets:
+        draws = score_draws(request.profile, chosen)
+        check_ks(request.ks, draws.n(chosen.small), f"{chosen.name} ({draws.name})")
+
+
+def check_stored_ks(record: dict[str, Any], ks: Sequence[int]) -> None:
+    """Refuse a k that the samples behind a record cannot tell."""
+    for name, entry in record["benchmarks"].items():
+        draws = entry.get("draws", {})
+        body = draws.get("pass") or next(iter(draws.values()), None)
+        if body:
+            check_ks(ks, int(body["n"]), name)
+
+
+def judge_of(chosen: EvaluationSet, profile: Profile, stack: ExitStack) -> Judge:
+    """Who judges a set; its worker processes end with ``stack``."""
+    if chosen.own_verifier:
+        return OwnJudge(chosen.benchmark)
+    from harness.grading import Grader
+
+    return PoolJudge(stack.enter_context(Grader(profile.grader)))
+
+
+def open_sets(request: Request) -> list[EvaluationSet]:
+    """The problems of every set of the request, loaded and checked."""
+    return [_open(request, name) for name in request.benchmarks]
+
+
+def _open(request: Request, name: str) -> EvaluationSet:
+    name, _, split = name.partition(":")
+    benchmark = catalog.benchmarks().load_from(name, request.data_dir, request.accept_data)
+    return open_set(benchmark, request.profile, split)
+
+
+def new_record(session: Session) -> dict[str, Any]:
+    """The frame of an evaluation's record: the whole protocol, no scores yet."""
+    from importlib.metadata import version
+
+    from harness.record import commit, hardware
+
+    return {
+        "schema": SCHEMA, "kind": "evaluation", "id": session.name,
+        "model": {"label": session.weights.label, **session.weights.describe()},
+        "profile": session.profile.as_record(), "engine": {}, "seed": session.request.seed,
+        "request": list(session.request.words), "commit": commit(), "hardware": hardware(),
+        "versions": {name: version(name) for name in ("entrobench", "torch", "transformers", "math-verify")},
+        "benchmarks": {},
+    }  # fmt: skip
+
+
+def settings_of(record: dict[str, Any]) -> Sequence[str]:
+    """The ``key=value`` words an evaluation was asked for with."""
+    return [str(word) for word in record["request"]]

@@ -1,0 +1,177 @@
+"""One benchmark in one evaluation: its problems with prompts, its samples files, its scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import templates
+from harness.engines import Engine, Sampling
+from harness.errors import UserError, unknown
+from harness.evaluation.draw import Progress, draw_missing, encode, grade_again
+from harness.evaluation.judges import Judge
+from harness.evaluation.samples import SampleStore
+from harness.evaluation.scores import summary
+from harness.problems import Benchmark, Problem
+from harness.profiles import Draws, Profile
+
+#: Chat-end tokens of common model families: whatever the template, a response ends there.
+CHAT_ENDS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "</s>",
+)
+
+Watch = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A benchmark's problems as this evaluation uses them.
+
+    Attributes:
+        digest: of the problems' ids, questions and answers.
+        source: file or hub id they were read from.
+        own_verifier: the benchmark judges by itself and its prompts are used as they are.
+    """
+
+    name: str
+    benchmark: Benchmark
+    problems: tuple[Problem, ...]
+    small: bool
+    digest: str
+    source: str
+    own_verifier: bool
+
+    def stem(self, draws: Draws) -> str:
+        """Name of the samples file; other content never meets these samples."""
+        return f"{self.name.replace(':', '-')}-{self.digest[:8]}.{draws.name}"
+
+
+def open_set(benchmark: Benchmark, profile: Profile, split: str = "") -> EvaluationSet:
+    """Load the problems of ``benchmark`` that are evaluated: ``split``, by default ``test``.
+
+    Raises:
+        UserError: data that cannot be read or is not what it should be, or a set without a test split.
+    """
+    chosen = split or "test"
+    if chosen not in benchmark.splits():
+        raise unknown(
+            f"split of {benchmark.name}", chosen, benchmark.splits(), f"(write {benchmark.name}:SPLIT)"
+        )
+    problems = tuple(benchmark.problems(chosen))
+    empty = next((p.id for p in problems if "question" in p.meta and not p.answer.strip()), None)
+    if empty:
+        raise UserError(f"problem {empty} of {benchmark.name} has an empty answer; fill it in or remove it")
+    small = bool(getattr(benchmark, "small", len(problems) <= 100))
+    loaded = getattr(benchmark, "loaded", None)
+    if profile.limit:
+        problems = problems[: profile.limit]
+    text = "\0".join(f"{p.id}\1{p.meta.get('question', p.prompt)}\1{p.answer}" for p in problems)
+    return EvaluationSet(
+        name=f"{benchmark.name}:{split}" if split else benchmark.name,
+        benchmark=benchmark, problems=problems, small=small,
+        digest=hashlib.sha256(text.encode()).hexdigest()[:16],
+        source=loaded(chosen).source if loaded else f"{benchmark.name}@{benchmark.version}",
+        own_verifier=any("question" not in p.meta for p in problems),
+    )  # fmt: skip
+
+
+def with_prompts(chosen: EvaluationSet, profile: Profile, tokenizer: Any) -> EvaluationSet:
+    """The set with the profile's template around every question; a set with prompts of its own stays."""
+    if chosen.own_verifier:
+        return chosen
+    template = templates.find(profile.template)
+    template.check(tokenizer)
+    rendered = (
+        replace(p, prompt=template.render(str(p.meta["question"]), tokenizer)) for p in chosen.problems
+    )
+    return replace(chosen, problems=tuple(rendered))
+
+
+def stop_ids(tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
+    """Ids of the chat-end tokens that the model can write: base models do so too once they are trained.
+
+    Args:
+        vocabulary: size of the model's; a tokenizer may know tokens that the model has no embedding of.
+    """
+    known = tokenizer.get_vocab()
+    return tuple(sorted({known[token] for token in CHAT_ENDS if known.get(token, vocabulary) < vocabulary}))
+
+
+def draw_set(
+    chosen: EvaluationSet,
+    draws: Draws,
+    profile: Profile,
+    folder: Path,
+    *,
+    engine: Engine,
+    judge: Judge,
+    stop_ids: Sequence[int],
+    seed: int,
+    watch: Watch = lambda label: nullcontext(lambda progress: None),
+    warn: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Draw and judge what is missing of one set and sampling; returns the summary for the record.
+
+    Samples stand in ``folder`` and are never drawn twice.
+    """
+    n = draws.n(chosen.small)
+    limit = profile.tokens(engine.max_positions)
+    store = SampleStore(folder / f"{chosen.stem(draws)}.parquet", [p.id for p in chosen.problems], n, warn)
+    graded_by = grader_version(profile, chosen)
+    stale = [sample for sample in store.samples() if sample.graded_by != graded_by]
+    if stale:  # the grader has changed since: verdicts of two graders are never mixed
+        store.regraded(grade_again(judge, chosen.problems, stale, graded_by))
+    encoded = encode(engine, chosen.problems, limit)
+    if not store.complete:
+        sampling = Sampling(
+            temperature=draws.temperature, top_p=draws.top_p, max_tokens=limit, stop_ids=tuple(stop_ids),
+            stop_texts=(*templates.find(profile.template).stop_texts, *profile.stop_texts),
+        )  # fmt: skip
+        with watch(f"{chosen.name} {draws.name}@{n}") as on_progress:
+            draw_missing(
+                engine, judge, encoded, store, sampling=sampling, on_progress=on_progress,
+                key=("evaluation", draws.name, seed), graded_by=graded_by,
+            )  # fmt: skip
+    if not store.path.exists():
+        store.finish()
+    return {
+        "temperature": draws.temperature, "top_p": draws.top_p, "max_tokens": limit,
+        "shortened": sum(e.max_tokens < limit for e in encoded), "prompts": _prompts_digest(chosen),
+        "example_prompt": chosen.problems[0].prompt,
+        "stop_ids": list(stop_ids), "samples": store.path.name,
+        "graded_by": graded_by,
+        **summary(store.samples(), chosen.problems),
+    }  # fmt: skip
+
+
+def grader_version(profile: Profile, chosen: EvaluationSet) -> str:
+    """Who judges a set, with the version."""
+    if chosen.own_verifier:
+        return f"{chosen.benchmark.name}@{chosen.benchmark.version}"
+    from harness.grading import GRADERS
+
+    return str(GRADERS[profile.grader].version)
+
+
+def score_draws(profile: Profile, chosen: EvaluationSet) -> Draws:
+    """The sampling that pass@k is read off: ``pass`` where the profile has it, else its only one."""
+    return drawn(profile, chosen)[-1]
+
+
+def _prompts_digest(chosen: EvaluationSet) -> str:
+    return hashlib.sha256("\0".join(p.prompt for p in chosen.problems).encode()).hexdigest()[:16]
+
+
+def drawn(profile: Profile, chosen: EvaluationSet) -> Sequence[Draws]:
+    """The ways of sampling that apply to a set."""
+    return [draws for draws in profile.draws if draws.n(chosen.small)]
