@@ -11,12 +11,12 @@ from harness.errors import UserError, unknown
 
 COMMANDS = {
     "train": "train and evaluate one run",
-    "eval": "finish the evaluation of a run and print its scores",
+    "eval": "evaluate a model on benchmarks by a profile, grade its samples again, or finish a run",
     "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "methods": "list the methods, or show one",
     "new-method": "write the files of a new method",
-    "check": "check golden FOLDER: replay golden vectors",
+    "check": "golden FOLDER: replay golden vectors; overlap: training problems in evaluation sets",
     "doctor": "what this installation can do",
 }
 SWEEP_VERBS = {
@@ -28,9 +28,14 @@ SWEEP_VERBS = {
     "cancel": "stop the running runs",
     "collect": "write the finished runs into result records",
 }
+_EVAL_HELP = (
+    "model=HUB_ID_OR_FOLDER benchmark=aime24,math500 profile=standard engine=hf|vllm data_dir= n= k= out= …; "
+    "or the folder of an evaluation (its scores) or of a run (finishes it; with benchmark= its last weights)"
+)
 _EXAMPLES = """examples:
   entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
   entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
+  entrobench eval model=Qwen/Qwen2.5-Math-1.5B benchmark=aime24,math500 profile=standard engine=vllm
   entrobench report sweeps/demo.yaml
   entrobench new-method my_idea
 """
@@ -56,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     add = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     settings = "key=value, e.g. method=dapo seed=2 train.lr=2e-4 (Hydra's override grammar)"
     add["train"].add_argument("overrides", nargs="*", help=settings)
-    add["eval"].add_argument("run", help="a run's folder")
+    add["eval"].add_argument("words", nargs="*", metavar="FOLDER | key=value", help=_EVAL_HELP)
+    add["eval"].add_argument("--regrade", action="store_true", help="judge stored samples again, draw none")
     verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in SWEEP_VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
@@ -72,8 +78,14 @@ def parser() -> argparse.ArgumentParser:
     shown.add_parser("show", help="the card of one method").add_argument("name")
     add["new-method"].add_argument("name", help="lower case letters, digits and underscores")
     add["new-method"].add_argument("--dir", help="write outside the checkout")
-    checks = add["check"].add_subparsers(dest="verb", metavar="golden FOLDER", required=True)
+    checks = add["check"].add_subparsers(dest="verb", metavar="golden | overlap", required=True)
     checks.add_parser("golden", help="replay golden vectors").add_argument("folder")
+    overlap = "training problems in evaluation sets"
+    checks.add_parser("overlap", help=overlap, description=overlap).add_argument(
+        "settings",
+        nargs="*",
+        help="key=value: training, benchmark, data_dir, accept_data, show=yes for the ids",
+    )
     commands.add_parser("_worker").add_argument("job")
     return top
 
@@ -83,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _check_words(words)
+        if words[:1] == ["eval"]:  # options may stand between the settings
+            words.sort(key=lambda word: 0 if word == "eval" else 1 if word.startswith("--") else 2)
         arguments = parser().parse_args(words)
         return _dispatch(arguments)
     except UserError as error:
@@ -102,7 +116,7 @@ def _check_words(words: list[str]) -> None:
         return
     if words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden",)}.get(words[0])
+    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden", "overlap")}.get(words[0])
     if verbs and len(words) > 1 and not words[1].startswith("-") and words[1] not in verbs:
         raise unknown(f"{words[0]} command", words[1], verbs)
 
@@ -122,9 +136,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return train(arguments.overrides)
     if command == "eval":
-        from harness.cli.run import evaluate
+        from harness.cli.evaluate import evaluate
 
-        return evaluate(arguments.run)
+        return evaluate(arguments.words, arguments.regrade)
     if command == "sweep":
         from harness.cli.sweeps import run_verb
 
@@ -141,6 +155,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from harness.cli.new_method import new_method
 
         return new_method(arguments.name, arguments.dir)
+    if command == "check" and arguments.verb == "overlap":
+        from harness.cli.overlap import overlap
+
+        return overlap(arguments.settings)
     if command == "check":
         from harness.cli.checks import golden
 

@@ -87,8 +87,12 @@ def show_result(record: dict[str, Any], folder: Path) -> None:
     wall = duration(budget.get("wall_s"))
     print(f"{record['run_id']}: {budget.get('steps')} steps, {budget.get('generated_tokens')} tokens, {wall}")
     for name, scores in sorted(record.get("evals", {}).items()):
-        ks = printable_ks(scores["n"])
-        values = mean_pass_at_ks(scores["n"], scores["correct"], ks)
+        passes = scores.get("pass") or scores  # a profile may draw samples of its own for k > 1
+        ks = printable_ks(passes["n"])
+        values = [
+            *mean_pass_at_ks(scores["n"], scores["correct"], ks[:1]),
+            *mean_pass_at_ks(passes["n"], passes["correct"], ks[1:]),
+        ]
         print(
             f"  {name}: " + ", ".join(f"pass@{k} {number(float(v))}" for k, v in zip(ks, values, strict=True))
         )
