@@ -31,6 +31,7 @@ class DataConfig:
     benchmark: str = hp("micro", "training problem set")
     train_split: str = hp("train", "split the prompts are drawn from")
     validation_split: str = hp("validation", "split of the entropy probe, the frontier and the tuning score")
+    template: str = hp("", "prompt template; empty is the benchmark's own", absent="")
 
 
 @dataclass
@@ -85,6 +86,18 @@ class EvalConfig:
     frontier_every: int = hp(25, "rollout steps between points of the pass@1 / pass@k frontier", ge=1)
     frontier_n: int = hp(64, "samples per validation problem at each point", ge=1)
     batch_rows: int = hp(512, "rows sampled at once", ge=1)
+    benchmarks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "sets that the trained policy is evaluated on, e.g. [aime24,math500]",
+            "absent": [],
+        },
+    )
+    profile: str = hp("standard", "evaluation profile of eval.benchmarks", absent="standard")
+    profile_settings: list[str] = field(
+        default_factory=list,
+        metadata={"help": "what differs from the profile, e.g. [n:8,max_tokens:2048]", "absent": []},
+    )
 
 
 @dataclass
@@ -136,6 +149,9 @@ def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
 def _build(raw: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:
     sections = {key: factory(**raw[key]) for key, factory in SECTIONS.items()}  # type: ignore[operator]
     plain = {k: raw[k] for k in ("seed", "device", "runs_dir")}
+    evaluation = sections["eval"]
+    if evaluation.benchmarks and evaluation.splits == EvalConfig().splits:
+        evaluation.splits = []  # the default names the micro testbed's; benchmarks take its place
     run = RunConfig(method=cls(**raw["method"]), method_name=name, **sections, **plain)
     check_ranges(run, "run")
     for key in SECTIONS:
@@ -155,8 +171,8 @@ def _check_combinations(run: RunConfig) -> None:
         )
     if run.rollout.group_size == 1 and getattr(run.method, "scale", "group") == "group":
         raise UserError("rollout.group_size=1 leaves a group without a baseline; use at least 2")
-    if not run.eval.splits:
-        raise UserError("eval.splits is empty; name at least one test split")
+    if not run.eval.splits and not run.eval.benchmarks:
+        raise UserError("eval.splits is empty; name at least one test split, or eval.benchmarks")
 
 
 def _check_key(key: str, cls: type[Method], name: str) -> None:

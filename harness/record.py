@@ -41,7 +41,7 @@ def _model_fingerprint(path: str, revision: str | None) -> str:
 
 def identity_parts(run: RunConfig) -> dict[str, Any]:
     """What influences the numbers of a run."""
-    return {
+    parts = {
         "config": identity_dict(run),
         # by name and content, not by path: a method file may be moved
         "method": _method_name(run.method_name),
@@ -50,6 +50,11 @@ def identity_parts(run: RunConfig) -> dict[str, Any]:
         "data": _data_fingerprint(run.data.benchmark),
         "model": _model_fingerprint(run.model.path, run.model.revision),
     }
+    if run.eval.benchmarks:
+        from harness.evaluation.in_run import evaluation_parts
+
+        parts["evaluation"] = evaluation_parts(run)
+    return parts
 
 
 def identity(run: RunConfig) -> str:

@@ -54,7 +54,11 @@ def execute(
 
 def base_folder(run: RunConfig) -> Path:
     """``base-<hash of what an evaluation of the untrained model depends on>``."""
-    parts = {k: v for k, v in identity_parts(run).items() if k in ("data", "model", "numerics_version")}
+    parts = {
+        k: v
+        for k, v in identity_parts(run).items()
+        if k in ("data", "model", "numerics_version", "evaluation")
+    }
     parts |= {k: identity_dict(run)[k] for k in ("rollout", "probe", "eval", "data", "device")}
     parts["dtype"] = run.model.dtype
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

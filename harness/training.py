@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from harness import catalog
+from harness import catalog, templates
 from harness.checkpoints import Checkpoints
 from harness.config import RunConfig
 from harness.evaluate import evaluate_problems, probe_entropy, summary
+from harness.evaluation.in_run import evaluate_benchmarks
 from harness.files import read_json, write_json
 from harness.notice import ALLOCATION_ENDS, Notice, Stopped
 from harness.policy import Policy, load_policy
@@ -51,7 +52,10 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
         resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
         dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
     )  # fmt: skip
-    return policy, registry.load(run.data.benchmark)
+    benchmark: Benchmark = registry.load(run.data.benchmark)
+    if run.data.template:
+        benchmark = templates.Templated(benchmark, templates.find(run.data.template), policy.tokenizer)
+    return policy, benchmark
 
 
 def train_and_evaluate(
@@ -190,6 +194,14 @@ def _evaluate(
             seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress,
         )  # fmt: skip
         evals[split] = summary(table, problems)
+
+    def on_benchmark(name: str, done: int, total: int) -> None:
+        status.write(state="running", phase=f"evaluate {name} {done}/{total}")
+
+    if run.eval.benchmarks:
+        evals |= evaluate_benchmarks(
+            run, policy, folder / "eval", seed=EVALUATION_SEED, on_progress=on_benchmark
+        )
     return evals
 
 

@@ -40,12 +40,17 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
     evals = [record["evals"].get(name) for record in group.records]
     if not evals or any(not e or not e.get("correct") or int(e["n"]) < 2 for e in evals):
         return None
-    n = min(int(e["n"]) for e in evals)
+    n = min(int(part["n"]) for e in evals for part in (e, e.get("pass") or e))
     ks = range(1, min(MAX_K, n // 2) + 1)
     curves, problems = [], []
     for record, evaluation in zip(group.records, evals, strict=True):
-        correct = _aligned(evaluation, problem_ids, f"{record.get('run_id', '?')} on {name}")
-        curves.append(mean_pass_at_ks(int(evaluation["n"]), correct, ks))
+        where = f"{record.get('run_id', '?')} on {name}"
+        correct = _aligned(evaluation, problem_ids, where)
+        curve = mean_pass_at_ks(int(evaluation["n"]), correct, ks)
+        if "pass" in evaluation:  # a profile that draws samples of its own for k > 1
+            passes = evaluation["pass"]
+            curve[1:] = mean_pass_at_ks(int(passes["n"]), _aligned(passes, problem_ids, where), ks[1:])
+        curves.append(curve)
         problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
     return SetScores(n, np.stack(curves), np.mean(problems, axis=0))
 

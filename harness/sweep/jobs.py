@@ -144,6 +144,7 @@ def check_names(run: RunConfig) -> None:
         UserError: names the nearest valid ones.
     """
     from harness.errors import unknown
+    from harness.evaluation.in_run import check_run
     from harness.policy_source import resolve_model
 
     registry = catalog.benchmarks()
@@ -151,4 +152,5 @@ def check_names(run: RunConfig) -> None:
     for split in (run.data.train_split, run.data.validation_split, *run.eval.splits):
         if split not in splits:
             raise unknown(f"split of {run.data.benchmark}", split, splits)
+    check_run(run, registry.names())
     resolve_model(run.model.path, registry.shipped_models())
