@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -149,6 +149,12 @@ def load(name: str) -> type[Method]:
     if entry.name not in _loaded or not entry.file.is_relative_to(FOLDER):
         _import(entry.file)
     return _loaded[entry.name]
+
+
+def forget(modules: Container[str]) -> None:
+    """Drop the classes of ``modules``: they are imported again when they are used."""
+    for name in [name for name, cls in _loaded.items() if cls.__module__ in modules]:
+        del _loaded[name]
 
 
 def _import(file: Path) -> ModuleType:

@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "options", nargs="*", help="key=value: launcher, workers, methods, seeds, runs_dir or any setting"
         )
+        if name == "plan":
+            verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
         if name == "status":
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
     add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
@@ -142,7 +144,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command == "sweep":
         from harness.cli.sweeps import run_verb
 
-        return run_verb(arguments.verb, arguments.file, arguments.options, getattr(arguments, "watch", False))
+        flags = {name: getattr(arguments, name) for name in ("watch", "runs") if hasattr(arguments, name)}
+        return run_verb(arguments.verb, arguments.file, arguments.options, **flags)
     if command == "report":
         from harness.cli.report import report
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli.plan import show_plan
 from harness.errors import UserError
 from harness.sweep.jobs import Job, Runs
 from harness.sweep.launcher import Launcher, open_launcher
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WATCH_S = 2.0
 
 
-def run_verb(verb: str, file: str, options: Sequence[str], watch: bool) -> int:
+def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False) -> int:
     """Carry out one verb of ``entrobench sweep``; returns the exit code."""
     sweep = load_sweep(Path(file), options)
     if verb == "tune":
@@ -37,7 +38,7 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool) -> int:
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
     if verb == "plan":
-        print_states(sweep, jobs, launcher.status(jobs), plan_only=True)
+        show_plan(sweep, jobs, launcher.status(jobs), backend, every=runs)
         return 0
     if verb == "status":
         return show_status(sweep, jobs, launcher, watch)
@@ -122,7 +123,7 @@ def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bo
     """The table once, or again and again until nothing runs."""
     found = launcher.status(jobs)
     if not watch:
-        print_states(sweep, jobs, found, plan_only=False)
+        print_states(sweep, jobs, found)
         return 0
     from rich.console import Console
     from rich.live import Live
@@ -136,7 +137,7 @@ def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bo
             found = launcher.status(jobs)
 
 
-def print_states(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState], *, plan_only: bool) -> None:
+def print_states(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> None:
     from rich.console import Console
 
     if not jobs:
@@ -144,10 +145,7 @@ def print_states(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState], *
     console = Console() if Console().is_terminal else Console(width=150)
     console.print(state_table(sweep, jobs, found))
     count = Counter(state.state for state in found)
-    tuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
     print(f"{len(jobs)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items())))
-    if plan_only and tuned:
-        print(f"untuned (not ranked): {', '.join(tuned)}")
 
 
 def state_table(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> Table:

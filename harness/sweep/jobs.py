@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,9 +102,10 @@ class Runs:
         return run
 
     def _load(self, name: str) -> Any:
-        if name not in self._classes:
-            self._classes[name] = catalog.methods().load(name)
-        return self._classes[name]
+        cls = self._classes.get(name)
+        if cls is None or getattr(sys.modules.get(cls.__module__), cls.__name__, None) is not cls:
+            cls = self._classes[name] = catalog.methods().load(name)
+        return cls
 
     def identity(self, run: RunConfig) -> str:
         from harness import runs

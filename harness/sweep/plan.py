@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.sweep.axes import Place, Settings
 from harness.sweep.jobs import Backend, Job
+from harness.sweep.light import without_torch
 from harness.sweep.spec import Sweep, overrides
 from harness.sweep.state import RunState, read_state
 from harness.sweep.tuned import choices_at, read_tuned
@@ -54,7 +55,7 @@ def plan(sweep: Sweep, backend: Backend) -> list[Job]:
     path, key = ledger(sweep).folder / "plan.json", plan_key(sweep)
     jobs = load_plan(path, key)
     if jobs is None:
-        jobs = make_plan(sweep, backend)
+        jobs = without_torch(lambda: make_plan(sweep, backend))
         save_plan(path, key, jobs)
     return jobs
 

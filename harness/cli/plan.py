@@ -1,0 +1,143 @@
+"""``entrobench sweep plan``: the runs of a sweep, what is done, what it costs. Plain text: it is quick."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
+from harness.sweep.jobs import Backend, Job
+from harness.sweep.spec import Sweep
+from harness.sweep.state import RunState
+from harness.sweep.tuned import stale_choices
+
+_HEADINGS = ("row", "role", "tuned", "seeds", "done", "state", "tokens a run", "hours a run")
+
+
+def show_plan(
+    sweep: Sweep, jobs: Sequence[Job], states: Sequence[RunState], backend: Backend, *, every: bool = False
+) -> None:
+    """Print a line per row of the leaderboard, or per run with ``every``; then the totals."""
+    found = costs(sweep, jobs, states)
+    lines: list[tuple[str, ...]] = []
+    for place, members in groupby(zip(jobs, states, found, strict=True), key=lambda item: item[0].place):
+        if place != "default/default":
+            lines.append((f"{place}:",))
+        rows = list(members)
+        if every:
+            lines += [_run_line(*item) for item in rows]
+        else:
+            key = [(job.role, job.label) for job, _, _ in rows]
+            for name in dict.fromkeys(key):
+                lines.append(_row_line([item for item, own in zip(rows, key, strict=True) if own == name]))
+    unit = "GPU-hours a run" if gpus_of(sweep) else "hours a run"
+    last = "run" if every else None
+    print(sweep.title or sweep.name)
+    _print_table(((*_HEADINGS[:-1], unit, *([last] if last else [])), *lines))
+    for line in summary(sweep, jobs, states, found, backend):
+        print(line)
+
+
+def _row_line(rows: Sequence[tuple[Job, RunState, Cost]]) -> tuple[str, ...]:
+    job = rows[0][0]
+    count = Counter(state.state for _, state, _ in rows)
+    rest = ", ".join(f"{n} {state}" for state, n in sorted(count.items()) if state != "done")
+    seeds = " ".join(str(item.seed) for item, _, _ in rows) if job.table_seed is not None else ""
+    return (
+        job.label, job.role, _tuned(job), seeds, f"{count['done']} of {len(rows)}", rest, _tokens(job),
+        _hours(_kept(cost for _, _, cost in rows)),
+    )  # fmt: skip
+
+
+def _run_line(job: Job, state: RunState, cost: Cost) -> tuple[str, ...]:
+    seed = "" if job.table_seed is None else str(job.seed)
+    done = "yes" if state.state == "done" else "no"
+    rest = "" if state.state == "done" else state.state
+    return job.label, job.role, _tuned(job), seed, done, rest, _tokens(job), _hours([cost]), job.run_id
+
+
+def _tuned(job: Job) -> str:
+    if job.role == "base":
+        return ""
+    return "no" if job.choice is None else "yes"
+
+
+def _tokens(job: Job) -> str:
+    number, known = tokens_of(job)
+    return "" if not number else f"{'' if known else '<= '}{_amount(number)}"
+
+
+def _kept(found: Iterable[Cost]) -> list[Cost]:
+    """Measured costs where there are any: their mean is what the others are expected to take."""
+    every = list(found)
+    return [cost for cost in every if cost.source == "measured"] or every
+
+
+def _hours(found: Sequence[Cost]) -> str:
+    known = [cost.hours for cost in found if cost.hours is not None]
+    return f"{sum(known) / len(known):.3g} {found[0].source}" if known else "unknown"
+
+
+def summary(
+    sweep: Sweep, jobs: Sequence[Job], states: Sequence[RunState], found: Sequence[Cost], backend: Backend
+) -> list[str]:
+    """Runs by state, tokens, hours by source, what is not tuned, and what a recipe reproduces."""
+    count = Counter(state.state for state in states)
+    total = totals(jobs, states, found)
+    lines = [f"{len(jobs)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))]
+    most = "" if total.bounded else "at most "
+    lines.append(
+        f"budget: {most}{_amount(total.tokens)} generated tokens in training, "
+        f"{_amount(total.tokens_done)} of them in finished runs"
+    )
+    unit = "GPU-hours" if gpus_of(sweep) else "hours"
+    if total.hours:
+        words = {
+            "measured": "measured in finished runs", "like finished runs": "expected from finished runs",
+            "stated": "by the file's own estimate, not measured",
+        }  # fmt: skip
+        parts = [f"{hours:.3g} {words[source]}" for source, hours in total.hours.items()]
+        rest = f"; unknown for {total.unknown} runs" if total.unknown else ""
+        lines.append(f"{unit}: {sum(total.hours.values()):.3g} ({', '.join(parts)}){rest}")
+    else:
+        lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
+    untuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
+    if untuned:
+        lines.append(f"untuned (not ranked): {', '.join(untuned)}")
+        if sweep.tuning:
+            trials = len(sweep.tuning_places) * sum(
+                len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods
+            )
+            lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")
+    stale = stale_choices(jobs, backend)
+    if stale:
+        lines.append(f"tuned with older code of the method, tune again: {', '.join(stale)}")
+    if sweep.reproduces:
+        recipe = sweep.reproduces
+        lines += [
+            f"reproduces: {recipe.paper}",
+            f"  result: {recipe.result}",
+            f"  reported: {recipe.reported}",
+        ]
+        lines += [f"  differs: {line}" for line in recipe.differs]
+    return lines
+
+
+def _amount(number: float) -> str:
+    """``110 k``, ``12.5 M``, ``1.2 G``."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:g}"
+
+
+def _print_table(lines: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be; a line of one cell is a heading."""
+    cells = [line for line in lines if len(line) > 1]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    for line in lines:
+        if len(line) == 1:
+            print(f"\n{line[0]}")
+        else:
+            print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
