@@ -14,7 +14,7 @@ help:
 	@echo "make demo-full   all nine methods x 3 seeds"
 	@echo "make test        the tests that need nothing but Python"
 	@echo "make test-all    also those that need further packages"
-	@echo "make bench       seconds of a training step by station, and against TRL"
+	@echo "make bench       seconds of a plan, of a training step by station, and against TRL"
 	@echo "make lint        ruff and mypy"
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
@@ -51,6 +51,7 @@ test-all: $(VENV)/.peers
 	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/.peers
+	$(BIN)/python -m tests.performance.bench_plan
 	$(BIN)/python -m tests.performance.bench_step
 	$(BIN)/python -m tests.performance.bench_trl
 
