@@ -43,11 +43,13 @@ from harness.stages.loss import (
     Bounds,
     FixedBounds,
     PolicyLoss,
+    SequenceRatio,
     TokenRatio,
     TokenWeight,
     clipped_surrogate,
     clipped_tokens,
     log_ratio,
+    sequence_log_ratio,
 )
 from harness.stages.regularise import KL_ESTIMATORS, EntropyBonus, ReferenceKL, kl_estimate
 
@@ -55,8 +57,10 @@ __all__ = [
     "AGGREGATIONS", "Advantage", "Bounds", "Component", "Draw", "EntropyBonus", "FixedBounds", "Generate",
     "GroupAdvantage", "GroupFilter", "KL_ESTIMATORS", "KeepAll", "Loss", "Minibatch", "Out", "PlainRollout",
     "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL", "Regulariser", "Reward",
-    "RolloutProgram", "Score", "SelectAll", "Selection", "ShuffledMinibatches", "ShuffledPrompts", "Signals",
+    "RolloutProgram", "Score", "SelectAll", "Selection", "SequenceRatio", "ShuffledMinibatches",
+    "ShuffledPrompts", "Signals",
     "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio", "TokenWeight", "UpdatePlan",
     "VerdictReward", "Verify", "aggregate", "clipped_surrogate", "clipped_tokens", "group_mean_std",
-    "group_normalised", "grpo_stages", "kl_estimate", "log_ratio", "token_coefficients",
+    "group_normalised", "grpo_stages", "kl_estimate", "log_ratio", "sequence_log_ratio",
+    "token_coefficients",
 ]  # fmt: skip

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
+AGGREGATIONS = (
+    "token-mean",
+    "seq-mean-token-mean",
+    "seq-mean-token-sum",
+    "seq-mean-token-sum-norm",
+    "all-seq-mean-token-sum-norm",
+)
 
 
 def token_coefficients(
@@ -20,16 +26,18 @@ def token_coefficients(
     """Coefficients ``[B,T]`` such that the aggregated loss is ``(coefficients * loss_BT).sum()``.
 
     Args:
-        name: one of :data:`AGGREGATIONS` (verl's names):
+        name: one of :data:`AGGREGATIONS` (verl's names, but for the last):
 
             * ``token-mean``: sum over tokens / number of tokens;
             * ``seq-mean-token-mean``: mean over non-empty rows of the row's token mean (divisor
               ``length + length_eps``);
             * ``seq-mean-token-sum``: mean over non-empty rows of the row's token sum;
-            * ``seq-mean-token-sum-norm``: token sum / ``width``.
+            * ``seq-mean-token-sum-norm``: token sum / ``width``;
+            * ``all-seq-mean-token-sum-norm``: mean over all rows, empty ones too, of token sum / ``width``
+              (oat's and TRL's Dr. GRPO).
         mask_BT: tokens that contribute, over the whole optimiser step.
         count_mask_BT: tokens and rows that are counted (default: the same).
-        width: divisor of ``seq-mean-token-sum-norm`` (default: T, the padded width).
+        width: divisor of the two ``…-norm`` reductions (default: T, the padded width).
         length_eps: verl adds 1e-8 to a row's length; 0 is the exact length, at least 1 (as in TRL).
         empty_rows: rows without a token count as rows too, with value 0 (as in TRL).
 
@@ -48,12 +56,20 @@ def token_coefficients(
         return mask / (length_B1 + length_eps if length_eps else length_B1.clamp(min=1)) / rows
     if name == "seq-mean-token-sum":
         return mask / rows
-    return mask / (width or mask.shape[1])
+    normed = mask / (width or mask.shape[1])
+    return normed / max(len(mask), 1) if name.startswith("all-") else normed
 
 
 def aggregate(
-    name: str, loss_BT: Tensor, mask_BT: Tensor, *, length_eps: float = 1e-8, empty_rows: bool = False
+    name: str,
+    loss_BT: Tensor,
+    mask_BT: Tensor,
+    *,
+    width: int | None = None,
+    length_eps: float = 1e-8,
+    empty_rows: bool = False,
 ) -> Tensor:
     """``loss_BT`` reduced by ``name`` over the tokens of ``mask_BT``; for formulas and tests."""
     mask = mask_BT.to(loss_BT.dtype)
-    return (token_coefficients(name, mask, length_eps=length_eps, empty_rows=empty_rows) * loss_BT).sum()
+    coefficient_BT = token_coefficients(name, mask, width=width, length_eps=length_eps, empty_rows=empty_rows)
+    return (coefficient_BT * loss_BT).sum()

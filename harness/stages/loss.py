@@ -75,6 +75,31 @@ class TokenRatio(Stage):
         return log_ratio(current["logp"], batch.old["logp"], self.clamp)
 
 
+def sequence_log_ratio(logp_BT: Tensor, old_logp_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """log s of each response, ``[B]``: the mean of its tokens' log ratios; 0 where there are none."""
+    mask = mask_BT.bool()
+    difference = torch.where(mask, logp_BT - old_logp_BT, 0.0)
+    return difference.sum(1) / mask.sum(1).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class SequenceRatio(TokenRatio):
+    """s of the whole response at each of its tokens, in GSPO's token form (arXiv 2507.18071, sec. 4.3).
+
+        log s_t = logp_t - sg[logp_t] + sg[log s],    at most ``clamp``
+
+    so a token's gradient with respect to its own log-prob is s, whatever its advantage.
+    """
+
+    clamp: float | None = 10.0
+
+    def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
+        logp = current["logp"]
+        log_s_B = sequence_log_ratio(logp.detach(), batch.old["logp"], batch.mask_BT)
+        per_token = logp - logp.detach() + log_s_B[:, None]
+        return per_token if self.clamp is None else per_token.clamp(max=self.clamp)
+
+
 class Bounds(Stage):
     """Ratio bounds ``(low, high)``, constants of the update: scalars, ``[B]`` or ``[B,T]``."""
 
@@ -84,7 +109,7 @@ class Bounds(Stage):
 
 @dataclass(frozen=True)
 class FixedBounds(Bounds):
-    """``1 - eps_low`` and ``1 + eps_high``."""
+    """``1 - eps_low`` and ``1 + eps_high``; ``math.inf`` is no bound."""
 
     eps_low: float = 0.2
     eps_high: float = 0.2

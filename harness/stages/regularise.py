@@ -22,20 +22,25 @@ def kl_estimate(
     *,
     exponent_clamp: float | None = 20.0,
     value_clamp: float | None = 10.0,
+    log_ratio_clamp: float | None = None,
 ) -> Tensor:
     """Estimate of KL(policy || reference) per token (J. Schulman, Approximating KL Divergence, 2020).
 
     ``k1`` = d, ``abs`` = \\|d\\|, ``k2`` = d^2/2, ``k3`` = exp(-d) + d - 1 with d = logp - ref_logp; ``k3``'s
     exponent is clamped to +-20 and its value to [-10, 10], as in verl (None: no clamp, as in TRL). A trailing
-    ``+`` keeps the value and takes the gradient of ``k2`` (straight through).
+    ``+`` keeps the value and takes the gradient of ``k2`` (straight through). ``log_ratio_clamp`` clamps d
+    itself, in every estimator (oat: 40).
     """
     if name not in KL_ESTIMATORS:
         raise ValueError(f"unknown KL estimator '{name}'; choose one of {', '.join(KL_ESTIMATORS)}")
     d = logp_BT - ref_logp_BT
+    if log_ratio_clamp is not None:
+        d = d.clamp(-log_ratio_clamp, log_ratio_clamp)
     if name.endswith("+"):
         value = kl_estimate(
-            name[:-1], logp_BT, ref_logp_BT, exponent_clamp=exponent_clamp, value_clamp=value_clamp
-        )
+            name[:-1], logp_BT, ref_logp_BT, exponent_clamp=exponent_clamp, value_clamp=value_clamp,
+            log_ratio_clamp=log_ratio_clamp,
+        )  # fmt: skip
         k2 = 0.5 * d**2
         return k2 + (value - k2).detach()
     if name == "k1":
@@ -67,11 +72,14 @@ class EntropyBonus(Regulariser):
 
 @dataclass(frozen=True)
 class ReferenceKL(Regulariser):
-    """``+ coef * agg(kl_estimate(logp, ref_logp))``."""
+    """``+ coef * agg(kl_estimate(logp, ref_logp))``; the clamps are those of :func:`kl_estimate`."""
 
     coef: float | Callable[[], float] = 0.001
     estimator: str = "k3"
     aggregation: str = "token-mean"
+    exponent_clamp: float | None = 20.0
+    value_clamp: float | None = 10.0
+    log_ratio_clamp: float | None = None
 
     current_stats = (LOGP,)
     needs_reference = True
@@ -82,4 +90,7 @@ class ReferenceKL(Regulariser):
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
         if batch.ref_logp_BT is None:
             raise ValueError("the batch carries no reference log-probs")
-        return kl_estimate(self.estimator, current["logp"], batch.ref_logp_BT)
+        return kl_estimate(
+            self.estimator, current["logp"], batch.ref_logp_BT, exponent_clamp=self.exponent_clamp,
+            value_clamp=self.value_clamp, log_ratio_clamp=self.log_ratio_clamp,
+        )  # fmt: skip
