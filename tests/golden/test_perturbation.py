@@ -66,6 +66,15 @@ FORMULAS = {
         "methods.entrocraft:entropic",
     ],
     "progrpo": ["methods.progrpo:confidence", "methods.progrpo:reweighted", "methods.progrpo:lowest_share"],
+    "gspo": ["harness.stages.loss:sequence_log_ratio", "harness.stages:clipped_tokens"],
+    "cispo": ["methods.cispo:truncated", "harness.stages:log_ratio"],
+    "drgrpo": [
+        "harness.stages:group_normalised",
+        "harness.stages:kl_estimate",
+        "harness.stages.aggregate:token_coefficients",
+        "harness.stages.loss:clipped_surrogate",
+    ],
+    "clip-low-high": ["harness.stages.loss:clipped_surrogate", "harness.stages:clipped_tokens"],
 }
 #: Entries of the json that are text or are stored as arrays too.
 NOT_NUMBERS = {"k_rule", "trace"}

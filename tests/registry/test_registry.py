@@ -41,6 +41,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "etr": [{"macro": "explicit"}],
     "aepo": [{"reinforce_share": 0.2}],
     "progrpo": [{"gate": "mixed_only", "low_rule": "threshold", "prompt_rule": "all"}],
+    "gspo": [{"eps_low": 0.1, "eps_high": 0.1}],
+    "cispo": [{"cap": 1.2, "floor": 0.8, "aggregation": "seq-mean-token-mean"}],
+    "drgrpo": [{"kl_coef": 0.04}],
+    "clip-low-high": [{"eps_low": 1.0, "eps_high": 0.1}, {"eps_low": None, "eps_high": 0.1}],
 }
 SETTINGS = [(n, o) for n in NAMES for o in [{}, *OPTIONS.get(n, [])]]
 
@@ -260,6 +264,12 @@ def test_out_of_range_is_refused_by_name(name: str) -> None:
         ("bapo@paper", {"high_start": 4.0}, {}, "raise the maximum"),
         ("bapo@released", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("etr", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("gspo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("cispo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("cispo", {"floor": 5.0}, {}, "lower floor"),
+        ("clip-low-high", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("clip-low-high", {"eps_low": 1.0}, {}, "set method.eps_low < 1"),
+        ("clip-low-high", {"eps_low": None}, {}, "set method.eps_low < 1"),
         ("steer", {"mode": "linear", "w_min": 1.3}, {}, "lower w_min"),
         ("steer", {"w_min": 1.3}, {}, "use mode=linear"),
         ("aepo", {"t_low": 1.0}, {}, "t_low"),

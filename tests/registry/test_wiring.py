@@ -50,6 +50,14 @@ SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("entrocraft@paper", {"hi_start": 9.0, "hi_end": 9.0}, {}),
     ("progrpo", {}, {}),
     ("progrpo", {"alpha": 2.0, "low_fraction": 0.5}, {}),
+    ("gspo", {}, {}),
+    ("gspo", {"eps_low": 0.05, "eps_high": 0.02}, {}),
+    ("cispo", {}, {}),
+    ("cispo", {"cap": 1.05, "floor": 0.9}, {}),
+    ("drgrpo", {}, {}),
+    ("drgrpo", {"eps_low": 0.1, "eps_high": 0.28, "kl_coef": 0.04}, {}),
+    ("clip-low-high", {}, {}),
+    ("clip-low-high", {"eps_low": None, "eps_high": 0.05}, {}),
 ]
 
 
@@ -97,7 +105,7 @@ RECORDED = ("rollout.temperature=0.9", "train.micro_batch_rows=3", "train.lr=3e-
 
 def recorded_step(name: str, values: dict[str, Any], state: dict[str, Any]) -> Step:
     """The second step of a run: the optimiser has moments, and the policy has left the reference."""
-    own = [f"method.{k}={v}" for k, v in values.items()]
+    own = [f"method.{k}={'null' if v is None else v}" for k, v in values.items()]
     trainer = tiny_trainer(*RECORDED, *own, method=name, dtype=torch.float64)
     trainer.step()
     return record(trainer, state)
