@@ -22,7 +22,7 @@ Write = Callable[..., Path]
         (["trian"], "unknown command 'trian'; did you mean train?"),
         (["sweep", "sumbit", "x.yaml"], "unknown sweep command 'sumbit'; did you mean submit?"),
         (["methods", "shwo", "grpo"], "did you mean show?"),
-        (["methods", "show", "gpro"], "unknown method 'gpro'; did you mean grpo"),
+        (["methods", "show", "grpoo"], "unknown method 'grpoo'; did you mean grpo"),
         (["methods", "show", "bapo"], "did you mean bapo@"),
         (["train", "method=steeer"], "unknown method 'steeer'; did you mean steer"),
         (["train", "method=steer", "method.w_mn=1"], "no hyper-parameter 'w_mn'; did you mean w_min"),
