@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.files import write_text
 from harness.problem_text import content_digest, text_hash
 
 #: Environment variable: the folder (or file) that sets are read from instead of the hub.
 DATA_VARIABLE = "ENTROBENCH_DATA"
+#: Environment variable: where fetched copies are kept, by default in ``$HF_HOME/entrobench``.
+CACHE_VARIABLE = "ENTROBENCH_CACHE"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ class Loaded:
 
 
 def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = ()) -> Loaded:
-    """The rows of ``part`` of set ``name``: from ``data_dir``, else ``$ENTROBENCH_DATA``, else from the hub.
+    """The rows of ``part`` of set ``name``.
+
+    From ``data_dir``, else ``$ENTROBENCH_DATA``, else the copy that was fetched before, else the hub.
 
     Args:
         accepted: content digests that the user knows and accepts besides the part's own.
@@ -91,6 +96,8 @@ def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = 
     if place:
         path = local_file(name, part.file, Path(place).expanduser(), explicit=bool(data_dir))
         rows, source = tuple(_local_rows(path)), str(path)
+    elif fetched(part).is_file():
+        rows, source = tuple(_local_rows(fetched(part))), f"{part.hub} (fetched to {fetched(part)})"
     else:
         rows, source = tuple(_hub_rows(name, part)), str(part.hub)
     twice = [key for key, count in Counter(row.id for row in rows).items() if count > 1]
@@ -106,6 +113,37 @@ def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = 
             f"{part.digest}); get that copy, or say accept_data={name}:{digest} to use this one all the same"
         )
     return Loaded(rows, source, digest)
+
+
+def fetched(part: Part) -> Path:
+    """Where the copy of ``part`` is kept that jobs without a network read: beside the hub's own cache."""
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    cache = os.environ.get(CACHE_VARIABLE) or f"{home}/entrobench"
+    return Path(cache).expanduser() / f"{part.file}-{part.digest}.jsonl"
+
+
+def fetch(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = ()) -> str:
+    """Make the rows of ``part`` readable without a network, checked; returns where they are."""
+    loaded = load(name, part, data_dir, accepted)
+    if not loaded.source.startswith("hub:") or fetched(part).is_file():
+        return loaded.source
+    lines = (
+        json.dumps({"id": r.id, "problem": r.problem, "answer": r.answer} | r.extra) for r in loaded.rows
+    )
+    write_text(fetched(part), "".join(f"{line}\n" for line in lines))
+    return f"{len(loaded.rows)} rows from {part.hub} to {fetched(part)}"
+
+
+def missing(name: str, part: Part, data_dir: str | None) -> str:
+    """Why ``part`` cannot be read without a network; empty when it can. Reads nothing."""
+    place = data_dir or os.environ.get(DATA_VARIABLE) or None
+    if not place:
+        return "" if fetched(part).is_file() else "not fetched from the hub yet"
+    try:
+        local_file(name, part.file, Path(place).expanduser(), explicit=bool(data_dir))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def local_file(name: str, stem: str, place: Path, *, explicit: bool) -> Path:

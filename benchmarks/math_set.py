@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
+from benchmarks import math_data
 from benchmarks.math_data import Loaded, Part, Row, load
 from harness import templates
 from harness.problem_text import normal_answer, text_hash
@@ -64,12 +65,20 @@ class MathSet:
         if split not in self.splits():
             raise ValueError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits())}")
         if split not in self._problems:
-            part = "train" if split == "validation" else split
+            part = _part(split)
             rows: Sequence[Row] = self.loaded(part).rows
             if part == "train":
                 rows = [row for row in self.clean(rows) if _held_out(row) == (split == "validation")]
             self._problems[split] = tuple(map(_problem, rows))
         return self._problems[split]
+
+    def missing(self, split: str) -> str:
+        """Why ``split`` cannot be read without a network; empty when it can. Loads nothing."""
+        return math_data.missing(self.name, self.parts[_part(split)], self._data_dir)
+
+    def fetch(self, split: str) -> str:
+        """Make ``split`` readable without a network; returns where it is."""
+        return math_data.fetch(self.name, self.parts[_part(split)], self._data_dir, self._accept)
 
     def clean(self, rows: Sequence[Row]) -> list[Row]:
         """Rows to train on: no problem of an evaluation set, none with two answers, none twice."""
@@ -120,6 +129,11 @@ def _grader(name: str) -> Grader:
     grader = Grader(name, second=False)  # nobody reads a second opinion in training
     atexit.register(grader.close)
     return grader
+
+
+def _part(split: str) -> str:
+    """The file that a split comes from."""
+    return "train" if split == "validation" else split
 
 
 def _held_out(row: Row) -> bool:

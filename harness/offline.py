@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+#: Folders that say where models and data are; jobs must look where ``prefetch`` put them.
+PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "ENTROBENCH_DATA", "ENTROBENCH_CACHE")
+
 
 def offline_environment() -> dict[str, str]:
-    """Environment variables that keep a job's hub and data libraries to what is on disk.
+    """Environment variables of a job: the hub and data libraries keep to what is on disk, where it is.
 
     A missing file is then an error at once, and not a wait for a network that compute nodes do not have.
     """
-    return {
+    places = {
+        name: str(Path(os.environ[name]).expanduser().absolute()) for name in PLACES if os.environ.get(name)
+    }
+    return places | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",

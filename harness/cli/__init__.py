@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train and evaluate one run",
     "eval": "evaluate a model on benchmarks by a profile, grade its samples again, or finish a run",
     "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
+    "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "methods": "list the methods, or show one",
     "new-method": "write the files of a new method",
@@ -74,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
         if name == "status":
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
+    add["prefetch"].add_argument("file", help="a sweep file")
+    add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
     add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
     add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
     shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME")
@@ -146,6 +149,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         flags = {name: getattr(arguments, name) for name in ("watch", "runs") if hasattr(arguments, name)}
         return run_verb(arguments.verb, arguments.file, arguments.options, **flags)
+    if command == "prefetch":
+        from harness.cli.prefetch import prefetch
+
+        return prefetch(arguments.file, arguments.options)
     if command == "report":
         from harness.cli.report import report
 

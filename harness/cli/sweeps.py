@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.cli.plan import show_plan
 from harness.errors import UserError
+from harness.prefetch import check_present
 from harness.sweep.jobs import Job, Runs
 from harness.sweep.launcher import Launcher, open_launcher
 from harness.sweep.live import duration, number, step_text
@@ -37,6 +38,7 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, 
     jobs = plan(sweep, backend)
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
+        check_present((job.config for job in jobs), f"entrobench prefetch {file}")
     if verb == "plan":
         show_plan(sweep, jobs, launcher.status(jobs), backend, every=runs)
         return 0

@@ -1,0 +1,31 @@
+"""``entrobench prefetch``: bring the models and data of a sweep here, before jobs run without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UserError
+
+
+def prefetch(file: str, options: Sequence[str]) -> int:
+    """Fetch what is not here yet, each thing once; returns 1 when something could not be fetched."""
+    from harness.prefetch import fetch, needs
+    from harness.sweep.jobs import Runs
+    from harness.sweep.plan import plan
+    from harness.sweep.spec import load_sweep
+
+    sweep = load_sweep(Path(file), options)
+    wanted = needs(job.config for job in plan(sweep, Runs()))
+    failed = 0
+    for need in wanted:
+        try:
+            print(f"{need}: {fetch(need)}", flush=True)
+        except UserError as error:
+            failed += 1
+            print(f"{need}: FAILED: {' '.join(str(error).split())}", flush=True)
+    if failed:
+        print(f"{sweep.name}: {failed} of {len(wanted)} are still missing; the same command goes on")
+        return 1
+    print(f"{sweep.name}: all {len(wanted)} are here; jobs need no network")
+    return 0
