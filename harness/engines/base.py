@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Engine name -> module with ``open_`` (opens one) and ``status`` (one line for ``entrobench doctor``).
-ENGINES = {"hf": "harness.engines.hf"}
+ENGINES = {"hf": "harness.engines.hf", "vllm": "harness.engines.vllm"}
 
 #: ``end``: one of the model's end tokens; ``stop``: a stop id or stop text of the request's ``Sampling``;
 #: ``length``: the token limit came first.
@@ -123,10 +123,16 @@ class Engine(Protocol):
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace all weights, by their names in a Hugging Face checkpoint, and drop every cached prefix.
 
+        No response may be on its way.
+
         Raises:
-            UserError: names or shapes are not those of this model.
+            UserError: names or shapes are not those of this model, or some never came; old and new weights
+                may then be mixed, so load all of them again before anything else.
             EngineDied: no engine to load them into.
         """
+
+    def checksum(self) -> int:
+        """:func:`harness.engines.weights.checksum` of the weights as the engine holds them."""
 
     def close(self) -> None:
         """Free what the engine holds; closing twice is fine."""

@@ -23,6 +23,7 @@ from harness.engines.base import (
     choose_dtype,
     hardware,
 )
+from harness.engines.weights import checked, checksum, layout
 from harness.errors import UserError
 from harness.policy import Policy, load_policy
 
@@ -83,6 +84,7 @@ class HfEngine:
         waiting = iter(requests)
         while block := list(islice(waiting, self.batch_rows)):
             for request in block:
+                text.check_prompt(request.prompt_ids, self.policy.model.config.vocab_size)
                 check_length(len(request.prompt_ids), sampling, self.max_positions)
             yield from self._block(block, sampling)
 
@@ -141,19 +143,11 @@ class HfEngine:
     @torch.no_grad()
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         state: dict[str, Tensor] = self.policy.model.state_dict()
-        written = set()
-        for name, value in weights:
-            if name not in state:
-                raise UserError(f"this model has no weight '{name}'; load weights of the same architecture")
-            if state[name].shape != value.shape:
-                raise UserError(
-                    f"weight '{name}' has shape {tuple(value.shape)}, this model's {tuple(state[name].shape)}"
-                )
+        for name, value in checked(weights, *layout(self.policy.model)):
             state[name].copy_(value)
-            written.add(state[name].data_ptr())
-        missing = [n for n, t in state.items() if t.data_ptr() not in written]  # tied weights need one name
-        if missing:
-            raise UserError(f"no values for {len(missing)} weights, such as '{missing[0]}'; give all of them")
+
+    def checksum(self) -> int:
+        return checksum(self.policy.model.parameters())
 
     def close(self) -> None:
         if self.policy.device.type == "cuda":

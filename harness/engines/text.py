@@ -82,6 +82,19 @@ def check_stop_ids(sampling: Sampling, vocabulary: int) -> None:
         raise UserError(f"stop id {outside[0]} is not in the model's vocabulary of {vocabulary} tokens")
 
 
+def check_prompt(prompt_ids: Sequence[int], vocabulary: int) -> None:
+    """Refuse token ids that the model does not know.
+
+    Raises:
+        UserError: an id outside ``0 .. vocabulary - 1``.
+    """
+    if prompt_ids and not 0 <= min(prompt_ids) <= max(prompt_ids) < vocabulary:
+        raise UserError(
+            f"a prompt holds token {max(prompt_ids)}, outside the model's vocabulary of {vocabulary}; "
+            "encode it with this model's tokenizer"
+        )
+
+
 def cut(
     tokenizer: Any, token_ids: Sequence[int], ended: StopReason, stop_texts: Sequence[str]
 ) -> tuple[int, str, StopReason]:

@@ -103,8 +103,8 @@ def test_sampling_that_makes_no_sense_is_refused(settings: tuple[Any, ...]) -> N
 
 
 def test_an_unknown_engine_gets_a_suggestion() -> None:
-    with pytest.raises(UserError, match="did you mean hf"):
-        open_engine("hff", str(tiny_folder()))
+    with pytest.raises(UserError, match="did you mean vllm"):
+        open_engine("vlm", str(tiny_folder()))
 
 
 def test_unknown_settings_are_refused() -> None:
@@ -140,3 +140,45 @@ def test_every_engine_tells_its_state_in_a_line(name: str) -> None:
 
     line = import_module(ENGINES[name]).status()
     assert line and "\n" not in line
+
+
+def test_without_vllm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.engines import vllm as starter
+
+    monkeypatch.setattr(starter, "installed_version", lambda: None)
+    with pytest.raises(UserError, match=r"vllm is not installed; pip install 'entrobench\[vllm\]'"):
+        open_engine("vllm", str(tiny_folder()))
+    assert starter.status().startswith("not usable: vllm is not installed")
+
+
+def test_an_old_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.engines import vllm as starter
+
+    monkeypatch.setattr(starter, "installed_version", lambda: "0.9.2")
+    with pytest.raises(UserError, match="vllm 0.9.2 is too old; install 0.32 or newer"):
+        open_engine("vllm", str(tiny_folder()))
+    monkeypatch.setattr(starter, "installed_version", lambda: "1.0")
+    assert starter.unusable() == ""
+
+
+def test_a_folder_called_vllm_is_not_the_package(tmp_path: Path) -> None:
+    """The tests' own folder tests/vllm would otherwise be taken for it."""
+    (tmp_path / "vllm").mkdir()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from harness.engines.vllm import installed_version; print(installed_version())"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code, str(p)], capture_output=True, text=True).stdout
+        for p in (tmp_path, tmp_path / "elsewhere")
+    ]
+    assert runs[0] == runs[1] != ""
+
+
+def test_seeds_depend_on_the_key_alone() -> None:
+    from harness.engines.vllm_engine import seed_of
+
+    seeds = {seed_of(("evaluation", 1, f"p{p}", i)) for p in range(50) for i in range(50)}
+    assert len(seeds) == 2500
+    assert all(0 <= s < 2**63 for s in seeds)
+    assert seed_of(("a", 1)) == 0x565957E8B79C3FCD  # the seeds of committed samples must not change

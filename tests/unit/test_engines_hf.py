@@ -159,6 +159,8 @@ def test_score_is_the_log_prob_of_given_tokens(engine: HfEngine) -> None:
 def test_prompts_that_do_not_fit_are_refused(engine: HfEngine) -> None:
     with pytest.raises(UserError, match="set max_tokens to 28 or less"):
         list(engine.generate([Request((1,), tuple(range(5, 95)) + (5,) * 10)], Sampling(1.0, 1.0, 29)))
+    with pytest.raises(UserError, match="token 1000, outside the model's vocabulary of 96"):
+        list(engine.generate([Request((1,), (5, 1000))], PLAIN))
     with pytest.raises(UserError, match="no tokens"):
         list(engine.generate([Request((1,), ())], PLAIN))
     with pytest.raises(UserError, match="stop id 96 is not in the model's vocabulary"):
