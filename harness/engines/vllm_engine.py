@@ -246,8 +246,8 @@ class VllmEngine:
             raise
         except Exception as error:
             self._dead = (
-                f"the vLLM engine died: {self._cause(error)}. Its own report is above; what was finished is "
-                "kept. Start again to go on; if memory ran out, lower batch_rows, max_positions or gpu_memory"
+                f"the vLLM engine died: {self._cause(error)} (its own report, if any, is above); if memory "
+                "ran out, lower batch_rows, max_positions or gpu_memory"
             )
             raise EngineDied(self._dead) from error
 
@@ -290,11 +290,11 @@ def seed_of(key: tuple[object, ...]) -> int:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error that says something."""
+    """The first sentence of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "validation error" in lines[0]:  # the second one says which
-        return lines[1].removeprefix("Value error, ").partition(" [type=")[0]
-    return lines[0] if lines else type(error).__name__
+        lines = [lines[1].removeprefix("Value error, ").partition(" [type=")[0]]
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
 
 
 def _generation_config(model: str, revision: str | None, config: Any) -> Any:
