@@ -26,6 +26,6 @@ class MathL3to5(MathSet):
     }
     overlapping = frozenset(
         """
-        730a01d78d31 b9d066e5d632
+        123b78bfd5a3 730a01d78d31 9e57333f1517 b9d066e5d632 bbe99f9d5bd0
         """.split()
     )

@@ -31,7 +31,8 @@ class MathSet:
         parts: split -> file. A part called ``train`` gives the splits ``train`` and ``validation``.
         small: few problems, so that evaluation draws many samples of each (AIME, AMC).
         overlapping: :func:`~harness.problem_text.text_hash` of training problems that are also in an
-            evaluation set (``entrobench check overlap`` finds them); they are left out of both splits.
+            evaluation set, word for word or nearly (``entrobench check overlap show=hashes`` finds them);
+            they are left out of both splits.
     """
 
     name: ClassVar[str]

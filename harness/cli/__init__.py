@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     checks.add_parser("overlap", help=overlap, description=overlap).add_argument(
         "settings",
         nargs="*",
-        help="key=value: training, benchmark, data_dir, accept_data, show=yes for the ids",
+        help="key=value: training, benchmark, data_dir, accept_data, show=ids or hashes",
     )
     commands.add_parser("_worker").add_argument("job")
     return top

@@ -7,50 +7,62 @@ from typing import Any
 
 from harness.errors import UserError, unknown
 
+_KEYS = ("training", "benchmark", "data_dir", "accept_data", "show")
+_LEGEND = """equal, near copies: problems of the training file; near: half of the 13-word runs, and the answer
+left in: evaluation problems of which training still sees one of these, after what is left out by default
+13 words: evaluation problems with a run of 13 words of a problem that training sees, turns of phrase too"""
+
 
 def overlap(settings: Sequence[str]) -> int:
-    """Compare ``training=`` with ``benchmark=`` sets, by default all with all; ``show=yes`` names the ids."""
+    """Compare ``training=`` with ``benchmark=`` sets, by default all with all.
+
+    ``show=ids`` names evaluation problems, ``show=hashes`` training problems (for a set's ``overlapping``).
+    Exit code 1 when training sees an equal text or a near copy of an evaluation problem.
+    """
     from harness import catalog
-    from harness.evaluation.overlap import compare, lines
+    from harness.evaluation.overlap import Text, TrainingTexts, lines
 
     given = _given(settings)
     registry = catalog.benchmarks()
-    everything = {
-        name: registry.load_from(name, given.get("data_dir"), given.get("accept_data", ""))
+    everything = [
+        registry.load_from(name, given.get("data_dir"), given.get("accept_data", ""))
         for name in registry.names()
-    }
-    sets = {name: b for name, b in everything.items() if hasattr(b, "parts")}
+    ]
+    sets: dict[str, Any] = {b.name: b for b in everything if hasattr(b, "parts")}
     training = _chosen(given, "training", [name for name, b in sets.items() if "train" in b.splits()])
     tested = _chosen(given, "benchmark", [name for name, b in sets.items() if "test" in b.splits()])
-    evaluations = [(name, [(p.id, _text(p)) for p in sets[name].problems("test")]) for name in tested]
+    evaluations = {
+        name: [Text(p.id, str(p.meta["question"]), p.answer) for p in sets[name].problems("test")]
+        for name in tested
+    }
     found = []
     for name in training:
-        benchmark: Any = sets[name]
-        kept = [_text(p) for split in ("train", "validation") for p in benchmark.problems(split)]
-        rows = [row.problem for row in benchmark.loaded("train").rows]
-        found += compare(name, rows, kept, evaluations)
-    print("\n".join(lines(found)))
-    if given.get("show") == "yes":
-        for one in found:
-            for problem_id in one.runs:
-                print(f"{one.evaluation}: {problem_id} shares 13 words with a problem of {one.training}")
-    return 0
-
-
-def _text(problem: Any) -> str:
-    return str(problem.meta["question"])
+        kept = [str(p.meta["question"]) for s in ("train", "validation") for p in sets[name].problems(s)]
+        rows = [Text(row.id, row.problem, row.answer) for row in sets[name].loaded("train").rows]
+        index = TrainingTexts(name, rows, kept)
+        found += [index.compare(test, problems) for test, problems in evaluations.items()]
+    print("\n".join([*lines(found), _LEGEND]))
+    for one in found if given.get("show") == "ids" else ():
+        for problem_id in one.runs:
+            what = "still in" if problem_id in one.left else "shares 13 words with"
+            print(f"{one.evaluation}: {problem_id} {what} {one.training}")
+    for name in training if given.get("show") == "hashes" else ():
+        hashes = set[str]().union(*(one.equal | one.near for one in found if one.training == name))
+        print(f"{name}: {' '.join(sorted(hashes))}")
+    return 1 if any(one.left for one in found) else 0
 
 
 def _given(settings: Sequence[str]) -> dict[str, str]:
-    known = ("training", "benchmark", "data_dir", "accept_data", "show")
     given = {}
     for word in settings:
         key, sign, value = word.partition("=")
         if not sign:
             raise UserError(f"'{word}' is not a setting; write key=value, e.g. training=math-l3to5")
-        if key not in known:
-            raise unknown("setting", key, known)
+        if key not in _KEYS:
+            raise unknown("setting", key, _KEYS)
         given[key] = value
+    if given.get("show", "ids") not in ("ids", "hashes"):
+        raise unknown("show", given["show"], ("ids", "hashes"))
     return given
 
 

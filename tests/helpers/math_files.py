@@ -1,0 +1,48 @@
+"""Small files in the place of the mathematics sets, and the real ones where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import catalog
+from harness.problem_text import content_digest
+
+SEVEN = ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench", "gsm8k")
+
+
+def rows_of(name: str, count: int) -> list[dict[str, Any]]:
+    """``count`` sums with whole-number answers."""
+    return [
+        {"id": f"{name}-{i}", "problem": f"In set {name}, what is ${i}+{i + 2}$?", "answer": str(2 * i + 2)}
+        for i in range(count)
+    ]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_sets(folder: Path, names: tuple[str, ...] = SEVEN, count: int = 3) -> str:
+    """A file for every part of the sets; returns the ``accept_data`` with which they are taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accepted = []
+    for name in names:
+        for split, part in catalog.benchmarks().load(name).parts.items():
+            rows = rows_of(f"{name}-{split}", count)
+            write_rows(folder / f"{part.file}.jsonl", rows)
+            accepted.append(f"{name}:{content_digest((r['problem'], r['answer']) for r in rows)}")
+    return ",".join(accepted)
+
+
+def real_data() -> Path:
+    """The folder with the real sets; skips the test where there is none."""
+    beside = Path(__file__).parents[3] / "shared" / "benchmarks"
+    folder = Path(os.environ.get("ENTROBENCH_DATA") or beside)
+    if not (folder / "aime24.jsonl.gz").exists():
+        pytest.skip(f"needs the real sets: ENTROBENCH_DATA is not set and {beside} is not there")
+    return folder
