@@ -92,8 +92,11 @@ def draw_missing(
             for completion in engine.generate(requests, replace(sampling, max_tokens=limit)):
                 loop.take(completion)
         loop.collect(wait=True)
+        loop.report()
+    except BaseException:
+        loop.collect(wait=False)  # what the judge has finished in the meantime
+        raise
     finally:
-        loop.collect(wait=False)
         store.flush()
 
 
@@ -127,6 +130,7 @@ class _Loop:
         self._waiting[problem.id, sample] = completion
         self._judge.submit(problem, completion.text, (problem.id, sample))
         self.collect(wait=False)
+        self.report()
 
     def collect(self, *, wait: bool) -> None:
         for tag, verdict, second in self._judge.finished(wait=wait):
@@ -139,9 +143,8 @@ class _Loop:
                     second=second, logp_sum=completion.logp_sum, graded_by=self._graded_by,
                 )
             )  # fmt: skip
-        self._report()
 
-    def _report(self) -> None:
+    def report(self) -> None:
         store = self._store
         self._on_progress(
             Progress(

@@ -1,0 +1,134 @@
+"""A tiny random model through all seven benchmarks, killed and resumed; and as a run's last phase."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.evaluation.samples import Sample, read_samples
+from tests.helpers.math_files import SEVEN, real_data, write_sets
+from tests.helpers.tiny import build_model, build_tokenizer
+
+COMMAND = [sys.executable, "-m", "harness.cli", "eval"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Saved like any model: a folder with weights, BPE tokenizer and chat template."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tokenizer = build_tokenizer()
+    build_model(tokenizer, max_position_embeddings=8192).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def samples_of(folder: Path) -> dict[str, list[Sample]]:
+    (inner,) = [p for p in folder.iterdir() if p.name != ".sweeps"]
+    return {p.name: read_samples(p) for p in sorted(inner.glob("*.parquet"))}
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    (file,) = folder.glob("*/record.json")
+    return dict(json.loads(file.read_text()))
+
+
+def alike(one: Sample, other: Sample) -> bool:
+    """Equal up to the rounding of log-probs, which depends on what is drawn side by side."""
+    from dataclasses import replace
+
+    return replace(one, logp_sum=0.0) == replace(other, logp_sum=0.0) and one.logp_sum == pytest.approx(
+        other.logp_sum, abs=1e-3
+    )
+
+
+def test_seven_benchmarks_killed_and_resumed_give_the_same(model: Path, tmp_path: Path) -> None:
+    accept = write_sets(tmp_path / "data", count=6)
+    request = [
+        f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={tmp_path / 'data'}", "n=4",
+        "max_tokens=24", f"accept_data={accept}", "engine.batch_rows=8",
+    ]  # fmt: skip
+    assert main(["eval", *request, f"out={tmp_path / 'whole'}"]) == 0
+    whole = samples_of(tmp_path / "whole")
+    assert len(whole) == 14 and all(len(rows) == 24 for rows in whole.values())
+
+    out = tmp_path / "killed"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *request, f"out={out}"], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("*/*.parquet"))) < 3:  # the third of fourteen files
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = {p.name: p.read_bytes() for p in out.glob("*/*.parquet")}
+    assert 3 <= len(finished) < 14
+    assert main(["eval", *request, f"out={out}"]) == 0
+    resumed = samples_of(out)
+    assert resumed.keys() == whole.keys()
+    for name, rows in whole.items():
+        assert len(rows) == len(resumed[name]) and all(map(alike, rows, resumed[name])), name
+    for path in out.glob("*/*.parquet"):
+        assert path.name not in finished or path.read_bytes() == finished[path.name]  # never drawn twice
+    first, second = record_of(tmp_path / "whole"), record_of(out)
+    for name in SEVEN:
+        for draws in ("avg", "pass"):
+            a, b = (r["benchmarks"][name]["draws"][draws] for r in (first, second))
+            assert a | {"wall_s": 0} == b | {"wall_s": 0}
+
+
+def test_real_seven_benchmarks(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = real_data()
+    words = [f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={data}", f"out={tmp_path}"]
+    assert main(["eval", *words, "n=2", "limit=3", "max_tokens=16"]) == 0
+    told = capsys.readouterr().out
+    assert "not profile standard as it is: limit=3, max_tokens=16, n=2" in told
+    record = record_of(tmp_path)
+    assert set(record["benchmarks"]) == set(SEVEN)
+    for entry in record["benchmarks"].values():
+        assert entry["data"]["problems"] == 3 and entry["draws"]["avg"]["n"] == 2
+    assert record["engine"]["determinism"] == "bitwise"
+
+
+def test_a_run_is_evaluated_on_benchmarks_as_its_last_phase(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept = write_sets(tmp_path / "data", ("gsm8k", "aime24"), count=120)
+    monkeypatch.setenv("ENTROBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ENTROBENCH_ACCEPT_DATA", accept)
+    from benchmarks import registry
+
+    monkeypatch.setattr(registry, "_instances", {})
+    words = [
+        f"model.path={model}", "data.benchmark=gsm8k", "data.template=chat-boxed",
+        f"runs_dir={tmp_path / 'runs'}", "rollout.prompts_per_step=2", "rollout.group_size=2", "rollout.max_response_tokens=6",
+        "train.minibatches=1", "train.steps=2", "probe.prompts=2", "probe.samples=1", "eval.frontier_n=2",
+        "eval.benchmarks=[aime24]", "eval.profile_settings=[n:4,limit:3,max_tokens:8]",
+    ]  # fmt: skip
+    assert main(["train", *words]) == 0
+    (run,) = (p for p in (tmp_path / "runs").iterdir() if p.name.startswith("grpo"))
+    result = json.loads((run / "result.json").read_text())
+    assert list(result["evals"]) == ["aime24"]
+    entry = result["evals"]["aime24"]
+    assert entry["n"] == 4 and len(entry["correct"]) == 3 and entry["pass"]["n"] == 4
+    assert entry["profile"] == "standard+changes"
+    assert len(list((run / "eval").glob("aime24-*.parquet"))) == 2
+    capsys.readouterr()
+    # the same weights by the same profile through the command line: the same samples
+    command = [f"out={tmp_path / 'out'}", "benchmark=aime24", "n=4", "limit=3", "max_tokens=8", "seed=30000"]
+    assert main(["eval", str(run), *command]) == 0
+    ours = samples_of(tmp_path / "out")
+    for path in (run / "eval").glob("aime24-*.parquet"):
+        assert all(map(alike, read_samples(path), ours[path.name]))
