@@ -43,6 +43,7 @@ class Batch:
         advantage_BT: credit of each token.
         loss_mask_BT: tokens that train (default: ``mask_BT``).
         count_mask_BT: tokens and rows that denominators count (default: ``loss_mask_BT``).
+        draw_BT: uniform numbers in [0,1), fresh in every optimiser step, when a stage needs them.
         tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows
             that plain GRPO would not have had (refills, branches, replays): the activity measure counts
             them. ``judged`` is 0 where the verdict is a placeholder, which the metrics leave out.
@@ -67,6 +68,7 @@ class Batch:
     advantage_BT: Tensor | None = None
     loss_mask_BT: Tensor | None = None
     count_mask_BT: Tensor | None = None
+    draw_BT: Tensor | None = None
     tags: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:

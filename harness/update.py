@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.parallel import micro_batches, world
 from harness.policy import Policy
+from harness.sampler import uniforms
 from harness.stages import Loss, Minibatch, Regulariser, Stage, Stages, Stats, token_coefficients
 from harness.stages.loss import clipped_surrogate, clipped_tokens, log_ratio
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
@@ -85,6 +86,13 @@ def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
     return torch.stack(norms)
 
 
+def token_draws(batch: Batch, key: tuple[object, ...]) -> Tensor:
+    """``[B,T]`` uniform numbers in [0,1), of ``key`` and of each row's number among the rollouts."""
+    row_B = batch.tags.get("row", torch.arange(len(batch))).long()
+    keys = [("draw", *key, row) for row in row_B.tolist()]
+    return torch.from_numpy(uniforms(keys, batch.mask_BT.shape[1]))
+
+
 def backward(
     policy: Policy,
     stages: Stages,
@@ -94,6 +102,7 @@ def backward(
     micro_rows: int,
     width: int,
     scope: str = "minibatch",
+    draw_key: tuple[object, ...] = (),
 ) -> tuple[float, float]:
     """Accumulate the gradient of one optimiser step into the parameters.
 
@@ -101,6 +110,7 @@ def backward(
         micro_rows: rows per forward and backward pass.
         width: divisor of ``seq-mean-token-sum-norm``.
         scope: ``minibatch``, or ``micro`` to take every statistic per micro-batch (ablations only).
+        draw_key: what the random choices of this optimiser step depend on (seed, step, number).
 
     Returns:
         The loss, and the learning-rate multiplier of the step-size stage.
@@ -113,6 +123,8 @@ def backward(
     ]
     if any(s.needs_row_grad_norms for s in everything):
         batch = batch.with_tags(grad_norm=row_grad_norms(policy, batch))
+    if any(s.needs_draws for s in everything):
+        batch = batch.with_(draw_BT=token_draws(batch, draw_key))
     size, here = len(batch), world()
     lengths = (batch.length_B + batch.prompt_mask_BP.sum(1)).tolist()
     shares = micro_batches(lengths, micro_rows, here.size)
@@ -145,10 +157,13 @@ def backward(
         else:
             local = [_slice(p, part, size) for p in prepared]
         loss = torch.zeros(())
-        for term, coefficient_BT, constant in zip(terms, coefficients, local, strict=True):
+        divided = [
+            c[part] * p["counted"] if "counted" in p else c[part]
+            for c, p in zip(coefficients, local, strict=True)
+        ]
+        for term, coefficient, constant in zip(terms, divided, local, strict=True):
             if term.factor:
                 per_token = term.loss(rows, leaves, constant)
-                coefficient = coefficient_BT[part]
                 # where: a padded position may hold anything, and 0 * inf would spread
                 loss = (
                     loss + term.factor * torch.where(coefficient != 0, per_token, 0.0).mul(coefficient).sum()
@@ -165,8 +180,7 @@ def backward(
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
         _record(
-            own, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), coefficients[0][part],
-            local[0],
+            own, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), divided[0], local[0],
         )  # fmt: skip
         total += float(loss.detach())
     for seen, _ in (everyone := here.everyones((own, total))):

@@ -21,6 +21,7 @@ def token_coefficients(
     count_mask_BT: Tensor | None = None,
     width: int | None = None,
     length_eps: float = 1e-8,
+    count_eps: float = 0.0,
     empty_rows: bool = False,
 ) -> Tensor:
     """Coefficients ``[B,T]`` such that the aggregated loss is ``(coefficients * loss_BT).sum()``.
@@ -39,6 +40,7 @@ def token_coefficients(
         count_mask_BT: tokens and rows that are counted (default: the same).
         width: divisor of the two ``…-norm`` reductions (default: T, the padded width).
         length_eps: verl adds 1e-8 to a row's length; 0 is the exact length, at least 1 (as in TRL).
+        count_eps: added to the token count of ``token-mean`` (some code bases add 1e-8).
         empty_rows: rows without a token count as rows too, with value 0 (as in TRL).
 
     A token outside ``mask_BT`` has coefficient 0; an all-empty batch gives zeros, not NaN.
@@ -51,7 +53,7 @@ def token_coefficients(
     length_B1 = counted.sum(1, keepdim=True)
     rows = length_B1.new_tensor(max(len(mask), 1)) if empty_rows else (length_B1 > 0).sum().clamp(min=1)
     if name == "token-mean":
-        return mask / counted.sum().clamp(min=1)
+        return mask / (counted.sum().clamp(min=1) + count_eps)
     if name == "seq-mean-token-mean":
         return mask / (length_B1 + length_eps if length_eps else length_B1.clamp(min=1)) / rows
     if name == "seq-mean-token-sum":
@@ -67,9 +69,12 @@ def aggregate(
     *,
     width: int | None = None,
     length_eps: float = 1e-8,
+    count_eps: float = 0.0,
     empty_rows: bool = False,
 ) -> Tensor:
     """``loss_BT`` reduced by ``name`` over the tokens of ``mask_BT``; for formulas and tests."""
     mask = mask_BT.to(loss_BT.dtype)
-    coefficient_BT = token_coefficients(name, mask, width=width, length_eps=length_eps, empty_rows=empty_rows)
+    coefficient_BT = token_coefficients(
+        name, mask, width=width, length_eps=length_eps, count_eps=count_eps, empty_rows=empty_rows
+    )
     return (coefficient_BT * loss_BT).sum()

@@ -11,6 +11,8 @@ Every stage may declare what it needs; the trainer computes nothing else:
 * ``needs_reference``: the frozen reference's log-probs (``batch.ref_logp_BT``);
 * ``needs_row_grad_norms``: ``batch.tags["grad_norm"]``, the norm of each row's summed score function at the
   current weights, before the stage runs (an extra pass per row);
+* ``needs_draws``: ``batch.draw_BT``, a uniform number per token that depends on seed, step, optimiser step
+  and rollout, and on nothing else: no order or split of the rows changes a random choice;
 * ``minibatch_scope``: the stage's ``prepare`` takes statistics over the whole minibatch, so a minibatch that
   is split into micro-batches gets a no-gradient pre-pass;
 * ``engine_needs``: capabilities the rollout engine must offer.
@@ -150,6 +152,7 @@ class Stage:
     current_stats: tuple[TokenStat, ...] = ()
     needs_reference: bool = False
     needs_row_grad_norms: bool = False
+    needs_draws: bool = False
     minibatch_scope: bool = False
     engine_needs: frozenset[str] = frozenset()
 

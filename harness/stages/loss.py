@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.batch import Batch
+from harness.stages.aggregate import token_coefficients
 from harness.stages.base import Loss, Out, Stage, Stats
 from harness.tokenstats import LOGP
 
@@ -128,17 +129,39 @@ class TokenWeight(Stage):
         raise NotImplementedError
 
 
+class TokenSelection(Stage):
+    """The tokens an optimiser step trains on, bool ``[B,T]``, chosen anew with the weights it starts from.
+
+    ``divisor`` says what the reduction counts: the ``kept`` tokens, or ``all`` that the batch trains on.
+    """
+
+    divisor: str = "kept"
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
+        raise NotImplementedError
+
+
+def counted_share(aggregation: str, kept_BT: Tensor, mask_BT: Tensor, divisor: str = "kept") -> Tensor:
+    """What turns coefficients over ``mask_BT`` into coefficients over ``kept_BT``, ``[B,T]``; 0 elsewhere."""
+    kept = kept_BT & mask_BT
+    if divisor == "all":
+        return kept.float()
+    over_kept = token_coefficients(aggregation, kept)
+    return torch.where(kept, over_kept / token_coefficients(aggregation, mask_BT), 0.0)
+
+
 @dataclass(frozen=True)
 class PolicyLoss(Loss):
     """``weight * clipped_surrogate`` or, with ``surrogate="score"``, ``-weight * A * logp``.
 
-    ``dual_clip=None`` is off. ``bounds`` and ``weight`` are computed once per optimiser step over the whole
-    minibatch, without gradient.
+    ``dual_clip=None`` is off. ``bounds``, ``weight`` and ``selection`` are computed once per optimiser
+    step over the whole minibatch, without gradient.
     """
 
     ratio: TokenRatio = TokenRatio()
     bounds: Bounds = FixedBounds()
     weight: TokenWeight | None = None
+    selection: TokenSelection | None = None
     dual_clip: float | None = None
     surrogate: str = "clip"
     aggregation: str = "seq-mean-token-mean"
@@ -147,7 +170,7 @@ class PolicyLoss(Loss):
     current_stats = (LOGP,)
 
     def parts(self) -> tuple[Stage, ...]:
-        return (self.ratio, self.bounds, *([self.weight] if self.weight else []))
+        return (self.ratio, self.bounds, *(stage for stage in (self.weight, self.selection) if stage))
 
     def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
         bounds = self.bounds(batch, current)
@@ -157,6 +180,11 @@ class PolicyLoss(Loss):
             weight = self.weight(batch, current)
             prepared["weight"] = as_column(weight.value)
             metrics |= weight.metrics
+        if self.selection is not None:
+            kept = self.selection(batch, current)
+            mask, divisor = batch.train_mask_BT, self.selection.divisor
+            prepared["counted"] = counted_share(self.aggregation, kept.value, mask, divisor)
+            metrics |= kept.metrics
         return Out(prepared, metrics)
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:

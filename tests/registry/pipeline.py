@@ -15,7 +15,7 @@ from harness.batch import Batch
 from harness.problems import Problem, Verdict
 from harness.stages import Minibatch, Stages, StepContext
 from harness.tokenstats import ENTROPY, LOGP, TokenStat, token_stats
-from harness.update import UpdateLog, backward
+from harness.update import UpdateLog, backward, token_draws
 
 VOCAB, WIDTH_T, WIDTH_P = 7, 6, 5
 GROUPS, SIZE, TEMPERED_GROUPS = 5, 4, 1
@@ -69,7 +69,7 @@ class Step:
             prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(), groups=b.group_B.tolist(),
             correct=[bool(c) for c in b.correct_B], tempered=[bool(t) for t in b.tags["tempered"]],
             temperature=self.ctx.temperature, fraction=self.ctx.fraction,
-            max_response_tokens=self.ctx.max_response_tokens, state=state,
+            max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import torch
 from plain.reading import Recorded
 from torch import Tensor
 
+from harness import update as update_module
 from harness.batch import Batch
 from harness.trainer import Trainer
 
@@ -27,6 +28,7 @@ class Update:
     loss: float = float("nan")
     gradient: dict[str, Tensor] = field(default_factory=dict)
     after: dict[str, Tensor] = field(default_factory=dict)
+    draws: Tensor | None = None
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Step:
             groups=b.group_B.tolist(), correct=[bool(c) for c in b.correct_B],
             tempered=[bool(t) for t in tempered], temperature=self.trainer.run.rollout.temperature,
             fraction=update.fraction, max_response_tokens=self.trainer.run.rollout.max_response_tokens,
-            state=update.state,
+            state=update.state, draws=update.draws,
         )  # fmt: skip
         return recorded, current
 
@@ -84,7 +86,7 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         trainer, copy.deepcopy(trainer.policy.model), copy.deepcopy(trainer.optimizer.state_dict()),
         trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
     )  # fmt: skip
-    rollouts, update = trainer._rollouts, trainer._update
+    rollouts, update, draws = trainer._rollouts, trainer._update, update_module.token_draws
     clip = torch.nn.utils.clip_grad_norm_
 
     def keep_rollouts(ctx: Any) -> Batch:
@@ -95,6 +97,13 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         named = trainer.policy.model.named_parameters()
         step.updates[-1].gradient = {n: p.grad.clone() for n, p in named if p.grad is not None}
         return clip(parameters, *args, **kwargs)
+
+    def keep_draws(batch: Batch, key: tuple[object, ...]) -> Tensor:
+        given = draws(batch, key)
+        everywhere = torch.full(step.batch.mask_BT.shape, float("nan"), dtype=given.dtype)
+        everywhere[batch.tags["row"].long(), : given.shape[1]] = given
+        step.updates[-1].draws = everywhere
+        return given
 
     def keep_update(minibatch: Any, log: Any, ctx: Any) -> Any:
         now = {k: c.state_dict() for k, c in trainer.stages.components.items()}
@@ -107,10 +116,10 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         return out
 
     trainer._rollouts, trainer._update = keep_rollouts, keep_update  # type: ignore[method-assign]
-    torch.nn.utils.clip_grad_norm_ = keep_gradient
+    torch.nn.utils.clip_grad_norm_, update_module.token_draws = keep_gradient, keep_draws
     try:
         step.metrics = trainer.step()
     finally:
-        torch.nn.utils.clip_grad_norm_ = clip
+        torch.nn.utils.clip_grad_norm_, update_module.token_draws = clip, draws
         del trainer._rollouts, trainer._update
     return step

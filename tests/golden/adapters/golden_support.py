@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.golden import Case
 from harness.problems import Problem, Verdict
-from harness.stages import PolicyLoss, aggregate
+from harness.stages import Loss, aggregate
 
 #: TRL's row mean: exact lengths, and rows without a response token count.
 TRL_ROWS: dict[str, Any] = {"length_eps": 0.0, "empty_rows": True}
@@ -56,7 +56,7 @@ def make_batch(mask_BT: Tensor, **fields: Any) -> Batch:
 
 
 def loss_and_grad(
-    stage: PolicyLoss, batch: Batch, logp_BT: Tensor, **options: Any
+    stage: Loss, batch: Batch, logp_BT: Tensor, **options: Any
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Tensor], Mapping[str, float]]:
     """The aggregated loss of a stage, its gradient, what it prepared and its metrics."""
     leaf = logp_BT.clone().requires_grad_()

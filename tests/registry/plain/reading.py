@@ -19,6 +19,7 @@ class Recorded:
 
     ``logits``, ``old_logits``, ``ref_logits`` are raw, ``[B,T,V]``: position t predicts response token t.
     ``prompt_logits`` ``[B,P,V]`` are the old policy's: position p predicts prompt token p + 1.
+    ``draws`` ``[B,T]`` are the random numbers that the optimiser step was given, if its loss asked for any.
     """
 
     logits: Tensor
@@ -36,6 +37,7 @@ class Recorded:
     fraction: float
     max_response_tokens: int
     state: Mapping[str, float] = field(default_factory=dict)
+    draws: Tensor | None = None
 
     @property
     def rows(self) -> range:
