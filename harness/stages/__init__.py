@@ -60,7 +60,7 @@ __all__ = [
     "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL", "Regulariser", "Reward",
     "RolloutProgram", "Score", "SelectAll", "Selection", "SequenceRatio", "ShuffledMinibatches",
     "ShuffledPrompts", "Signals", "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio",
-    "TokenSelection", "TokenWeight", "UpdatePlan", "VerdictReward", "Verify", "aggregate", "clipped_surrogate",
-    "clipped_tokens", "group_mean_std", "group_normalised", "grpo_stages", "kl_estimate", "log_ratio",
-    "sequence_log_ratio", "token_coefficients",
+    "TokenSelection", "TokenWeight", "UpdatePlan", "VerdictReward", "Verify", "aggregate",
+    "clipped_surrogate", "clipped_tokens", "group_mean_std", "group_normalised", "grpo_stages", "kl_estimate",
+    "log_ratio", "sequence_log_ratio", "token_coefficients",
 ]  # fmt: skip
