@@ -48,6 +48,13 @@ SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("entrocraft@paper", {}, {}),
     ("entrocraft@paper", {"hi_start": 9.0, "hi_end": 9.0, "lo_start": 8.0, "lo_end": 8.0}, {}),
     ("entrocraft@paper", {"hi_start": 9.0, "hi_end": 9.0}, {}),
+    ("clip-cov", {"w_low": 0.2, "share": 0.1}, {}),
+    ("clip-cov", {"w_low": 0.1, "share": 0.05, "eps_low": 0.2, "eps_high": 0.2}, {}),
+    ("kl-cov", {}, {}),
+    ("kl-cov", {"share": 0.2, "beta": 3.0}, {}),
+    ("fork-tokens", {"rho": 0.25}, {}),  # 0.2 cuts among equal entropies in the recorded step
+    ("fork-tokens", {"rho": 0.5, "dual_clip": 1.2, "overlong_fraction": 0.5}, {}),
+    ("fork-tokens", {"rho": 0.4, "rule": "quantile", "divisor": "all"}, {}),
     ("progrpo", {}, {}),
     ("progrpo", {"alpha": 2.0, "low_fraction": 0.5}, {}),
     ("gspo", {}, {}),

@@ -7,7 +7,7 @@ def trained(x, hp):
     return [row for row in x.rows if len({x.correct[i] for i in x.rows if x.groups[i] == x.groups[row]}) == 2]
 
 
-def loss(x, hp, rows):
+def token_losses(x, hp, rows):
     cache = round(hp["overlong_fraction"] * x.max_response_tokens)
     reward = verdict(x, hp["reward_right"], hp["reward_wrong"])
     for row in x.rows:
@@ -15,8 +15,11 @@ def loss(x, hp, rows):
         if over > 0:
             reward[row] -= over / cache * hp["overlong_factor"]
     a = group_advantage(x, reward)
-    losses = {
+    return {
         (row, t): clip_loss(ratio(x, row, t), a[row], 1 - hp["eps_low"], 1 + hp["eps_high"], hp["dual_clip"])
         for row, t in x.tokens_of(rows)
     }
-    return token_mean(x, rows, losses)
+
+
+def loss(x, hp, rows):
+    return token_mean(x, rows, token_losses(x, hp, rows))
