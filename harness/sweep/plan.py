@@ -70,7 +70,7 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     tuned = {} if sweep.extra else read_tuned(sweep)
     jobs: list[Job] = []
     for place in sweep.places:
-        choices = choices_at(tuned, place)
+        choices = choices_at(sweep, tuned, place)
         for temperature in sweep.base_temperatures:
             label = "base" if temperature == 1.0 else f"base T={temperature:g}"
             run = backend.compose(overrides(sweep, place, "", {"eval.temperature": temperature}))

@@ -24,8 +24,8 @@ class Tuning:
         metric: validation scores whose mean decides; ties go to the smaller learning rate, then to the
             earlier knob setting.
         settings: further settings of the trials only.
-        at: the model and training set to tune at, ``{model: …, training_set: …}``; every place then uses that
-            choice. Empty: tune at every place for itself.
+        at: ``model`` and/or ``training_set``: methods are tuned only there, and the choice holds for the
+            others too; ``{training_set: a}`` is a choice for each model. Empty: each place for itself.
     """
 
     lrs: tuple[float, ...]

@@ -131,8 +131,7 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
         "rule": RULE.format(metric=" and ".join(tuning.metric)),
         "seed": tuning.seed,
     }
-    # one choice for all places unless the file has axes and says nothing of where to tune
-    if tuning.at or not (sweep.models or sweep.training_sets):
+    if not (sweep.models or sweep.training_sets):
         body |= _chosen(old, found, tuning, backend)
     else:
         places = dict(old.get("places") or {})

@@ -39,11 +39,13 @@ def read_tuned(sweep: Sweep) -> Mapping[str, Any]:
     return raw
 
 
-def choices_at(tuned: Mapping[str, Any], place: Place) -> Choices:
-    """What was chosen at ``place``: its own entry under ``places``, else the file's one choice for all."""
-    if "places" in tuned:
-        return dict((tuned["places"].get(place.name) or {}).get("choices") or {})
-    return dict(tuned.get("choices") or {})
+def choices_at(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Choices:
+    """What was chosen for ``place``: there, or at the place that ``tuning: at`` puts in its stead."""
+    if "places" not in tuned:
+        return dict(tuned.get("choices") or {})
+    at = sweep.tuning.at if sweep.tuning else {}
+    model, training_set = at.get("model", place.model.name), at.get("training_set", place.training_set.name)
+    return dict((tuned["places"].get(f"{model}/{training_set}") or {}).get("choices") or {})
 
 
 def stale_choices(jobs: Sequence[Job], backend: Backend) -> list[str]:

@@ -124,17 +124,28 @@ def test_every_place_is_tuned_for_itself(sweep_file: Write, backend: Any, worker
     assert {(job.model, job.config["train"]["lr"]) for job in jobs} == {("org/small", 2e-4), ("big", 7e-4)}
 
 
-def test_one_place_may_be_tuned_for_all(sweep_file: Write, backend: Any, worker: list[str]) -> None:
-    at = TUNING | {"at": {"model": "org/small"}}
-    path = sweep_file(models=MODELS, tuning=at)
+def test_a_place_may_be_tuned_in_another_ones_stead(
+    sweep_file: Write, backend: Any, worker: list[str]
+) -> None:
+    path = sweep_file(models=MODELS, training_sets=SETS, tuning=TUNING | {"at": {"training_set": "micro"}})
     body = _tune(path, backend, worker)
-    assert set(body["choices"]) == {"grpo", "dapo"} and len(body["trials"]) == 8
-    jobs = [job for job in make_plan(load_sweep(path), backend) if job.role == "method"]
-    assert all(job.choice for job in jobs) and {job.model for job in jobs} == {"org/small", "big"}
-    with pytest.raises(UserError, match="at: 'org/smal'; did you mean org/small"):
-        load_sweep(sweep_file(models=MODELS, tuning=TUNING | {"at": {"model": "org/smal"}}))
+    assert list(body["places"]) == ["org/small/micro", "big/micro"]
+    body["places"]["big/micro"]["choices"]["grpo"]["settings"]["train.lr"] = 7e-4
+    import yaml
+
+    path.with_name("small.tuned.yaml").write_text(yaml.safe_dump(body))
+    jobs = [job for job in make_plan(load_sweep(path), backend) if job.label == "grpo"]
+    assert {(job.place, job.config["train"]["lr"]) for job in jobs} == {
+        ("org/small/micro", 2e-4), ("org/small/hard", 2e-4), ("big/micro", 7e-4), ("big/hard", 7e-4),
+    }  # fmt: skip
+    one = sweep_file(
+        models=MODELS, training_sets=SETS, tuning=TUNING | {"at": {"model": "big", "training_set": "hard"}}
+    )
+    assert [place.name for place in load_sweep(one).tuning_places] == ["big/hard"]
+    with pytest.raises(UserError, match="at: 'bigg'; did you mean big"):
+        load_sweep(sweep_file(models=MODELS, tuning=TUNING | {"at": {"model": "bigg"}}))
     with pytest.raises(UserError, match="do not narrow it away"):
-        trials(load_sweep(path, ["models=[big]"]), backend)
+        trials(load_sweep(path, ["training_sets=[hard]"]), backend)
 
 
 def test_choices_of_older_code_are_named_and_refused(
