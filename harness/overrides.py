@@ -28,13 +28,15 @@ def resolve(overrides: Sequence[str], root: type, method: type) -> dict[str, Any
     Raises:
         UserError: not an override, no such key, or a value of the wrong type.
     """
-    raw: dict[str, Any] = deepcopy(_defaults(root, method))
+    raw: dict[str, Any] = {**deepcopy(_defaults(root)), "method": deepcopy(_defaults(method))}
     for text in overrides:
-        found = _assignment(text, root, method)
+        # most settings are of no method, so that all methods share what was converted
+        own = text.startswith("method.")
+        found = _assignment(text.removeprefix("method."), method) if own else _assignment(text, root)
         if found is _UNUSUAL:
             return compose(overrides, root, method)
         *sections, leaf = found[0]
-        node = raw
+        node = raw["method"] if own else raw
         for section in sections:
             node = node[section]
         node[leaf] = deepcopy(found[1])
@@ -78,21 +80,25 @@ def _schema(root: type, method: type) -> Any:
     return base
 
 
-@lru_cache(maxsize=256)
-def _scratch(root: type, method: type) -> Any:
-    """A schema on which single assignments are tried out; what other keys hold in it does not matter."""
-    return _schema(root, method)
-
-
-@lru_cache(maxsize=256)
-def _defaults(root: type, method: type) -> dict[str, Any]:
+@lru_cache(maxsize=512)
+def _scratch(schema: type) -> Any:
+    """A typed node on which single assignments are tried out; what other keys hold in it does not matter."""
     from omegaconf import OmegaConf
 
-    return dict(OmegaConf.to_container(_schema(root, method), resolve=True))  # type: ignore[arg-type]
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(node, False)
+    return node
+
+
+@lru_cache(maxsize=512)
+def _defaults(schema: type) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    return dict(OmegaConf.to_container(OmegaConf.structured(schema), resolve=True))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=4096)
-def _assignment(text: str, root: type, method: type) -> Any:
+def _assignment(text: str, schema: type) -> Any:
     """``(path, value)`` of a plain ``a.b=value``, else :data:`_UNUSUAL`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import OverrideType
@@ -106,7 +112,7 @@ def _assignment(text: str, root: type, method: type) -> Any:
         parsed = OverridesParser.create().parse_override(text)
         if parsed.type != OverrideType.CHANGE or parsed.package is not None or parsed.is_sweep_override():
             return _UNUSUAL
-        scratch, key, value = _scratch(root, method), parsed.key_or_group, parsed.value()
+        scratch, key, value = _scratch(schema), parsed.key_or_group, parsed.value()
         if isinstance(value, dict):  # would be merged into what is there
             return _UNUSUAL
         OmegaConf.update(scratch, key, value, merge=True)

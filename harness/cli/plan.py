@@ -76,7 +76,7 @@ def _kept(found: Iterable[Cost]) -> list[Cost]:
 
 def _hours(found: Sequence[Cost]) -> str:
     known = [cost.hours for cost in found if cost.hours is not None]
-    return f"{sum(known) / len(known):.3g} {found[0].source}" if known else "unknown"
+    return f"{_number(sum(known) / len(known))} {found[0].source}" if known else "unknown"
 
 
 def summary(
@@ -97,9 +97,9 @@ def summary(
             "measured": "measured in finished runs", "like finished runs": "expected from finished runs",
             "stated": "by the file's own estimate, not measured",
         }  # fmt: skip
-        parts = [f"{hours:.3g} {words[source]}" for source, hours in total.hours.items()]
+        parts = [f"{_number(hours)} {words[source]}" for source, hours in total.hours.items()]
         rest = f"; unknown for {total.unknown} runs" if total.unknown else ""
-        lines.append(f"{unit}: {sum(total.hours.values()):.3g} ({', '.join(parts)}){rest}")
+        lines.append(f"{unit}: {_number(sum(total.hours.values()))} ({', '.join(parts)}){rest}")
     else:
         lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
     untuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
@@ -122,6 +122,11 @@ def summary(
         ]
         lines += [f"  differs: {line}" for line in recipe.differs]
     return lines
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of them from a thousand on."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _amount(number: float) -> str:

@@ -14,7 +14,7 @@ from harness.prefetch import check_present
 from harness.sweep.jobs import Job, Runs
 from harness.sweep.launcher import Launcher, open_launcher
 from harness.sweep.live import duration, number, step_text
-from harness.sweep.plan import Ledger, ledger, plan
+from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.spec import Sweep, load_sweep
 from harness.sweep.state import BROKEN, SETTLED, RunState
 from harness.sweep.tuned import refuse_stale
@@ -33,15 +33,15 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, 
     if verb == "collect":
         return collect_records(sweep)
     book = ledger(sweep)
-    launcher = open_launcher(sweep, book)
     backend = Runs()
     jobs = plan(sweep, backend)
+    if verb == "plan":  # from files alone: a plan needs neither the launcher nor its cluster
+        show_plan(sweep, jobs, states(jobs, book), backend, every=runs)
+        return 0
+    launcher = open_launcher(sweep, book)
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
         check_present((job.config for job in jobs), f"entrobench prefetch {file}")
-    if verb == "plan":
-        show_plan(sweep, jobs, launcher.status(jobs), backend, every=runs)
-        return 0
     if verb == "status":
         return show_status(sweep, jobs, launcher, watch)
     if verb == "cancel":
