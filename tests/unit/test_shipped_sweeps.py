@@ -1,0 +1,77 @@
+"""Every sweep file that is shipped can be planned anywhere: no hub, no data, no model on the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import math_data
+from harness.sweep.budget import gpus_of
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import make_plan
+from harness.sweep.sections import Reproduces
+from harness.sweep.spec import load_sweep
+from harness.sweep.tune import trials
+
+FOLDER = Path(__file__).parent.parent.parent / "sweeps"
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.endswith(".tuned.yaml"))
+STANDARD = [FOLDER / "std-small.yaml", FOLDER / "std-1.5b.yaml"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No data and no network: reading a set's rows would fail the test."""
+
+    def refuse(*arguments: Any, **more: Any) -> Any:
+        raise AssertionError("a plan read the problems of a set")
+
+    monkeypatch.delenv("ENTROBENCH_DATA", raising=False)
+    monkeypatch.setenv("ENTROBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(math_data, "load", refuse)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(FOLDER)) for path in FILES])
+def test_it_can_be_planned(path: Path) -> None:
+    sweep = load_sweep(path)
+    jobs = make_plan(sweep, Runs())
+    rows = len(sweep.methods) + len(sweep.controls)
+    assert len(jobs) == len(sweep.places) * (len(sweep.base_temperatures) + rows * len(sweep.seeds))
+    assert len({job.key for job in jobs}) == len(jobs)
+    # a control may be the very run that tuning chose, but no two methods or seeds are one run
+    runs = {job.run_id for job in jobs if job.role == "method"}
+    assert len(runs) == len(sweep.places) * len(sweep.methods) * len(sweep.seeds)
+
+
+@pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)
+def test_the_standard_settings_are_fair_and_affordable(path: Path) -> None:
+    sweep = load_sweep(path)
+    found = trials(sweep, Runs())
+    assert sweep.tuning is not None and len(sweep.tuning.lrs) == 3
+    assert all(len(knob) == 2 for knob in sweep.tuning.knobs.values())
+    assert len(found) == len(sweep.tuning_places) * len(sweep.methods) * 6
+    assert len({trial.job.run_id for trial in found}) == len(found)
+    jobs = make_plan(sweep, Runs())
+    families = {job.model.split("/")[1].split("-")[0] for job in jobs}
+    assert len(families) == 2 and any("Qwen" not in family for family in families)
+    assert gpus_of(sweep) == 1 and len(sweep.seeds) >= 3 and sweep.controls
+    for place in sweep.places:
+        own = [job for job in jobs if job.place == place.name and job.role != "base"]
+        shared = {
+            (job.config["train"]["token_budget"], job.config["rollout"]["max_response_tokens"],
+             job.config["rollout"]["prompts_per_step"], job.config["rollout"]["group_size"],
+             str(job.config["eval"])) for job in own
+        }  # fmt: skip
+        assert len(shared) == 1, "one batch, length and budget for all methods of a place"
+        assert own[0].config["train"]["token_budget"] and place.gpu_hours
+        if path.stem == "std-small":
+            assert place.gpu_hours <= 3
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "papers").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_names_what_it_reproduces_and_what_differs(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert isinstance(sweep.reproduces, Reproduces)
+    assert "arXiv" in sweep.reproduces.paper and sweep.reproduces.differs
+    assert any(method.split("@")[0] == path.stem for method in sweep.methods)
