@@ -34,11 +34,12 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, 
         return collect_records(sweep)
     book = ledger(sweep)
     backend = Runs()
-    jobs = plan(sweep, backend)
     if verb == "plan":  # from files alone: a plan needs neither the launcher nor its cluster
+        jobs = plan(sweep, backend)
         show_plan(sweep, jobs, states(jobs, book), backend, every=runs)
         return 0
     launcher = open_launcher(sweep, book)
+    jobs = plan(sweep, backend)
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
         check_present((job.config for job in jobs), f"entrobench prefetch {file}")
