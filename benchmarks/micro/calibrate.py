@@ -1,7 +1,12 @@
-"""Calibration figures of the base model and of blind guessing, written to ``calibration.json``."""
+"""Figures of the base model and of blind guessing: ``python -m benchmarks.micro.calibrate [--model DIR]``.
+
+They are written to ``calibration.json``, beside the model's folder and not in it: every file in there is part
+of the identity of runs.
+"""
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections import defaultdict
 from itertools import islice
@@ -11,11 +16,13 @@ from typing import Any
 
 from benchmarks.micro.chains import legal_walk
 from benchmarks.micro.family import MAX_RESPONSE_TOKENS
-from benchmarks.micro.testbed import FAMILIES, SPLITS, Micro, stream
+from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, stream
+from harness.files import write_json
 from harness.problems import Problem
 from harness.statistics import pass_at_k
 
 EVAL_SPLITS = ("validation", "test_id", "test_hard", "test_ood")
+CALIBRATION_FILE = BASE_DIR.parent / "calibration.json"
 SAMPLES = 64
 GUESSES = 4096
 
@@ -113,3 +120,25 @@ def _summary(rows: list[dict[str, float]]) -> dict[str, float]:
     # Token mean: all entropy over all tokens, so long responses weigh more.
     summary["entropy_nats_per_token"] = summary["entropy_nats_sum"] / summary["tokens"]
     return {name: round(value, 4) for name, value in summary.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=BASE_DIR, help="folder of the base model")
+    model = parser.parse_args().model
+
+    import torch
+
+    torch.set_num_threads(1)
+    figures = {
+        "base": base_figures(model),
+        "blind_pass@32": blind_guess_figures(),
+        "distinct_training_problems_in_200k_draws": problem_space(),
+    }
+    write_json(CALIBRATION_FILE, figures)
+    for split, groups in figures["base"].items():
+        print(split, groups["all"])
+
+
+if __name__ == "__main__":
+    main()

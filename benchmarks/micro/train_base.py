@@ -1,21 +1,38 @@
 """Trains the base policy of the micro testbed: ``python -m benchmarks.micro.train_base --out DIR``.
 
-Next-token cross-entropy on the response tokens of imperfect demonstrations. The run is deterministic;
-weights are rounded to bfloat16 so that both precisions load the same policy.
+Next-token cross-entropy on the response tokens of three courses of demonstrations. The run is deterministic;
+weights are rounded to bfloat16 after each course, so that both precisions load the same policy.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.micro.calibrate import base_figures, blind_guess_figures, problem_space
-from benchmarks.micro.demonstrations import demonstrations
-from benchmarks.micro.testbed import BASE_DIR, FAMILIES
+from benchmarks.micro.demonstrations import Pair, careless, clean, rough
+from benchmarks.micro.testbed import FAMILIES
 from benchmarks.micro.tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast as Tokenizer
+    from transformers import Qwen2ForCausalLM
+
+
+@dataclass(frozen=True)
+class Course:
+    """One stretch of training: what is shown, and for how long."""
+
+    demonstrations: Callable[[int], list[Pair]]
+    pairs: int
+    steps: int
+    learning_rate: float
+    warmup: int
+    threads: int
+    """CPU threads; another number changes the last bits."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +44,23 @@ class Recipe:
     heads: int = 4
     kv_heads: int = 2
     intermediate: int = 320
-    pairs: int = 240_000
-    steps: int = 3_200
     batch: int = 128
-    learning_rate: float = 4e-3
-    warmup: int = 60
     seed: int = 0
+    courses: tuple[Course, ...] = (
+        Course(rough, pairs=240_000, steps=3_200, learning_rate=4e-3, warmup=60, threads=2),
+        Course(clean, pairs=300_000, steps=1_200, learning_rate=3e-3, warmup=60, threads=1),
+        Course(careless, pairs=33_000, steps=240, learning_rate=3e-4, warmup=20, threads=1),
+    )
 
 
 def train(recipe: Recipe, out: Path) -> None:
     """Train and save model and tokenizer to ``out``."""
     import torch
-    from torch.nn.functional import cross_entropy
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(True)
     tokenizer = build_tokenizer()
-    pad, eos = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=recipe.hidden,
@@ -54,13 +70,29 @@ def train(recipe: Recipe, out: Path) -> None:
         intermediate_size=recipe.intermediate,
         max_position_embeddings=64,
         tie_word_embeddings=True,
-        pad_token_id=pad,
-        eos_token_id=eos,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
     model = Qwen2ForCausalLM(config)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    pairs = demonstrations(recipe.pairs)
+    for course in recipe.courses:
+        torch.set_num_threads(course.threads)
+        _teach(model, course, recipe, tokenizer)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(torch.bfloat16))
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _teach(model: Qwen2ForCausalLM, course: Course, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """One course: next-token cross-entropy on the responses, with optimisers of its own."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    pad, eos = int(tokenizer.pad_token_id), int(tokenizer.eos_token_id)
+    pairs = course.demonstrations(course.pairs)
     vocabulary = tokenizer.get_vocab()
     rows = [[*(vocabulary[character] for character in p + r), eos] for p, r in pairs]
     width = max(map(len, rows))
@@ -75,13 +107,13 @@ def train(recipe: Recipe, out: Path) -> None:
     optimizers = [
         torch.optim.Muon(
             [named[name] for name in named if name in inner],
-            lr=recipe.learning_rate,
+            lr=course.learning_rate,
             weight_decay=0.05,
             adjust_lr_fn="match_rms_adamw",
         ),
         torch.optim.AdamW(
             [named[name] for name in named if name not in inner],
-            lr=recipe.learning_rate,
+            lr=course.learning_rate,
             betas=(0.9, 0.95),
             weight_decay=0.0,
         ),
@@ -89,7 +121,7 @@ def train(recipe: Recipe, out: Path) -> None:
 
     def scale(step: int) -> float:
         """Linear warm-up, then linear decay to 2 %."""
-        return min(1.0, (step + 1) / recipe.warmup) * max(0.02, 1.0 - step / recipe.steps)
+        return min(1.0, (step + 1) / course.warmup) * max(0.02, 1.0 - step / course.steps)
 
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, scale) for optimizer in optimizers]
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -98,7 +130,7 @@ def train(recipe: Recipe, out: Path) -> None:
     turns = len(FAMILIES)
     lengths_N = torch.tensor([len(row) for row in rows])
     orders = [torch.empty(0, dtype=torch.long) for _ in range(turns)]
-    for step in range(recipe.steps):
+    for step in range(course.steps):
         turn = step % turns
         if len(orders[turn]) < recipe.batch:
             orders[turn] = torch.randperm(len(rows) // turns, generator=generator) * turns + turn
@@ -113,37 +145,16 @@ def train(recipe: Recipe, out: Path) -> None:
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
-        if step % 100 < turns or step == recipe.steps - 1:
+        if step % 100 < turns or step == course.steps - 1:
             wall_s = time.monotonic() - began
-            print(f"step {step} loss {loss.item():.4f} nats wall {wall_s:.0f} s", flush=True)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.to(torch.bfloat16))
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+            name = course.demonstrations.__name__
+            print(f"{name}: step {step} loss {loss.item():.4f} nats wall {wall_s:.0f} s", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=BASE_DIR)
-    parser.add_argument("--threads", type=int, default=2, help="more threads may change the last bits")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--only-calibrate", action="store_true", help="use the weights already in --out")
-    arguments = parser.parse_args()
-
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    if not arguments.only_calibrate:
-        train(Recipe(steps=arguments.steps), arguments.out)
-    calibration = {
-        "base": base_figures(arguments.out),
-        "blind_pass@32": blind_guess_figures(),
-        "distinct_training_problems_in_200k_draws": problem_space(),
-    }
-    # Beside the model's folder, not in it: every file in there is part of the identity of runs.
-    (arguments.out.parent / "calibration.json").write_text(json.dumps(calibration, indent=1) + "\n")
-    print(json.dumps(calibration, indent=1))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for model and tokenizer")
+    train(Recipe(), parser.parse_args().out)
 
 
 if __name__ == "__main__":

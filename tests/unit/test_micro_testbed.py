@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections import Counter
 from itertools import islice
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from benchmarks.micro import testbed
+from benchmarks.micro.demonstrations import SPOILT_SHARE, careless, clean, rough, spoil
+from benchmarks.micro.freeze import digests, verdicts_digest
 from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, bucket_of, frozen, stream
-from harness.problems import Benchmark
+from harness.problems import Benchmark, Problem
 
 EVALUATION = [split for split in SPLITS if split != "train"]
 
@@ -41,13 +46,33 @@ def test_splits_are_disjoint_by_bucket_and_in_fact() -> None:
 
 
 def test_demonstrations_come_from_the_training_bucket() -> None:
-    from benchmarks.micro.demonstrations import demonstrations
-
     evaluation = {p.prompt for split in EVALUATION for p in Micro().problems(split)}
-    pairs = demonstrations(9000)
-    assert all(bucket_of(prompt) == "train" for prompt, _ in pairs)
-    assert not evaluation & {prompt for prompt, _ in pairs}
-    assert pairs[:50] == demonstrations(50)
+    for course in (rough, clean, careless):
+        pairs = course(6000)
+        assert all(bucket_of(prompt) == "train" for prompt, _ in pairs)
+        assert not evaluation & {prompt for prompt, _ in pairs}
+        assert pairs[:50] == course(50)
+
+
+def test_spoilt_answers_are_wrong_but_rarely() -> None:
+    rng = random.Random(3)
+    for name, family in FAMILIES.items():
+        verdicts = []
+        for drawn in islice(stream(family, "train", {"easy": 1.0}, "spoilt"), 400):
+            problem = Problem("", drawn.prompt, meta={"family": name, **drawn.meta})
+            assert Micro().verify(problem, drawn.solution).correct
+            verdicts.append(Micro().verify(problem, spoil(rng, name, drawn.solution, "")).correct)
+        assert 0 < sum(verdicts) < 0.2 * len(verdicts), name
+
+
+def test_careless_demonstrations_are_spoilt_in_the_stated_share() -> None:
+    sources = [stream(family, "train", {"easy": 1.0}, "careless") for family in FAMILIES.values()]
+    solutions = [next(sources[i % 3]).solution for i in range(3003)][3:]
+    kept = fmean(
+        response == solution for (_, response), solution in zip(careless(3000), solutions, strict=True)
+    )
+    # A slip may change nothing.
+    assert 1 - SPOILT_SHARE - 0.03 < kept < 1 - SPOILT_SHARE + 0.06
 
 
 def test_problem_space_is_large() -> None:
@@ -76,16 +101,44 @@ def test_calibration_of_the_base_policy_is_in_range() -> None:
     overall = {split: figures["all"] for split, figures in base.items()}
     assert 0.15 <= overall["test_id"]["pass@1"] <= 0.40
     assert 0.60 <= overall["test_id"]["pass@32"] <= 0.85
-    assert 0.5 <= overall["test_id"]["entropy_nats_per_token"] <= 1.0
+    assert 0.8 <= overall["test_id"]["entropy_nats_per_token"] <= 1.1
     for split in ("test_hard", "test_ood"):
         assert 0 < overall[split]["pass@1"] < overall["test_id"]["pass@1"]
         assert 0.1 < overall[split]["pass@32"] < overall["test_id"]["pass@32"]
 
 
-def test_fingerprint_is_frozen() -> None:
-    assert frozen() == {"version": Micro.version, "fingerprint": Micro().fingerprint()}, (
-        "problems or base weights changed: raise VERSION, freeze again, earlier records become void"
+def test_frozen_file_matches_what_there_is() -> None:
+    assert frozen() == digests(), (
+        "problems, verdicts or base weights changed: raise VERSION (or VERIFIER_VERSION), write FROZEN "
+        "again by python -m benchmarks.micro.freeze; earlier records become void"
     )
+
+
+def test_fingerprint_covers_the_frozen_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    original, file = frozen(), tmp_path / "FROZEN"
+    fingerprints = {Micro().fingerprint()}
+    monkeypatch.setattr(testbed, "FROZEN_FILE", file)
+    for name in original:
+        file.write_text(json.dumps({**original, name: "other"}))
+        fingerprints.add(Micro().fingerprint())
+    assert len(fingerprints) == 1 + len(original)
+
+
+def test_verdicts_digest_notices_a_more_lenient_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = verdicts_digest()
+    assert before == verdicts_digest()
+    monkeypatch.setattr("benchmarks.micro.chains._MAX_STEPS", 9)
+    assert verdicts_digest() != before
+
+
+def test_fingerprint_generates_nothing_and_is_fast() -> None:
+    code = (
+        "import sys, time; from benchmarks.micro import testbed; began = time.perf_counter();"
+        "testbed.stream = None; testbed.Micro().fingerprint();"
+        "assert time.perf_counter() - began < 0.1; assert 'torch' not in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_problems_do_not_depend_on_the_process() -> None:
