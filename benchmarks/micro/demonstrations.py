@@ -1,8 +1,8 @@
 """Demonstrations for the base model, from the training bucket only, in three courses.
 
-``rough`` ones teach the formats and many answers, ``clean`` ones the arithmetic; after them a few ``careless``
-ones, many of them spoilt by slips. The model so ends with more knowledge than it shows, and reinforcement
-learning can bring it out by unlearning the slips.
+``rough`` ones teach the formats and many answers, ``clean`` ones the arithmetic; after them come a few
+``careless`` ones, many of them spoilt by slips. The model so ends with more knowledge than it shows, and
+reinforcement learning can bring it out by unlearning the slips.
 """
 
 from __future__ import annotations
