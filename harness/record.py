@@ -73,20 +73,25 @@ def run_folder(run: RunConfig) -> Path:
 
 def environment(run: RunConfig) -> dict[str, Any]:
     """Versions and hardware, for the record; not part of the identity."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for package in ("entrobench", "torch", "transformers", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
     return {
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions("entrobench", "torch", "transformers", "numpy"),
         "hardware": hardware(),
         "commit": commit(),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed version of each package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def hardware() -> str:

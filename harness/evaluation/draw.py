@@ -84,7 +84,7 @@ def draw_missing(
         key: draws depend on ``(*key, problem id, sample number)`` only.
         graded_by: name and version of the judge, kept with every sample.
     """
-    loop = _Loop(judge, graded_by, store, len(problems), on_progress)
+    loop = _Loop(judge, graded_by, store, on_progress)
     by_limit = sorted(problems, key=lambda e: -e.max_tokens)
     try:
         for limit, group in groupby(by_limit, key=lambda e: e.max_tokens):
@@ -116,11 +116,10 @@ class _Loop:
         judge: Judge,
         graded_by: str,
         store: SampleStore,
-        problems: int,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._judge, self._graded_by, self._store = judge, graded_by, store
-        self._problems, self._on_progress = problems, on_progress
+        self._on_progress = on_progress
         self._waiting: dict[tuple[str, int], Completion] = {}
         self._tokens = self._drawn = 0
 
@@ -148,8 +147,8 @@ class _Loop:
         store = self._store
         self._on_progress(
             Progress(
-                problems=self._problems, problems_done=store.problems_done,
-                samples=self._problems * store.n, samples_done=len(store), right=store.right,
+                problems=store.problems, problems_done=store.problems_done,
+                samples=store.problems * store.n, samples_done=len(store), right=store.right,
                 tokens=self._tokens, drawn=self._drawn,
             )
         )  # fmt: skip

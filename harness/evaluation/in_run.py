@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,16 +57,19 @@ def evaluate_benchmarks(
     Args:
         folder: gets the samples and a summary per set and sampling, which are never made twice.
         on_progress: called with (set, problems done, problems).
+
+    Several processes that train together share the problems; the first writes and all get the result.
     """
     from harness.engines.hf import HfEngine
-    from harness.policy import Policy as PolicyClass
+    from harness.parallel import world
 
     profile = profile_of(run)
-    at_one = PolicyClass(policy.model, policy.tokenizer, 1.0)  # log-probs of samples are those at T 1
-    engine: Any = HfEngine(at_one, batch_rows=run.eval.batch_rows)
+    # log-probs of samples are those at T 1
+    engine: Any = HfEngine(policy.at_temperature(1.0), batch_rows=run.eval.batch_rows)
+    here = world()
     stops = stop_ids(policy.tokenizer, policy.model.get_input_embeddings().num_embeddings)
     evals: dict[str, Any] = {}
-    with ExitStack() as stack:
+    with policy.network.gathered(), ExitStack() as stack:
         for name in run.eval.benchmarks:
             name, _, split = name.partition(":")
             chosen = open_set(catalog.benchmarks().load(name), profile, split)
@@ -73,15 +77,21 @@ def evaluate_benchmarks(
             bodies = {}
             for draws in drawn(profile, chosen):
                 done = folder / f"{chosen.stem(draws)}.json"
-                if not done.exists():
+                body = here.leaders(partial(_read_if_there, done))
+                if body is None:
                     body = draw_set(
                         chosen, draws, profile, folder, engine=engine, judge=judge_of(chosen, profile, stack),
-                        stop_ids=stops, seed=seed, watch=_watch(chosen.name, on_progress),
+                        stop_ids=stops, seed=seed, watch=_watch(chosen.name, on_progress), here=here,
                     )  # fmt: skip
-                    write_json(done, body)
-                bodies[draws.name] = read_json(done)
+                    if here.leads:
+                        write_json(done, body)
+                bodies[draws.name] = body
             evals[chosen.name] = _entry(bodies) | {"profile": profile.label, "profile_hash": profile.hash}
     return evals
+
+
+def _read_if_there(path: Path) -> dict[str, Any] | None:
+    return dict(read_json(path)) if path.exists() else None
 
 
 def _entry(bodies: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -47,15 +47,21 @@ class SampleStore:
 
     Args:
         warn: told, in one line, of a damaged file that was moved aside.
+        writer: tells the parts of several processes that write beside each other apart.
 
     Raises:
         UserError: the file holds samples of other problems.
     """
 
     def __init__(
-        self, path: Path, problem_ids: Sequence[str], n: int, warn: Callable[[str], None] = lambda text: None
+        self,
+        path: Path,
+        problem_ids: Sequence[str],
+        n: int,
+        warn: Callable[[str], None] = lambda text: None,
+        writer: str = "",
     ) -> None:
-        self.path, self.n = path, n
+        self.path, self.n, self._writer = path, n, writer
         self._order = {problem_id: i for i, problem_id in enumerate(problem_ids)}
         self._parts = path.with_suffix(".parts")
         self._rows: dict[tuple[str, int], Sample] = {}
@@ -84,6 +90,10 @@ class SampleStore:
                 "not draw; move the file away, or give another out="
             )
         return samples
+
+    @property
+    def problems(self) -> int:
+        return len(self._order)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,8 +124,9 @@ class SampleStore:
     def flush(self) -> None:
         """Write what is not on disk yet as a part of its own."""
         if self._unwritten:
-            taken = [int(p.name.partition(".")[0]) for p in self._parts.glob("*.parquet*")]
-            write_samples(self._parts / f"{max(taken, default=-1) + 1:06d}.parquet", self._unwritten)
+            taken = [int(p.name[:6]) for p in self._parts.glob("*.parquet*")]
+            name = f"{max(taken, default=-1) + 1:06d}{self._writer}.parquet"
+            write_samples(self._parts / name, self._unwritten)
         self._unwritten, self._last_write = [], time.monotonic()
 
     def regraded(self, samples: Iterable[Sample]) -> None:

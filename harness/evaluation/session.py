@@ -189,16 +189,14 @@ def _open(request: Request, name: str) -> EvaluationSet:
 
 def new_record(session: Session) -> dict[str, Any]:
     """The frame of an evaluation's record: the whole protocol, no scores yet."""
-    from importlib.metadata import version
-
-    from harness.record import commit, hardware
+    from harness.record import commit, hardware, versions
 
     return {
         "schema": SCHEMA, "kind": "evaluation", "id": session.name,
         "model": {"label": session.weights.label, **session.weights.describe()},
         "profile": session.profile.as_record(), "engine": {}, "seed": session.request.seed,
         "request": list(session.request.words), "commit": commit(), "hardware": hardware(),
-        "versions": {name: version(name) for name in ("entrobench", "torch", "transformers", "math-verify")},
+        "versions": versions("entrobench", "torch", "transformers", "math-verify"),
         "benchmarks": {},
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import templates
 from harness.engines import Engine, Sampling
@@ -18,6 +18,9 @@ from harness.evaluation.samples import SampleStore
 from harness.evaluation.scores import summary
 from harness.problems import Benchmark, Problem
 from harness.profiles import Draws, Profile
+
+if TYPE_CHECKING:
+    from harness.parallel import World
 
 #: Chat-end tokens of common model families: whatever the template, a response ends there.
 CHAT_ENDS = (
@@ -119,39 +122,58 @@ def draw_set(
     seed: int,
     watch: Watch = lambda label: nullcontext(lambda progress: None),
     warn: Callable[[str], None] = lambda text: None,
+    here: World | None = None,
 ) -> dict[str, Any]:
     """Draw and judge what is missing of one set and sampling; returns the summary for the record.
 
-    Samples stand in ``folder`` and are never drawn twice.
+    Samples stand in ``folder`` and are never drawn twice. With ``here``, several processes that hold the same
+    model share the problems; all of them get the summary.
     """
     n = draws.n(chosen.small)
     limit = profile.tokens(engine.max_positions)
-    store = SampleStore(folder / f"{chosen.stem(draws)}.parquet", [p.id for p in chosen.problems], n, warn)
-    graded_by = grader_version(profile, chosen)
-    stale = [sample for sample in store.samples() if sample.graded_by != graded_by]
-    if stale:  # the grader has changed since: verdicts of two graders are never mixed
-        store.regraded(grade_again(judge, chosen.problems, stale, graded_by))
+    path, graded_by = folder / f"{chosen.stem(draws)}.parquet", grader_version(profile, chosen)
+    ids = [problem.id for problem in chosen.problems]
+    if here is None or here.leads:
+        _judge_stale(SampleStore(path, ids, n, warn), judge, chosen, graded_by)
+    if here is not None:
+        here.wait()
+    together = here is not None and here.size > 1
+    store = SampleStore(path, ids, n, warn, writer=f".{here.rank}" if here is not None and together else "")
     encoded = encode(engine, chosen.problems, limit)
     if not store.complete:
         sampling = Sampling(
             temperature=draws.temperature, top_p=draws.top_p, max_tokens=limit, stop_ids=tuple(stop_ids),
             stop_texts=(*templates.find(profile.template).stop_texts, *profile.stop_texts),
         )  # fmt: skip
+        mine = encoded if here is None else [encoded[i] for i in here.span(len(encoded))]
         with watch(f"{chosen.name} {draws.name}@{n}") as on_progress:
             draw_missing(
-                engine, judge, encoded, store, sampling=sampling, on_progress=on_progress,
+                engine, judge, mine, store, sampling=sampling, on_progress=on_progress,
                 key=("evaluation", draws.name, seed), graded_by=graded_by,
             )  # fmt: skip
-    if not store.path.exists():
-        store.finish()
-    return {
-        "temperature": draws.temperature, "top_p": draws.top_p, "max_tokens": limit,
-        "shortened": sum(e.max_tokens < limit for e in encoded), "prompts": _prompts_digest(chosen),
-        "example_prompt": chosen.problems[0].prompt,
-        "stop_ids": list(stop_ids), "samples": store.path.name,
-        "graded_by": graded_by,
-        **summary(store.samples(), chosen.problems),
-    }  # fmt: skip
+
+    def conclude() -> dict[str, Any]:
+        whole = SampleStore(path, ids, n, warn) if together else store
+        if not path.exists():
+            whole.finish()
+        return {
+            "temperature": draws.temperature, "top_p": draws.top_p, "max_tokens": limit,
+            "shortened": sum(e.max_tokens < limit for e in encoded), "prompts": _prompts_digest(chosen),
+            "example_prompt": chosen.problems[0].prompt, "stop_ids": list(stop_ids), "samples": path.name,
+            "graded_by": graded_by, **summary(whole.samples(), chosen.problems),
+        }  # fmt: skip
+
+    if here is None:
+        return conclude()
+    here.wait()  # until every part is written
+    return here.leaders(conclude)
+
+
+def _judge_stale(store: SampleStore, judge: Judge, chosen: EvaluationSet, graded_by: str) -> None:
+    """Judge samples of an older grader again: verdicts of two graders are never mixed."""
+    stale = [sample for sample in store.samples() if sample.graded_by != graded_by]
+    if stale:
+        store.regraded(grade_again(judge, chosen.problems, stale, graded_by))
 
 
 def grader_version(profile: Profile, chosen: EvaluationSet) -> str:

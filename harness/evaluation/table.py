@@ -77,7 +77,8 @@ def _table(entries: Mapping[str, Mapping[str, Any]], ks: Sequence[int]) -> list[
     for measure in measures:
         found = [e.get(measure) for e in estimates_of.values()]
         rows.append([measure, *("" if s is None else f"{s['value']:.3f}" for s in found)])
-        rows.append(["  95 %", *("" if s is None else _interval(s) for s in found)])
+        intervals = ["" if s is None else _interval(s) for s in found]
+        rows += [["  95 %", *intervals]] if any(intervals) else []
     for label, key in (("cut off", "truncated"), ("unparsed", "unparsed"), ("timeout", "timeout")):
         rows.append([label, *(f"{f[key]:.1%}" for f in first.values())])
     rows.append(["tokens", *(f"{f['mean_length']:.0f}" for f in first.values())])

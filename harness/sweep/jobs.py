@@ -153,6 +153,11 @@ def check_names(run: RunConfig) -> None:
     splits = list(registry.load(run.data.benchmark).splits())
     for split in (run.data.train_split, run.data.validation_split, *run.eval.splits):
         if split not in splits:
-            raise unknown(f"split of {run.data.benchmark}", split, splits)
+            raise unknown(
+                f"split of {run.data.benchmark}",
+                split,
+                splits,
+                "(eval.splits=… or eval.benchmarks=… sets what is evaluated)",
+            )
     check_run(run, registry.names())
     resolve_model(run.model.path, registry.shipped_models())
