@@ -80,7 +80,10 @@ def refuse_side_effects() -> None:
             if isinstance(flags, int) and flags & _WRITING:
                 raise PermissionError("grading processes write no files")
         elif event == "compile":
-            if str(arguments[1]).startswith("<"):  # source that stands in no file
+            # Source that stands in no file. sympy makes its monomial arithmetic so, from templates of its own.
+            source, name = arguments
+            template = isinstance(source, bytes) and source.startswith(b"def monomial_")
+            if str(name).startswith("<") and not template:
                 raise PermissionError("grading processes compile no strings")
         elif event.startswith(_FORBIDDEN):
             raise PermissionError(f"grading processes may not do this: {event}")
@@ -89,11 +92,11 @@ def refuse_side_effects() -> None:
 
 
 def never_evaluate() -> None:
-    """Replace the function by which sympy evaluates strings as Python; only plain numbers are still read.
+    """Replace the function by which sympy evaluates strings as Python; numbers and names are still read.
 
     latex2sympy hands it the digits of every number (``Number("12")``), and nothing else may come through.
     """
-    from sympy import Float, Integer
+    from sympy import Float, Integer, Symbol
     from sympy.parsing import sympy_parser
 
     def read_number(text: str, *_: Any, **__: Any) -> Any:
@@ -102,6 +105,8 @@ def never_evaluate() -> None:
             return Integer(int(digits))
         if re.fullmatch(r"[-+]?(?:[0-9]{1,400}\.[0-9]{0,400}|\.[0-9]{1,400})", digits):
             return Float(digits)
+        if re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]{0,40}", digits):  # a name is a symbol, never looked up
+            return Symbol(digits)
         raise PermissionError("strings are not evaluated in grading processes")
 
     sympy_parser.parse_expr = read_number

@@ -27,6 +27,7 @@ _NUMBER = re.compile(
 )
 _END_OF_CHAT = re.compile(r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text)\|>|</answer>|</s>")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
+_PROSE = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 _OPENING = re.compile(r"(?<!\\)(?:\$\$|\\\[|\\\(|\$)")
 
@@ -107,28 +108,24 @@ def _after_phrase(tail: str) -> Answer | None:
     if last is None:
         return None
     rest = tail[last.end() :]
-    maths = _maths(rest[:600])
     end = _SENTENCE_END.search(rest)
-    sentence = rest[: end.start()] if end else rest
-    if maths and (maths[0][0] <= len(sentence)):
-        inside = [piece for piece in maths if piece[0] <= len(sentence)]
-        if len(inside) == 1 or maths[0][0] > 3:
-            return Answer(inside[-1][2], "phrase")
-        # "$1$, $2$ and $3$": everything between the first and the last of them
-        return Answer(rest[maths[0][0] : inside[-1][1]].replace("$", " ").strip(), "phrase")
-    sentence = sentence.strip().strip("*").strip()
-    if not sentence:
-        return None
-    if len(sentence) <= 60 and not re.search(r"[^\W\d_]{2,} [^\W\d_]{2,}", sentence):
+    stop = end.start() if end else len(rest)
+    inside = [piece for piece in _maths(rest[: stop + 1000]) if piece[0] <= stop]
+    if inside and inside[0][0] <= 3:
+        # "$1$, $2$ and $3$" is one answer, from the first formula to the last
+        text = inside[0][2] if len(inside) == 1 else rest[inside[0][0] : inside[-1][1]].replace("$", " ")
+        return Answer(text.strip(), "phrase")
+    sentence = rest[: max(stop, inside[-1][1]) if inside else stop].strip().strip("*").strip()
+    if sentence and not inside and len(sentence) <= 60 and not _PROSE.search(sentence):
         return Answer(sentence, "phrase")
-    return _last_number(sentence)
+    return _last_piece(sentence)
 
 
 def _last_piece(tail: str) -> Answer | None:
     """The last mathematics or the last number, whichever ends later."""
     maths = _maths(tail)
     number = _last(_NUMBER, tail)
-    if maths and (number is None or maths[-1][1] >= number.end() or _belongs(tail, maths[-1][1], number)):
+    if maths and (number is None or maths[-1][1] >= number.start()):
         text = maths[-1][2]
         after = tail[maths[-1][1] :]
         percent = re.match(r"\s*(?:\\?%|percent\b|pct\b)", after)
@@ -136,19 +133,9 @@ def _last_piece(tail: str) -> Answer | None:
     return Answer(number.group().strip(), "number") if number else None
 
 
-def _belongs(tail: str, end_of_maths: int, number: re.Match[str]) -> bool:
-    """Whether the number is glued to the mathematics before it, as in ``$x$2``."""
-    return number.start() == end_of_maths
-
-
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     matches = deque(pattern.finditer(text), maxlen=1)
     return matches[0] if matches else None
-
-
-def _last_number(text: str) -> Answer | None:
-    number = _last(_NUMBER, text)
-    return Answer(number.group().strip(), "number") if number else None
 
 
 def _maths(text: str) -> list[tuple[int, int, str]]:

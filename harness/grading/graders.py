@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import version as package_version
 
 from harness.errors import unknown
-from harness.grading import dapo, extract, normalise, numbers
+from harness.grading import dapo, extract, normalise, numbers, rules
 from harness.problems import VerdictStatus
 
 #: Raised whenever a verdict of ours may change.
@@ -36,6 +36,8 @@ class Kind:
     find: Callable[[str], str | None]
     symbolic: bool = True
     verdict: Callable[[str, str], VerdictStatus] | None = None
+    form: Callable[[str], str] | None = None
+    boxed_only: bool = False
 
     @property
     def version(self) -> str:
@@ -74,13 +76,14 @@ GRADERS: dict[str, Kind] = {
         Kind(
             "math-verify", "last box, else the stated answer; strings, numbers, then math-verify", _anywhere
         ),
-        Kind("math-verify-boxed", "the same, but an answer counts only in a box", _boxed),
+        Kind("math-verify-boxed", "the same, but an answer counts only in a box", _boxed, boxed_only=True),
         Kind(
             "math-dapo",
             'the last "Answer:" in the last 300 characters; string equality after normalisation',
             dapo.find,
             symbolic=False,
             verdict=dapo.verdict,
+            form=dapo.normalised,
         ),
         Kind("integer", "last box, else the stated answer; equal integers", _anywhere, False, _integer),
     )
@@ -99,37 +102,21 @@ def prepare(kind: Kind, *, gold: str, pred: str, fast: bool = True) -> Prepared:
     found = kind.find(pred)
     if found is None:
         return Prepared("", "", None, "", "unparsed", "unparsed")
-    gold, too_long = reference(gold), len(found) > extract.MAX_ANSWER_CHARACTERS
-    answer = found if too_long else normalise.clean(found)
-    first: VerdictStatus | None = None
-    second: VerdictStatus | None = None
-    if fast or too_long:
-        first = second = by_strings(gold, answer)
-        if too_long and first is None:
-            first = second = "wrong"
+    reference = rules.reference(gold)
+    if max(len(reference), len(found)) > extract.MAX_ANSWER_CHARACTERS:
+        return _too_long(reference, found)
+    reference, answer = rules.cleaned(reference, found)
+    first = second = rules.decided(reference, answer) if fast else None
     if kind.verdict is not None:
         first = kind.verdict(gold, found)
-    return Prepared(gold, answer, canonical(answer), canonical(gold), first, second)
+    if kind.form is not None:
+        return Prepared(reference, answer, kind.form(found), kind.form(gold), first, second)
+    form, gold_form = rules.canonical(answer), rules.canonical(reference)
+    return Prepared(reference, answer, form, gold_form, first, second)
 
 
-def reference(gold: str) -> str:
-    """A reference answer as data sets write it, cleaned."""
-    return normalise.clean(gold)
-
-
-def by_strings(gold: str, answer: str) -> VerdictStatus | None:
-    """Verdict on cleaned answers where equal strings or plain numbers settle it."""
-    if not answer:
-        return "unparsed"
-    if normalise.key(gold) == normalise.key(answer):
-        return "right" if gold else "wrong"
-    a, b = numbers.number(gold), numbers.number(answer)
-    if a is not None and b is not None:
-        return "right" if numbers.same(a, b) else "wrong"
-    return None
-
-
-def canonical(answer: str) -> str:
-    """A string that is the same for answers that are obviously the same."""
-    value = numbers.number(answer)
-    return numbers.canonical(value) if value is not None else normalise.key(answer)[:500]
+def _too_long(gold: str, found: str) -> Prepared:
+    """Texts of thousands of characters are equal or they are not; nothing reads them."""
+    gold, found = " ".join(gold.split()), " ".join(found.split())
+    status: VerdictStatus = "right" if gold == found else "wrong"
+    return Prepared(gold, found, found[:500], gold[:500], status, status)

@@ -55,7 +55,9 @@ _SHORT_FRAC = re.compile(
 )
 _SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _SHORT_BINOM = re.compile(r"\\[dt]binom(?![a-zA-Z])")
-_SPACES = re.compile(r"\\[,;:!> ]|\\(?:quad|qquad|hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~")
+_SPACES = re.compile(
+    r"(?<!\\)\\[,;:!> ]|\\(?:quad|qquad|hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~"
+)
 _TEXT = re.compile(
     r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|mathbf|hbox)\s*\{"
 )
@@ -65,7 +67,9 @@ _AND = re.compile(
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*C?\s*$|\\degrees?(?![a-zA-Z])|\\text\s*\{\s*degrees?\s*\}")
 _PERCENT = re.compile(r"\\%|(?:\\text\s*\{\s*)?\b(?:percent|pct|percentage)\b(?:\s*\})?")
 _GROUPED_SPACE = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?!\d)")
-_GROUPED_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_GROUPED_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])(?!,\s*\d)")
+_SCRIPTS = re.compile(r"([a-zA-Z])\^(\w|\{[^{}]*\})_(\w|\{[^{}]*\})")
+_SCRIPT_TEXT = re.compile(r"([_^])\{\s*\\(?:text|mathrm|rm|mathit)\s*\{([^{}]*)\}\s*\}")
 _UNITS = (
     r"(?:square|cubic|sq|cu)?\.?\s*(?:units?|inch(?:es)?|feet|foot|ft|yards?|miles?|mi|mm|cm|dm|km|nm|m|meters?|"
     r"metres?|centimeters?|kilometers?|grams?|g|kg|mg|pounds?|lbs?|ounces?|oz|liters?|litres?|gallons?|seconds?|s|sec|"
@@ -73,10 +77,10 @@ _UNITS = (
     r"hertz|hz|kelvin|joules?|newtons?|watts?|volts?|people|students?|points?|ways?|times|pm|am)"
 )
 _BARE_UNIT = re.compile(rf"(?<=[\d}}])\s*(?<=\s){_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
-_TAIL = re.compile(r"[\s.,;:!*]+$")
+_TAIL = re.compile(r"[\s.,;:*]+$")
 
 
-def clean(text: str) -> str:
+def clean(text: str, *, grouped: bool = True) -> str:
     r"""LaTeX that means the same with one writing for spaces, fractions, thousands, sizes, units and signs.
 
     ``1\,000``, ``1 000``, ``1{,}000`` and ``1,000`` become ``1000``; ``\tfrac12`` becomes ``\frac{1}{2}``; a
@@ -90,18 +94,18 @@ def clean(text: str) -> str:
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if "matrix" not in text and "array" not in text else text
     text = _FRAC.sub(r"\\frac", _SIZES.sub("", text))
     text = _SHORT_BINOM.sub(r"\\binom", text)
+    text = re.sub(r"(?<=\d)(?:,\\!\s*|\{,\}|\\[,;:]\s*)(?=\d{3}(?!\d))", "", text)
     text = text.replace("{,}", ",").replace("\\!", "")
-    text = re.sub(r"(?<=\d),?\\[,;: ](?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"(?<=\d),\s+(?=\d{3}(?!\d))", ", ", text)
     text = _SPACES.sub(" ", text)
     text = _PERCENT.sub("%", text)
     text = _without_units(_AND.sub(", ", text)) if _AND.search(text) else _without_units(text)
-    text = re.sub(r"\\,", " ", text)
     text = _GROUPED_SPACE.sub(lambda m: m.group().replace(" ", ""), text)
-    text = _GROUPED_COMMA.sub(lambda m: m.group().replace(",", ""), text)
+    if grouped:
+        text = _GROUPED_COMMA.sub(_ungrouped, text)
+    text = _SCRIPTS.sub(r"\1_\3^\2", _SCRIPT_TEXT.sub(r"\1{\2}", text))
     text = _SHORT_FRAC.sub(_full_frac, text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
-    text = _TAIL.sub("", text) if not text.endswith("\\!") else text
+    text = _TAIL.sub("", text)
     text = re.sub(r"(?<![\d\w])\.(?=\d)", "0.", text)
     return re.sub(r"\s+", " ", text).strip()
 
@@ -157,6 +161,13 @@ def _without_units(text: str) -> str:
             if text[: match.start()].strip() and not re.fullmatch(r"[,\s]*(?:and|or)[,\s]*", inside):
                 text = text[: match.start()].rstrip()
     return _BARE_UNIT.sub("", text)
+
+
+def _ungrouped(match: re.Match[str]) -> str:
+    """``1,234`` as ``1234``, but not inside brackets, where commas divide."""
+    before = match.string[: match.start()]
+    inside = sum(before.count(c) for c in "([") > sum(before.count(c) for c in ")]") or "\\{" in before
+    return match.group() if inside else match.group().replace(",", "")
 
 
 def _full_frac(match: re.Match[str]) -> str:

@@ -1,11 +1,37 @@
-"""The second grader: a LaTeX reader of our own and equivalence by sympy. Shares no parser with the first."""
+"""The second grader: a LaTeX reader of our own, and equality by exact arithmetic and at random points.
+
+It shares no parser and no comparison with math-verify, so that where both agree the verdict does not hang on
+one library's reading, and where they differ somebody should look.
+"""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+from harness.grading.second.compare import canonical, same
+from harness.grading.second.reader import read
+from harness.grading.second.tokens import Unreadable
+
+Status = Literal["right", "wrong", "unparsed"]
+
 
 def load() -> None:
-    import sympy  # noqa: F401
+    """Import sympy and grade once, so that nothing is imported after the fork."""
+    judge(gold=r"\sqrt{2}+\sin^2 x", pred=r"\frac{2}{\sqrt{2}}+1-\cos^2 x")
 
 
-def judge(*, gold: str, pred: str) -> str:
-    return "unparsed"
+def judge(*, gold: str, pred: str) -> dict[str, Any]:
+    """Verdict on two cleaned answers, and the canonical form of ``pred`` where it can be read."""
+    try:
+        value = read(pred)
+    except Unreadable:
+        return {"status": "unparsed"}
+    try:
+        form: str | None = canonical(value)
+    except Unreadable:
+        form = None
+    try:
+        status: Status = "right" if same(read(gold), value) else "wrong"
+    except Unreadable:
+        status = "unparsed"
+    return {"status": status, "canonical": form}

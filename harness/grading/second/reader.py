@@ -1,0 +1,165 @@
+"""Reads cleaned LaTeX into values: lists, tuples, sets, intervals, matrices, relations, expressions."""
+
+from __future__ import annotations
+
+from harness.grading.second.expression import OPENING, RELATIONS, ExpressionReader
+from harness.grading.second.tokens import Unreadable, tokens
+from harness.grading.second.values import Interval, Matrix, Number, Relation, Sequence, Union, Value, Words
+
+_CLOSING = {")", "]", "\\}", "\\rbrace", "}"}
+
+
+def read(text: str) -> Value:
+    """The value of a cleaned answer.
+
+    Raises:
+        Unreadable: it is no mathematics that this reader knows, or too large.
+    """
+    reader = _Reader(tokens(text))
+    value = reader.whole()
+    if reader.peek().kind != "end":
+        raise Unreadable(f"left over: {reader.peek().text}")
+    return value
+
+
+class _Reader(ExpressionReader):
+    def whole(self) -> Value:
+        """Everything: a bare list, or one thing."""
+        groups = [self.listed()]
+        while self.take(";"):
+            groups.append(self.listed())
+        if len(groups) == 1:
+            return groups[0]
+        if any(isinstance(g, Sequence) and g.kind == "list" for g in groups):
+            tuples = [Sequence("tuple", g.items) if isinstance(g, Sequence) else g for g in groups]
+            return Sequence("list", tuple(tuples))
+        return Sequence("list", tuple(groups))
+
+    def listed(self) -> Value:
+        items = self.items(stop={"end", ";"})
+        return items[0] if len(items) == 1 else Sequence("list", tuple(items))
+
+    def items(self, stop: set[str]) -> list[Value]:
+        items: list[Value] = []
+        while True:
+            items.extend(self.relation())
+            if not self.take(","):
+                return items
+            if self.peek().text in stop or self.peek().kind == "end":
+                return items
+
+    def relation(self) -> list[Value]:
+        """One thing, a chain of relations, or the two things that a plus-minus sign stands for."""
+        sides, ops = [self.operand()], []
+        while (token := self.peek()).text in RELATIONS and token.kind in ("symbol", "command"):
+            self.at += 1
+            ops.append(RELATIONS[token.text])
+            sides.append(self.operand())
+        if ops:
+            return [Relation(tuple(sides), tuple(ops))]
+        return [sides[0]]
+
+    def operand(self) -> Value:
+        """A sum, a sequence in brackets, an interval, a union, a matrix or words."""
+        start, self.decimal = self.at, False
+        first = self.bracketed()
+        if first is None:
+            self.at, self.decimal = start, False
+            first = self.sum_value()
+        if self.peek().text not in ("\\cup", "\\cap"):
+            return first
+        parts = [first]
+        while self.take("\\cup"):
+            part = self.bracketed()
+            if part is None:
+                raise Unreadable("union")
+            parts.append(part)
+        return Union(tuple(parts))
+
+    def bracketed(self) -> Value | None:
+        """A tuple, interval, set or matrix that is the whole operand; None when a sum stands here."""
+        token = self.peek()
+        if token.text.startswith("\\begin{"):
+            return self.matrix() if self.peek(1).kind != "end" else None
+        if token.text not in OPENING:
+            return None
+        depth_before, decimals = self.depth, self.decimal
+        self.at += 1
+        self.deeper()
+        try:
+            if self.peek().text in _CLOSING:
+                raise Unreadable("empty brackets")
+            items = [item for group in self.grouped() for item in group]
+        except Unreadable:
+            self.depth = depth_before
+            return None
+        self.depth = depth_before
+        close = self.peek()
+        if close.text not in _CLOSING:
+            return None
+        self.at += 1
+        follows = self.peek()
+        ends = follows.kind == "end" or follows.text in {",", ";", "\\cup", *_CLOSING, *RELATIONS}
+        kind = {"(": "tuple", "[": "[]"}.get(token.text, "set")
+        if len(items) == 1 and isinstance(items[0], Matrix) and ends:
+            return items[0]
+        if len(items) == 1 and kind == "set" and token.text == "{":
+            return items[0] if ends and not isinstance(items[0], Number) else None
+        if (len(items) == 1 and kind != "set") or not ends:
+            return None
+        self.decimal = decimals or self.decimal
+        if token.text in "([" and close.text in ")]" and len(items) == 2 and token.text + close.text != "()":
+            low, high = (self.number(item) for item in items)
+            decimal = low.decimal or high.decimal
+            return Interval(low.expr, high.expr, token.text == "(", close.text == ")", decimal)
+        if OPENING[token.text] != close.text:
+            raise Unreadable("brackets that do not match")
+        return Sequence(kind, tuple(items))
+
+    def grouped(self) -> list[list[Value]]:
+        groups = [self.items(stop=_CLOSING)]
+        while self.take(";"):
+            groups.append(self.items(stop=_CLOSING))
+        return groups
+
+    def matrix(self) -> Value:
+        name = self.next().text.removeprefix("\\begin{").removesuffix("}")
+        if name not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "array", "smallmatrix", "Bmatrix"):
+            raise Unreadable(f"environment {name}")
+        rows: list[list[Number]] = [[]]
+        while not self.peek().text.startswith("\\end{"):
+            if self.take("\\\\"):
+                rows.append([])
+            elif not self.take("&"):
+                rows[-1].append(self.number(self.sum_value()))
+        self.at += 1
+        full = tuple(tuple(row) for row in rows if row)
+        if not full or len({len(row) for row in full}) != 1:
+            raise Unreadable("matrix")
+        return Matrix(full)
+
+    def number(self, value: Value) -> Number:
+        if not isinstance(value, Number):
+            raise Unreadable("a number was expected")
+        return value
+
+    def sum_value(self) -> Value:
+        """A sum; the two values of a plus-minus as a list; a run of words as words."""
+        words = self.words()
+        if words is not None:
+            return words
+        self.decimal = False
+        first, other = self.sum()
+        percent = self.take("%") or self.take("\\%")
+        plus = Number(first, self.decimal, percent)
+        if other is None:
+            return plus
+        return Sequence("list", (plus, Number(other, self.decimal, percent)))
+
+    def words(self) -> Value | None:
+        if self.peek().kind != "text":
+            return None
+        parts = []
+        while self.peek().kind == "text":
+            parts.append(self.next().text)
+        return Words(" ".join(parts).lower())

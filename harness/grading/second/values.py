@@ -1,0 +1,58 @@
+"""What the second grader's reader makes of an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Number:
+    """An expression (sympy); ``decimal``, ``percent``: a decimal point or a percent sign stands in it."""
+
+    expr: Any
+    decimal: bool = False
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    text: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """``kind``: ``tuple`` in parentheses, ``list`` bare, ``set`` in braces, ``[]`` in square brackets."""
+
+    kind: str
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: Any
+    high: Any
+    low_open: bool
+    high_open: bool
+    decimal: bool = False
+
+
+@dataclass(frozen=True)
+class Union:
+    parts: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    rows: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """``sides[0] ops[0] sides[1] ops[1] …`` with operators among ``= != < <= > >= in ~``."""
+
+    sides: tuple[Any, ...]
+    ops: tuple[str, ...]
+
+
+Value = Number | Words | Sequence | Interval | Union | Matrix | Relation
