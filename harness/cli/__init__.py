@@ -17,7 +17,8 @@ COMMANDS = {
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "methods": "list the methods, or show one",
     "new-method": "write the files of a new method",
-    "check": "golden FOLDER: replay golden vectors; overlap: training problems in evaluation sets",
+    "check": "golden FOLDER: replay golden vectors; grading FILE: conformance cases; "
+    "overlap: training problems in evaluation sets",
     "doctor": "what this installation can do",
 }
 SWEEP_VERBS = {
@@ -83,8 +84,14 @@ def parser() -> argparse.ArgumentParser:
     shown.add_parser("show", help="the card of one method").add_argument("name")
     add["new-method"].add_argument("name", help="lower case letters, digits and underscores")
     add["new-method"].add_argument("--dir", help="write outside the checkout")
-    checks = add["check"].add_subparsers(dest="verb", metavar="golden | overlap", required=True)
+    checks = add["check"].add_subparsers(dest="verb", metavar="golden | grading | overlap", required=True)
     checks.add_parser("golden", help="replay golden vectors").add_argument("folder")
+    grading = "grade conformance cases; fails under 99 %% right or when one is late, crashes or hangs"
+    cases = checks.add_parser("grading", help=grading, description=grading)
+    cases.add_argument(
+        "file", help="conformance cases, one JSON object a line, e.g. those in tests/golden/grading"
+    )
+    cases.add_argument("--grader", default="math-verify", help="default: math-verify")
     overlap = "training problems in evaluation sets"
     checks.add_parser("overlap", help=overlap, description=overlap).add_argument(
         "settings",
@@ -121,7 +128,9 @@ def _check_words(words: list[str]) -> None:
         return
     if words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden", "overlap")}.get(words[0])
+    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden", "grading", "overlap")}.get(
+        words[0]
+    )
     if verbs and len(words) > 1 and not words[1].startswith("-") and words[1] not in verbs:
         raise unknown(f"{words[0]} command", words[1], verbs)
 
@@ -165,6 +174,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from harness.cli.new_method import new_method
 
         return new_method(arguments.name, arguments.dir)
+    if command == "check" and arguments.verb == "grading":
+        from harness.cli.checks import grading
+
+        return grading(arguments.file, arguments.grader)
     if command == "check" and arguments.verb == "overlap":
         from harness.cli.overlap import overlap
 

@@ -20,6 +20,27 @@ def golden(folder: str) -> int:
     return int(main(Path(folder)))
 
 
+def grading(file: str, name: str) -> int:
+    """Run the conformance cases of ``file``; exit code 1 under 99 % right or on a late or crashed case."""
+    from harness.grading import GRADERS, Grader, conformance
+    from harness.grading.grader import default_workers
+
+    with Grader(name, workers=default_workers()) as grader:
+        if not GRADERS[name].symbolic:
+            names = ", ".join(kind.name for kind in GRADERS.values() if kind.symbolic)
+            raise UserError(f"grader '{name}' follows a rule of its own; conformance cases are for {names}")
+        cases = conformance.load(Path(file))
+        print(f"{grader.version}: {len(cases)} cases of {file}")
+        if GRADERS[name].boxed_only:
+            cases = [case for case in cases if case.format == "boxed"]
+            print(f"this grader reads boxes only: scored on the {len(cases)} cases that hold one")
+        outcomes = conformance.run(cases, grader, threads=default_workers())
+    print("\n".join(conformance.report(outcomes)))
+    good = conformance.passed(outcomes)
+    print("passed" if good else "FAILED")
+    return 0 if good else 1
+
+
 def doctor() -> int:
     """What this installation has, and what each missing part is needed for."""
     import torch
