@@ -80,7 +80,7 @@ def refuse_side_effects() -> None:
             if isinstance(flags, int) and flags & _WRITING:
                 raise PermissionError("grading processes write no files")
         elif event == "compile":
-            # Source that stands in no file. sympy makes its monomial arithmetic so, from templates of its own.
+            # Source that stands in no file. sympy makes its monomial arithmetic so, from its own templates.
             source, name = arguments
             template = isinstance(source, bytes) and source.startswith(b"def monomial_")
             if str(name).startswith("<") and not template:

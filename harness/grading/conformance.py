@@ -1,8 +1,8 @@
 """Conformance cases for a grader: facts about single responses, and how a grader fares on them.
 
 A case is a JSON object on a line: ``id``, ``kind`` (``standard`` or ``hostile``), ``gold``, ``response`` (or
-``response_parts``, a list of ``[text, times]``), ``expected`` (true, false, or null where any verdict will do),
-``format`` (``boxed``, ``latex``, ``plain``, ``empty``), ``tags``, and optionally ``max_seconds``.
+``response_parts``, a list of ``[text, times]``), ``expected`` (true, false, or null where any verdict will
+do), ``format`` (``boxed``, ``latex``, ``plain``, ``empty``), ``tags``, and optionally ``max_seconds``.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ _WRITTEN_OTHERWISE = (
     ("an ", ""), ("a ", ""), (".$", "$"), ("\\$", ""), ("\\ ", ""), (" ", ""), ("mbox", "text"),
     (",\\text{and}", ","), ("\\text{and}", ","), ("\\text{m}", "\\text{}"),
 )  # fmt: skip
-_WORDS = """square ways integers dollars mph inches hours km units \\ldots sue points feet minutes digits cents
-degrees cm gm pounds meters meals edges students childrentickets multiples"""
+_WORDS = """square ways integers dollars mph inches hours km units \\ldots sue points feet minutes digits
+cents degrees cm gm pounds meters meals edges students childrentickets multiples"""
 _DROPPED = (
     *_WORDS.split(), "\\text{s}", "\\text{.}", "\\text{\ns}", "\\text{}^2", "\\text{}^3", "\\text{\n}",
     "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!", "{,}", '"', "\\dots",

@@ -20,6 +20,7 @@ _WARM_UP = (
     (r"|x|+\binom{5}{2}i", "5!"),
 )
 _SUBSCRIPT = re.compile(r"_\{?\s*\\([a-zA-Z]+)\s*\}?")
+_IMAGINARY = re.compile(r"(?<![a-zA-Z\\_])i(?![a-zA-Z])")
 _config: Any = None
 
 
@@ -78,6 +79,8 @@ def _parse(cleaned: str) -> list[Any]:
     from math_verify import parse
 
     cleaned = _SUBSCRIPT.sub(r"_{\1}", cleaned.replace("%", r"\%"))  # its grammar knows no command there
+    cleaned = _IMAGINARY.sub(" i ", cleaned)  # it knows "2 i" for a complex number, not "2i"
+    cleaned = re.sub(r"(?<=\d),(?=\d)", ", ", cleaned)  # thousands are grouped no more: these are two numbers
     return list(
         parse(
             "$\\boxed{" + cleaned + "}$",

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,12 @@ from harness.grading.graders import Kind, Prepared, kind, prepare
 from harness.grading.pool import Job, Limits, Pool
 from harness.problems import Verdict, VerdictStatus
 
-#: Seconds an answer may take in all; shared equally between the two graders.
+#: Seconds that :meth:`Grader.grade` may keep its caller waiting.
 WALL_S = 4.0
-#: Processor seconds for each grader; less than the wall clock, so that a busy machine changes no verdict.
+#: Answers graded in batches may take so many times as long: nobody waits for a single one, and what ends a
+#: runaway is its processor time. A busy machine then changes no verdict.
+BATCH_PATIENCE = 5
+#: Processor seconds for each of the two graders.
 CPU_S = 1.5
 MEMORY_MB = 1024
 RECYCLE_AFTER = 1000
@@ -40,10 +43,11 @@ class Grade:
 class Grader:
     """Grades responses in worker processes that can be killed; a context manager.
 
-    Processes start with the first answer that needs them. Every method may be called from every thread. The
-    arguments are limits for one answer: ``wall_s`` seconds in all, ``cpu_s`` processor seconds for each of
-    the two graders, ``memory_mb`` MiB of address space for a worker. ``fast=False`` sends every answer to a
-    worker, ``second=False`` saves the second grader's work where nobody reads it, as in training.
+    Processes start with the first answer that needs them. Every method may be called from every thread. An
+    answer may take ``cpu_s`` processor seconds for each of the two graders and ``wall_s`` seconds in all
+    (five times as many in :meth:`submit` and :meth:`grade_all`); a worker may use ``memory_mb`` MiB of
+    address space. ``fast=False`` sends every answer to a worker, ``second=False`` saves the second grader's
+    work where nobody reads it, as in training.
 
     Raises:
         harness.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
@@ -62,9 +66,8 @@ class Grader:
         second: bool = True,
     ) -> None:
         self.kind: Kind = kind(name)
-        self._fast, self._second = fast, second
-        limits = Limits(wall_s / 2 if second else wall_s, cpu_s, memory_mb, recycle_after)
-        self._pool = Pool(workers or default_workers(), limits)
+        self._fast, self._second, self._wall_s = fast, second, wall_s
+        self._pool = Pool(workers or default_workers(), Limits(cpu_s, memory_mb, recycle_after))
         self._news = threading.Condition()
         self._done: deque[tuple[Any, Grade]] = deque()
         self._open = 0
@@ -96,7 +99,7 @@ class Grader:
                 self._done.append((tag, grade))
                 self._news.notify_all()
 
-        self._enqueue(gold, pred, arrived)
+        self._enqueue(gold, pred, arrived, self._wall_s * BATCH_PATIENCE)
 
     def finished(self, *, wait: bool = False) -> Iterator[tuple[Any, Grade]]:
         """``(tag, grade)`` of what is done so far; with ``wait`` until all that was submitted is.
@@ -117,11 +120,11 @@ class Grader:
 
     def grade(self, *, gold: str, pred: str) -> Grade:
         """Grade one response and wait for it."""
-        return self._future(gold, pred).result()
+        return self._future(gold, pred, self._wall_s).result()
 
     def grade_all(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         """Grade ``(gold, pred)`` pairs; the grades in the same order."""
-        futures = [self._future(gold, pred) for gold, pred in pairs]
+        futures = [self._future(gold, pred, self._wall_s * BATCH_PATIENCE) for gold, pred in pairs]
         return [future.result() for future in futures]
 
     def close(self) -> None:
@@ -135,7 +138,7 @@ class Grader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _future(self, gold: str, pred: str) -> Future[Grade]:
+    def _future(self, gold: str, pred: str, allowed_s: float) -> Future[Grade]:
         future: Future[Grade] = Future()
         with self._news:
             self._futures.add(future)
@@ -146,14 +149,20 @@ class Grader:
             if not future.done():
                 future.set_result(grade)
 
-        self._enqueue(gold, pred, arrived)
+        self._enqueue(gold, pred, arrived, allowed_s)
         return future
 
-    def _enqueue(self, gold: str, pred: str, arrived: Any) -> None:
+    def _enqueue(self, gold: str, pred: str, arrived: Callable[[Grade], None], allowed_s: float) -> None:
         prepared = prepare(self.kind, gold=gold, pred=pred, fast=self._fast)
         parts = [] if prepared.first else ["first"]
         parts += ["second"] if self._second and not prepared.second else []
-        job = Job(prepared.gold, prepared.pred, parts, lambda job: arrived(self._judged(prepared, job)))
+        job = Job(
+            prepared.gold,
+            prepared.pred,
+            parts,
+            lambda job: arrived(self._judged(prepared, job)),
+            allowed_s=allowed_s,
+        )
         if parts:
             self._pool.put(job)
         else:

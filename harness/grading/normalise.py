@@ -71,12 +71,15 @@ _GROUPED_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])(?!,\s*\d)")
 _SCRIPTS = re.compile(r"([a-zA-Z])\^(\w|\{[^{}]*\})_(\w|\{[^{}]*\})")
 _SCRIPT_TEXT = re.compile(r"([_^])\{\s*\\(?:text|mathrm|rm|mathit)\s*\{([^{}]*)\}\s*\}")
 _UNITS = (
-    r"(?:square|cubic|sq|cu)?\.?\s*(?:units?|inch(?:es)?|feet|foot|ft|yards?|miles?|mi|mm|cm|dm|km|nm|m|meters?|"
-    r"metres?|centimeters?|kilometers?|grams?|g|kg|mg|pounds?|lbs?|ounces?|oz|liters?|litres?|gallons?|seconds?|s|sec|"
-    r"minutes?|mins?|hours?|hrs?|h|days?|weeks?|months?|years?|degrees?|dollars?|cents?|mph|kmph|km/h|m/s|rad|radians?|"
+    r"(?:square|cubic|sq|cu)?\.?\s*(?:units?|inch(?:es)?|feet|foot|ft|yards?|miles?|mi|mm|cm|dm|km|nm|meters?|"
+    r"metres?|centimeters?|kilometers?|grams?|kg|mg|pounds?|lbs?|ounces?|oz|liters?|litres?|gallons?|seconds?|sec|"
+    r"minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?|degrees?|dollars?|cents?|mph|kmph|km/h|m/s|rad|radians?|"
     r"hertz|hz|kelvin|joules?|newtons?|watts?|volts?|people|students?|points?|ways?|times|pm|am)"
 )
 _BARE_UNIT = re.compile(rf"(?<=[\d}}])\s*(?<=\s){_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
+_PYTHON = re.compile(
+    r"(?<![\\a-zA-Z.])(?:(?:np|numpy|math)\.)?(sin|cos|tan|arcsin|arccos|arctan|log|ln|exp)(?=\s*[({])"
+)
 _TAIL = re.compile(r"[\s.,;:*]+$")
 
 
@@ -98,6 +101,7 @@ def clean(text: str, *, grouped: bool = True) -> str:
     text = text.replace("{,}", ",").replace("\\!", "")
     text = _SPACES.sub(" ", text)
     text = _PERCENT.sub("%", text)
+    text = _PYTHON.sub(r"\\\1", text)
     text = _without_units(_AND.sub(", ", text)) if _AND.search(text) else _without_units(text)
     text = _GROUPED_SPACE.sub(lambda m: m.group().replace(" ", ""), text)
     if grouped:
@@ -107,6 +111,7 @@ def clean(text: str, *, grouped: bool = True) -> str:
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
     text = _TAIL.sub("", text)
     text = re.sub(r"(?<![\d\w])\.(?=\d)", "0.", text)
+    text = re.sub(r"(?<=\d)\.(?=\s*[-+*/)])", "", text)
     return re.sub(r"\s+", " ", text).strip()
 
 

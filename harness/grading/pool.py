@@ -19,22 +19,28 @@ _FAILED_STARTS = 3
 
 @dataclass
 class Job:
-    """One pair of answers on its way: which parts are still to be graded, and what is known."""
+    """One pair of answers on its way: the parts still to be graded, what is known, and the time it has."""
 
     gold: str
     pred: str
     parts: list[str]
     deliver: Callable[[Job], None]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    allowed_s: float = 4.0
     started: float = 0.0
     wall_s: float = 0.0
+
+    def deadline(self, now: float) -> float:
+        """When the part that starts now has to be done; a quarter of the time is kept for each later one."""
+        left = self.allowed_s - self.wall_s - (now - self.started)
+        kept = self.allowed_s / 4
+        return now + max(kept, left - kept * (len(self.parts) - 1))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one answer may cost; the seconds are for each grader, so that one cannot starve the other."""
+    """What a worker may spend: processor seconds on a part, memory, and answers before it is replaced."""
 
-    wall_s: float
     cpu_s: float
     memory_mb: int
     recycle_after: int
@@ -184,7 +190,7 @@ class Pool:
         from harness.grading import wire
 
         worker.job, job.started = job, time.monotonic()
-        worker.deadline = job.started + self.limits.wall_s
+        worker.deadline = job.deadline(job.started)
         request = {"gold": job.gold, "pred": job.pred, "parts": job.parts, "cpu_s": self.limits.cpu_s}
         try:
             wire.send(worker.channel, request)
@@ -211,7 +217,7 @@ class Pool:
         job, now = worker.job, time.monotonic()
         job.found[message["part"]] = message
         job.parts = [part for part in job.parts if part != message["part"]]
-        worker.deadline = now + self.limits.wall_s
+        worker.deadline = job.deadline(now)
         if message.get("spent"):
             worker.doomed = True
         if job.parts and not worker.doomed:

@@ -20,8 +20,9 @@ _FUNCTIONS = {
 _CONSTANTS = {"\\pi": "pi", "\\infty": "oo"}
 _NOT_SYMBOLS = {
     "\\sum", "\\prod", "\\int", "\\lim", "\\mod", "\\bmod", "\\pmod", "\\cup", "\\cap", "\\setminus", "\\to",
-    "\\mid", "\\begin", "\\end", "\\def", "\\zeta(", "\\ldots", "\\dots", "\\cdots", "\\forall", "\\exists",
-    "\\quad", "\\right", "\\left", "\\\\", "\\{", "\\}", "\\|", "\\mathbb", "\\emptyset", "\\boxed", "\\fbox",
+    "\\mid", "\\begin", "\\end", "\\def", "\\ldots", "\\dots", "\\cdots", "\\forall", "\\exists",
+    "\\quad", "\\rfloor", "\\rceil", "\\rvert", "\\right", "\\left", "\\\\", "\\{", "\\}", "\\|", "\\mathbb",
+    "\\emptyset", "\\boxed", "\\fbox",
 }  # fmt: skip
 RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "\\le": "<=", "\\leq": "<=", "\\leqslant": "<=",
@@ -103,7 +104,7 @@ class ExpressionReader:
                 "\\mp",
                 "\\%",
             } | (_TIMES | _OVER)
-        return token.text in "({" and token.kind == "symbol" or (token.text == "|" and not self.bars)
+        return token.text in "({[" and token.kind == "symbol" or (token.text == "|" and not self.bars)
 
     def factor(self, first: bool = False) -> Any:
         start = self.peek()

@@ -13,7 +13,7 @@ _PATTERN = re.compile(
     r"|(?P<text>\\(?:text|mbox|textrm|textnormal|textbf|textit|mathrm|operatorname|mathbf|hbox|mathit)\s*"
     r"\{(?P<words>[^{}]*)\})"
     r"|(?P<begin>\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}(?:\{[lcr|]*\})?)"
-    r"|(?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d{1,4}(?![\d.a-zA-Z]))?|\.\d+)"
+    r"|(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d{1,4}(?![\d.a-zA-Z]))?|\.\d+)"
     r"|(?P<command>\\[a-zA-Z]+|\\[{}|])"
     r"|(?P<row>\\\\)"
     r"|(?P<letter>[a-zA-Z])"
