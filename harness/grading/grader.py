@@ -132,6 +132,10 @@ class Grader:
         self._finalizer()
         self._cancel(RuntimeError("this grader was closed"))
 
+    def worker_pids(self) -> list[int]:
+        """Pids of the living workers."""
+        return self._pool.pids()
+
     def __enter__(self) -> Grader:
         return self
 

@@ -97,6 +97,7 @@ def clean(text: str, *, grouped: bool = True) -> str:
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if "matrix" not in text and "array" not in text else text
     text = _FRAC.sub(r"\\frac", _SIZES.sub("", text))
     text = _SHORT_BINOM.sub(r"\\binom", text)
+    text = re.sub(r"\s*\{\s*,\s*\}\s*", "{,}", text)
     text = re.sub(r"(?<=\d)(?:,\\!\s*|\{,\}|\\[,;:]\s*)(?=\d{3}(?!\d))", "", text)
     text = text.replace("{,}", ",").replace("\\!", "")
     text = _SPACES.sub(" ", text)

@@ -9,7 +9,7 @@ from fractions import Fraction
 #: A decimal stands for a fraction or a root when both agree to six significant digits.
 DECIMAL_TOLERANCE = Fraction(5, 10**6)
 _MAX_DIGITS = 400
-_MAX_EXPONENT = 4000
+_MAX_EXPONENT = 3500
 
 _DECIMAL = r"\d+(?:\.\d*)?|\.\d+"
 _SCIENTIFIC = re.compile(

@@ -8,7 +8,7 @@ from typing import Any
 from harness.grading.second.tokens import Unreadable
 
 MAX_DIGITS = 3000
-_MAX_FACTORIAL = 1500
+_MAX_FACTORIAL = 3000
 _MAX_POWER_OF_SUM = 40
 
 

@@ -91,7 +91,8 @@ def canonical(value: Value) -> str:
     """A string that is the same for equal answers: exact for rational numbers, else values to 12 digits."""
     if isinstance(value, Number):
         if value.expr.is_Rational:
-            return str(value.expr)
+            huge = max(int(value.expr.p).bit_length(), int(value.expr.q).bit_length()) > 10_000
+            return f"{int(value.expr.p):x}/{int(value.expr.q):x}" if huge else str(value.expr)
         return "~" + ",".join(_rounded(v) for v in values_at(value.expr, 2))
     if isinstance(value, Words):
         return value.text

@@ -40,30 +40,26 @@ class ExpressionReader:
         self.at = 0
         self.depth = 0
         self.decimal = False
+        self.plus_minus = False  # whether one was met
+        self.upper = True  # which of its signs is read
         self.bars = 0
         self.scripts = 0
 
-    def sum(self) -> tuple[Any, Any | None]:
-        """Value of a sum, and of its other reading where a plus-minus sign stands in it."""
+    def sum(self) -> Any:
         self.deeper()
         total: Any = None
-        other: Any = None
         while True:
             sign = self.sign()
             if sign is None and total is not None:
                 break
             term = self.product()
-            minus = -term if sign == "-" else term
             if sign in ("\\pm", "\\mp"):
-                if other is not None:
-                    raise Unreadable("two plus-minus signs")
-                other = (total if total is not None else 0) - term
-                total = term if total is None else total + term
-                continue
-            total = minus if total is None else total + minus
-            other = None if other is None else other + minus
+                self.plus_minus = True
+                sign = "+" if self.upper == (sign == "\\pm") else "-"
+            signed = -term if sign == "-" else term
+            total = signed if total is None else total + signed
         self.depth -= 1
-        return total, other
+        return total
 
     def sign(self) -> str | None:
         found = None
@@ -154,8 +150,8 @@ class ExpressionReader:
         return self.atom()
 
     def closed(self, mark: str) -> Any:
-        value, other = self.sum()
-        if other is not None or not self.take(mark):
+        value = self.sum()
+        if not self.take(mark):
             raise Unreadable(f"{mark} was expected")
         return value
 
@@ -183,9 +179,9 @@ class ExpressionReader:
         import sympy
 
         self.bars += 1
-        value, other = self.sum()
+        value = self.sum()
         self.bars -= 1
-        if other is not None or self.next().text not in ("|", "\\|", "\\rvert", "\\vert"):
+        if self.next().text not in ("|", "\\|", "\\rvert", "\\vert"):
             raise Unreadable("bar")
         return sympy.Abs(value)
 
@@ -271,8 +267,11 @@ class ExpressionReader:
             return self.closed("}")
         token = self.peek()
         if token.kind == "number" and len(token.text) > 1 and "." not in token.text:
-            self.stream[self.at] = Token("number", token.text[1:])
-            return self.literal(token.text[0])
+            self.stream[self.at : self.at + 1] = [
+                Token("number", token.text[0]),
+                Token("number", token.text[1:]),
+            ]
+            return self.literal(self.next().text)
         return self.atom()
 
     def root(self, sympy: Any) -> Any:

@@ -36,28 +36,38 @@ class _Reader(ExpressionReader):
         return Sequence("list", tuple(groups))
 
     def listed(self) -> Value:
-        items = self.items(stop={"end", ";"})
+        items = self.items(stop={"end", ";"}, double=True)
         return items[0] if len(items) == 1 else Sequence("list", tuple(items))
 
-    def items(self, stop: set[str]) -> list[Value]:
+    def items(self, stop: set[str], double: bool) -> list[Value]:
         items: list[Value] = []
         while True:
-            items.extend(self.relation())
+            items.extend(self.one_or_two() if double else [self.relation()])
             if not self.take(","):
                 return items
             if self.peek().text in stop or self.peek().kind == "end":
                 return items
 
-    def relation(self) -> list[Value]:
-        """One thing, a chain of relations, or the two things that a plus-minus sign stands for."""
+    def one_or_two(self) -> list[Value]:
+        """One thing, or the two that a plus-minus sign in it stands for."""
+        start, met = self.at, self.plus_minus
+        self.plus_minus = False
+        found = [self.relation()]
+        if self.plus_minus:
+            self.at, self.upper = start, False
+            found.append(self.relation())
+            self.upper = True
+        self.plus_minus = met
+        return found
+
+    def relation(self) -> Value:
+        """One thing, or a chain of relations."""
         sides, ops = [self.operand()], []
         while (token := self.peek()).text in RELATIONS and token.kind in ("symbol", "command"):
             self.at += 1
             ops.append(RELATIONS[token.text])
             sides.append(self.operand())
-        if ops:
-            return [Relation(tuple(sides), tuple(ops))]
-        return [sides[0]]
+        return Relation(tuple(sides), tuple(ops)) if ops else sides[0]
 
     def operand(self) -> Value:
         """A sum, a sequence in brackets, an interval, a union, a matrix or words."""
@@ -89,7 +99,7 @@ class _Reader(ExpressionReader):
         try:
             if self.peek().text in _CLOSING:
                 raise Unreadable("empty brackets")
-            items = [item for group in self.grouped() for item in group]
+            items = [item for group in self.grouped(double=token.text not in "([") for item in group]
         except Unreadable:
             self.depth = depth_before
             return None
@@ -116,10 +126,10 @@ class _Reader(ExpressionReader):
             raise Unreadable("brackets that do not match")
         return Sequence(kind, tuple(items))
 
-    def grouped(self) -> list[list[Value]]:
-        groups = [self.items(stop=_CLOSING)]
+    def grouped(self, double: bool) -> list[list[Value]]:
+        groups = [self.items(stop=_CLOSING, double=double)]
         while self.take(";"):
-            groups.append(self.items(stop=_CLOSING))
+            groups.append(self.items(stop=_CLOSING, double=double))
         return groups
 
     def matrix(self) -> Value:
@@ -144,17 +154,13 @@ class _Reader(ExpressionReader):
         return value
 
     def sum_value(self) -> Value:
-        """A sum; the two values of a plus-minus as a list; a run of words as words."""
+        """A sum, or a run of words."""
         words = self.words()
         if words is not None:
             return words
         self.decimal = False
-        first, other = self.sum()
-        percent = self.take("%") or self.take("\\%")
-        plus = Number(first, self.decimal, percent)
-        if other is None:
-            return plus
-        return Sequence("list", (plus, Number(other, self.decimal, percent)))
+        value = self.sum()
+        return Number(value, self.decimal, self.take("%") or self.take("\\%"))
 
     def words(self) -> Value | None:
         if self.peek().kind != "text":

@@ -1,0 +1,176 @@
+"""The second grader's reader and comparison, and that it cannot be made to compute without end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.grading.normalise import clean
+from harness.grading.second import judge
+from harness.grading.second.compare import canonical
+from harness.grading.second.reader import read
+from harness.grading.second.tokens import Unreadable
+from harness.grading.second.values import Number
+
+
+def verdict(gold: str, pred: str) -> str:
+    return str(judge(gold=clean(gold), pred=clean(pred))["status"])
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred"),
+    [
+        (r"\frac{x+2}{7}", r"\frac{x}{7}+\frac27"),
+        (r"\tan^2 y+1", r"\sec^2(y)"),
+        (r"2\sqrt{3}", r"\sqrt{12}"),
+        ("6 - 5i", "-5i+6"),
+        (r"\frac{1}{12}", "0.0833333333333333"),
+        (r"1\frac{1}{2}", "1.5"),
+        (r"x \in [-2,7]", "[-2,7]"),
+        (r"x \le 3", r"(-\infty, 3]"),
+        ("0<f(x)<1", "(0,1)"),
+        ("3, 1, 2", r"\{1,2,3\}"),
+        (r"\pm 2021", "-2021, 2021"),
+        (r"\frac{-1 \pm \sqrt{13}}{4}", r"\frac{-1-\sqrt{13}}{4}, \frac{-1+\sqrt{13}}{4}"),
+        (r"(1,\pm 2)", "(1,2),(1,-2)"),
+        (r"x=\pm\sqrt{2}", r"\{-\sqrt{2},\sqrt{2}\}"),
+        ("p=5,q=2;p=7,q=2", "(5,2),(7,2)"),
+        ("x^2+y^2=1", "1-x^2-y^2=0"),
+        ("-x>-1", "x<1"),
+        (r"(0,9)\cup(9,36)", r"(9,36)\cup(0,9)"),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\left[\begin{array}{cc}1&2\\3&4\end{array}\right]"),
+        (r"\binom{5}{2}", "10"),
+        ("7!/16", "315"),
+        (r"\lfloor\sqrt{n-1}\rfloor", r"\lfloor (n-1)^{1/2} \rfloor"),
+        (r"I(0) e^{-\frac{t}{RC}}", r"\frac{I(0)}{e^{t/(RC)}}"),
+        (r"\log_2 8", "3"),
+        (r"\sqrt[3]{-8}", "-2"),
+        (r"\text{Navin}", r"\text{navin}"),
+        ("|x-1|", "|1-x|"),
+        (r"\frac{d x}{d t}", r"\frac{dx}{dt}"),
+        ("28%", "0.28"),
+    ],
+)
+def test_equal_answers(gold: str, pred: str) -> None:
+    assert verdict(gold, pred) == "right"
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred"),
+    [
+        ("x^2+1", "x^2-1"),
+        ("(1,2)", "(2,1)"),
+        ("[0,1)", "[0,1]"),
+        ("(1,2)", r"\{1,2\}"),
+        ("|x|", "x"),
+        (r"\sqrt{x^2+1}", "x+1"),
+        (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+        ("x<1", "x<=1"),
+        ("x>5", "x<5"),
+        ("f(x)", "f(y)"),
+        ("a_1", "a_2"),
+        ("I(0) t", "0"),
+        (r"\frac{1}{3}", "0.333"),
+        ("1,2", "1,2,3"),
+        (r"\text{east}", r"\text{west}"),
+        ("x^2+y^2=1", "x^2+y^2=2"),
+        (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+        (r"\pi", "3.14"),
+    ],
+)
+def test_different_answers(gold: str, pred: str) -> None:
+    assert verdict(gold, pred) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10^{10^{10}}",
+        "9^{9^{9^{9}}}",
+        "10000000!",
+        "7!!!!!!!!!!",
+        r"\binom{1000000000}{500000000}",
+        r"1.5^{1000000000}",
+        r"0.1^{-10000000}",
+        "(x+1)^{1000000}",
+        r"2^{2^{2^{2^{2^{2}}}}}",
+        "x^{" * 50 + "x" + "}" * 50,
+        r"\sqrt{2+" * 100 + "2" + "}" * 100,
+        "(" * 700 + "5" + ")" * 700,
+        r"\left(1+\frac{1}{10^{9}}\right)^{10^{18}}",
+        "().__class__.__bases__[0].__subclasses__()",
+        '__import__("os").system("true")',
+        r"\def\a{\a\a}\a",
+        r"\frac{1}{0}",
+        r"\log 0",
+        r"\frac{}{}",
+        "",
+        "^",
+        "五",
+        "\ud800",
+    ],
+)
+def test_what_it_does_not_read_it_refuses_at_once(text: str) -> None:
+    start = time.process_time()
+    with pytest.raises(Unreadable):
+        read(clean(text))
+    assert time.process_time() - start < 0.5
+
+
+LETTERS = st.sampled_from([sympy.Symbol("x"), sympy.Symbol("y"), sympy.pi, sympy.sqrt(2)])
+NUMBERS = st.fractions(min_value=-20, max_value=20, max_denominator=12).map(
+    lambda f: sympy.Rational(f.numerator, f.denominator)
+)
+
+
+@st.composite
+def expressions(draw: st.DrawFn, depth: int = 3) -> sympy.Expr:
+    if depth == 0 or draw(st.booleans()):
+        return draw(LETTERS | NUMBERS)
+    a, b = draw(expressions(depth - 1)), draw(expressions(depth - 1))
+    how = draw(st.sampled_from(["+", "-", "*", "/", "^"]))
+    if how == "^":
+        return a ** draw(st.integers(0, 3))
+    if how == "/":
+        return a / (b**2 + 1)
+    return a + b if how == "+" else a - b if how == "-" else a * b
+
+
+@settings(max_examples=60, deadline=None)
+@given(expressions())
+def test_latex_of_sympy_is_read_back(expression: sympy.Expr) -> None:
+    text = clean(sympy.latex(expression))
+    value = read(text)
+    assert isinstance(value, Number)
+    assert judge(gold=text, pred=clean(sympy.latex(sympy.expand(expression))))["status"] == "right"
+    assert judge(gold=text, pred=clean(sympy.latex(expression + 1)))["status"] == "wrong"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from(list(r"\{}()[]^_,;=<+-*/!|%&.' 0123xyei")), max_size=25))
+def test_no_text_raises_anything_else(text: str) -> None:
+    assert judge(gold="5", pred=text)["status"] in ("right", "wrong", "unparsed")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (r"\frac{2}{4}", "0.5"),
+        (r"\sqrt{8}", r"2\sqrt{2}"),
+        ("(x+1)^2", "x^2+2x+1"),
+        ("1,2", r"\{2,1\}"),
+        ("x=5", "5"),
+        ("[0,1)", "[0, 1)"),
+    ],
+)
+def test_equal_answers_have_one_canonical_form(a: str, b: str) -> None:
+    assert canonical(read(clean(a))) == canonical(read(clean(b)))
+
+
+def test_different_answers_have_different_canonical_forms() -> None:
+    texts = ["1", "2", "x", "x+1", r"\sqrt{2}", "(1,2)", "(2,1)", "1,2", "[1,2]", "[1,2)", r"\text{yes}"]
+    assert len({canonical(read(clean(text))) for text in texts}) == len(texts)
