@@ -84,7 +84,7 @@ def test_the_command_fails_and_names_every_miss(tmp_path: Path, capsys: Capture)
     ]
     assert main(["check", "grading", str(write(tmp_path / "c.jsonl", *rows))]) == 1
     out = capsys.readouterr().out
-    assert "bad-1" in out and "bad-2" in out and "good" not in out
+    assert "bad-1" in out and "bad-2" in out and "  good-" not in out
     assert r"gold '6'  response '\boxed{5}'  expected right, got wrong, second wrong" in out
     assert "98 of 100 right" in out and "FAILED" in out
 
