@@ -171,6 +171,12 @@ def _check_combinations(run: RunConfig) -> None:
         )
     if run.rollout.group_size == 1 and getattr(run.method, "scale", "group") == "group":
         raise UserError("rollout.group_size=1 leaves a group without a baseline; use at least 2")
+    for name, n in (("n", run.eval.n), ("frontier_n", run.eval.frontier_n)):
+        if n < 2 and (name == "frontier_n" or run.eval.splits):
+            raise UserError(
+                f"eval.{name}={n} cannot tell even pass@1: pass@k is printed from n >= 2k samples a problem; "
+                f"use eval.{name}=2 or more"
+            )
     if not run.eval.splits and not run.eval.benchmarks:
         raise UserError("eval.splits is empty; name at least one test split, or eval.benchmarks")
 

@@ -113,13 +113,15 @@ def tune(sweep: Sweep) -> int:
 
 
 def collect_records(sweep: Sweep) -> int:
-    from harness.sweep.collect import collect
+    from harness.sweep.collect import collect, told
 
     backend = Runs()
     collected = collect(sweep, plan(sweep, backend), backend)
+    for line in told(collected):
+        print(line)
     there = len(collected.records)
     print(f"{collected.path}: {there} records ({collected.new} new) of {collected.planned} planned runs")
-    return 0
+    return 1 if collected.damaged else 0
 
 
 def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bool) -> int:

@@ -153,7 +153,8 @@ def _stacked(scored: Sequence[_Scored]) -> list[FloatArray]:
 def _table(name: str, scored: Sequence[_Scored], expected: Mapping[str, int], reference: str) -> Table:
     compared = _compare(scored, reference)
     # A column stands as soon as one row has the samples for it (n >= 2 k); the others show a dash there.
-    ks = sorted({k for row in scored if row.parts for k in printable_ks(min(part.n for part in row.parts))})
+    fewest = [min(part.n for part in row.parts) for row in scored if row.parts]
+    ks = sorted({k for n in fewest for k in printable_ks(n) or (1,)})
     anchor = next((r for r in scored if r.group.method == reference and r.group.role == "method"), None)
     tokens = mean_of(anchor.group, "budget", "generated_tokens") if anchor else None
     lines = []

@@ -32,6 +32,8 @@ def marks_of(
     marks = []
     if group.role == "method" and not group.tuned:
         marks.append("untuned")
+    if any(record.get("tuning_stale") for record in group.records):
+        marks.append("tuned with older code")
     if expected is not None and len(group.seeds) < expected:
         marks.append(f"{len(group.seeds)} of {expected} seeds")
     if not scored:

@@ -82,6 +82,8 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     rows = [record for _, record in ordered]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
+    for name in sorted({name for record in rows for name in record["evals"]}):
+        _check_profile(rows, name)
     members: dict[tuple[str, str], list[Record]] = {}
     for record in rows:
         members.setdefault((str(record["role"]), str(record["method"])), []).append(record)
@@ -118,6 +120,24 @@ def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) 
             f"{text} in {counts[text]} (e.g. {first[text].get('run_id', '?')})" for text in sorted(counts)
         )
         raise ValueError(f"{problem}: {found}. Remedy: {remedy}")
+
+
+def _check_profile(records: Sequence[Record], name: str) -> None:
+    """One profile for all who were evaluated on a set: another template or temperature is another measure."""
+    found: dict[str, Record] = {}
+    for record in records:
+        evaluation = record["evals"].get(name)
+        if evaluation:
+            found.setdefault(str(evaluation.get("profile_hash")), record)
+    if len(found) > 1:
+        told = "; ".join(
+            f"{record['evals'][name].get('profile', 'no profile')} (e.g. {record.get('run_id', '?')})"
+            for _, record in sorted(found.items())
+        )
+        raise ValueError(
+            f"records evaluated on {name} by different profiles cannot stand in one table: {told}. "
+            "Remedy: evaluate all by one eval.profile, or write one report per profile"
+        )
 
 
 def _group(role: str, method: str, runs: list[Record]) -> Group:

@@ -32,16 +32,17 @@ class SetScores:
 def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
     """Scores of ``group`` on set ``name``; ``None`` unless every one of its runs has the set with n >= 2.
 
-    A mean over the runs that happen to have been evaluated would not be comparable.
+    A mean over the runs that happen to have been evaluated would not be comparable. One sample is enough
+    where it is greedy: there is nothing else to draw.
 
     Raises:
         ValueError: the problems are not those of ``problem_ids``.
     """
     evals = [record["evals"].get(name) for record in group.records]
-    if not evals or any(not e or not e.get("correct") or int(e["n"]) < 2 for e in evals):
+    if not evals or any(not e or not e.get("correct") or (int(e["n"]) < 2 and not _greedy(e)) for e in evals):
         return None
     n = min(int(part["n"]) for e in evals for part in (e, e.get("pass") or e))
-    ks = range(1, min(MAX_K, n // 2) + 1)
+    ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
     curves, problems = [], []
     for record, evaluation in zip(group.records, evals, strict=True):
         where = f"{record.get('run_id', '?')} on {name}"
@@ -53,6 +54,10 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
         curves.append(curve)
         problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
     return SetScores(n, np.stack(curves), np.mean(problems, axis=0))
+
+
+def _greedy(evaluation: Mapping[str, Any]) -> bool:
+    return evaluation.get("temperature") == 0 and "pass" not in evaluation
 
 
 def _aligned(evaluation: Mapping[str, Any], problem_ids: Sequence[str] | None, where: str) -> list[int]:

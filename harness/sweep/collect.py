@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,66 +19,123 @@ from harness.files import write_text
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
 from harness.sweep.spec import Sweep
+from harness.sweep.state import locked
 
 RECORDS, OLD_RECORDS = "records.jsonl", "records.old.jsonl"
+_PLACE = ("model_name", "training_set")
+#: What every result has; one without is half a result.
+_NEEDED = ("schema", "run_id", "method", "seed", "model", "benchmark", "numerics_version", "evals")
 
 
 @dataclass(frozen=True)
 class Collected:
-    """The records of a sweep as they now stand, and the rows that come from older code."""
+    """The records of a sweep as they now stand.
+
+    Attributes:
+        new: records that were not there before.
+        older_rows: rows that come from older code.
+        planned: runs of the sweep.
+        damaged: run folder -> why its result was left out.
+    """
 
     records: list[dict[str, Any]]
     path: Path
     new: int
     older_rows: tuple[str, ...]
     planned: int
+    damaged: Mapping[Path, str]
 
 
 def collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
-    """Write the records of all finished runs; committed records stay where a run is not on this machine."""
+    """Write the records of all finished runs; committed records stay where a run is not on this machine.
+
+    Two collectors take turns. One that is killed leaves the records as they were, or as they should be.
+    """
+    with locked(ledger(sweep).folder.parent / "collect.lock", wait=True):
+        return _collect(sweep, jobs, backend)
+
+
+def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     path, archive = sweep.results / RECORDS, sweep.results / OLD_RECORDS
     existing, old = read_records(path), read_records(archive)
-    current = {
-        (item.run_id, item.label): record_of(sweep, item, backend)
-        for item, state in zip(jobs, states(jobs, ledger(sweep)), strict=True)
-        if state.state == "done"
-    }
-    planned = {(item.run_id, item.label) for item in jobs}
+    current: dict[tuple[str, ...], dict[str, Any]] = {}
+    damaged: dict[Path, str] = {}
+    for item, state in zip(jobs, states(jobs, ledger(sweep)), strict=True):
+        if state.state == "done":
+            try:
+                current[_planned_key(sweep, item)] = record_of(sweep, item, backend)
+            except DamagedResult as error:
+                damaged[item.folder] = str(error)
+    planned = {_planned_key(sweep, item) for item in jobs}
     for record in existing:
-        if (record["run_id"], record["method"]) in planned:
-            current.setdefault((record["run_id"], record["method"]), record)
+        if _key(record) in planned:
+            current.setdefault(_key(record), record)
     fresh = {_row(record) for record in current.values()}
     versions = {_version(record) for record in current.values()}
-    leftover = [r for r in existing if (r["run_id"], r["method"]) not in planned]
-    kept = [r for r in leftover if _row(r) not in fresh and (not versions or _version(r) in versions)]
-    moved = [r for r in leftover if r not in kept]
+    kept: list[dict[str, Any]] = []
+    moved: list[dict[str, Any]] = []
+    for record in existing:
+        if _key(record) not in planned:
+            stays = _row(record) not in fresh and (not versions or _version(record) in versions)
+            (kept if stays else moved).append(record)
     records = sorted([*current.values(), *kept], key=_order)
     if moved:
-        write_records(archive, sorted([*old, *(r for r in moved if r not in old)], key=_order))
+        # written first: killed in between, the record stands in both files and is moved again
+        archived = {_line(record) for record in old}
+        added = [record for record in moved if _line(record) not in archived]
+        write_records(archive, sorted([*old, *added], key=_order))
     if records != existing:
         write_records(path, records)
-    known = [json.dumps(r, sort_keys=True) for r in existing]
-    new = sum(json.dumps(r, sort_keys=True) not in known for r in records)
-    rows = tuple(sorted({str(r["method"]) for r in kept}))
-    return Collected(records, path, new, rows, len(planned))
+    known = {_line(record) for record in existing}
+    new = sum(_line(record) not in known for record in records)
+    rows = tuple(sorted({str(record["method"]) for record in kept}))
+    return Collected(records, path, new, rows, len(planned), damaged)
+
+
+def told(collected: Collected) -> list[str]:
+    """What a person should know about runs that were left out, a line each with the remedy."""
+    return [
+        f"left out: {folder.name}: {reason}; delete {folder / 'result.json'} and submit again"
+        for folder, reason in collected.damaged.items()
+    ]
+
+
+class DamagedResult(Exception):
+    """A ``result.json`` that is not a whole result of its run."""
 
 
 def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
-    """The run's result with what only the sweep knows."""
-    record = backend.result(item.folder)
-    card = None if item.role == "base" else card_header(item.method)
+    """The run's result with what only the sweep knows.
+
+    Raises:
+        DamagedResult: the file cannot be read, is cut off, or belongs to another run.
+    """
+    try:
+        record = backend.result(item.folder)
+    except (OSError, ValueError, TypeError, UserError) as error:
+        raise DamagedResult(f"its result cannot be read ({' '.join(str(error).split())[:120]})") from error
+    lacking = [key for key in _NEEDED if key not in record]
+    if lacking:
+        raise DamagedResult(f"its result lacks {', '.join(lacking)}")
+    if record["run_id"] != item.folder.name:
+        raise DamagedResult(f"its result is that of {record['run_id']}")
     choice = dict(item.choice["settings"]) if item.choice else None
-    return record | {
+    body = record | {
         "run_id": item.run_id,
         "sweep": sweep.name,
         "role": item.role,
         "method": item.label,
         "tuned": item.choice is not None,
         "tuning_choice": choice,
-        "method_card": card,
+        "method_card": None if item.role == "base" else card_header(item.method),
     }
+    body |= _place(sweep, item)
+    if item.choice and item.choice.get("method_hash", "") not in ("", record.get("method_hash", "")):
+        body["tuning_stale"] = True
+    return body
 
 
+@lru_cache(maxsize=1024)
 def card_header(method: str) -> dict[str, Any] | None:
     """What tables say about a method; None for a method file without a card."""
     try:
@@ -116,8 +174,27 @@ def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in records))
 
 
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
+
+
+def _place(sweep: Sweep, item: Job) -> dict[str, str]:
+    """Which of the sweep's models and training sets: runs of two places may be one run, but are two rows."""
+    if not (sweep.models or sweep.training_sets):
+        return {}
+    return dict(zip(_PLACE, item.table_place, strict=True))
+
+
+def _planned_key(sweep: Sweep, item: Job) -> tuple[str, ...]:
+    return _key({"run_id": item.run_id, "method": item.label, **_place(sweep, item)})
+
+
+def _key(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(record.get(k)) for k in ("run_id", "method", *_PLACE))
+
+
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record.get(k)) for k in ("role", "method", "model", "benchmark"))
+    return tuple(str(record.get(k)) for k in ("role", "method", "model", "benchmark", *_PLACE))
 
 
 def _version(record: Mapping[str, Any]) -> tuple[str, ...]:

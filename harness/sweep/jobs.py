@@ -48,6 +48,16 @@ class Job:
         return f"{self.model}/{self.training_set}"
 
     @property
+    def table_place(self) -> tuple[str, str]:
+        """Model and training set as tables name them."""
+        default = (str(self.config["model"]["path"]), str(self.config["data"]["benchmark"]))
+        named = (self.model, self.training_set)
+        return (
+            default[0] if named[0] == "default" else named[0],
+            default[1] if named[1] == "default" else named[1],
+        )
+
+    @property
     def table_seed(self) -> int | None:
         """The seed, where it means something: an untrained model has none."""
         return None if self.role == "base" else self.seed

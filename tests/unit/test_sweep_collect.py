@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.sweep.collect import collect, read_records
+from harness.sweep.collect import collect, read_records, told
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
@@ -97,3 +101,137 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n{"a":\n')
     with pytest.raises(UserError, match="records.jsonl:2 is not a result record"):
         read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[: len(text) // 2], "cannot be read"),
+        (lambda text: "", "cannot be read"),
+        (lambda text: "[1, 2]", "cannot be read"),
+        (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "evals"}), "lacks evals"),
+        (lambda text: json.dumps(json.loads(text) | {"run_id": "grpo-s9-other"}), "is that of grpo-s9-other"),
+    ],
+)
+def test_half_a_result_is_never_collected(
+    finished: Path, backend: Any, damage: Callable[[str], str], reason: str
+) -> None:
+    sweep = load_sweep(finished)
+    grpo = next(job for job in make_plan(sweep, backend) if job.label == "grpo")
+    path = grpo.folder / "result.json"
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    collected = _collect(finished, backend)
+    assert [r["method"] for r in collected.records] == ["base", "random-reward", "dapo"]
+    assert list(collected.damaged) == [grpo.folder] and reason in collected.damaged[grpo.folder]
+    line = told(collected)[0]
+    assert grpo.run_id in line and f"delete {path} and submit again" in line
+    path.write_text(whole)
+    assert len(_collect(finished, backend).records) == 4
+
+
+def test_a_record_that_was_collected_outlives_damage_to_its_run(finished: Path, backend: Any) -> None:
+    before = _collect(finished, backend).path.read_bytes()
+    sweep = load_sweep(finished)
+    for job in make_plan(sweep, backend):
+        (job.folder / "result.json").write_text("{")
+    collected = _collect(finished, backend)
+    assert collected.path.read_bytes() == before and len(collected.damaged) == 4
+
+
+_COLLECTOR = """
+    import os, sys, time
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from conftest import FakeBackend
+    from harness import files
+    from harness.sweep import collect as module
+    from harness.sweep.plan import make_plan
+    from harness.sweep.spec import load_sweep
+
+    replace, mode = os.replace, sys.argv[2]
+    def slow(source, target):
+        if str(target).endswith(mode):
+            Path(sys.argv[3]).touch()
+            time.sleep(60 if mode else 0)
+        replace(source, target)
+    os.replace = slow
+    backend = FakeBackend()
+    backend.code = sys.argv[4]
+    sweep = load_sweep(Path(sys.argv[1]))
+    print(module.collect(sweep, make_plan(sweep, backend), backend).new)
+"""
+
+
+def _collector(folder: Path, *words: str) -> subprocess.Popen[str]:
+    script = folder / "collector.py"
+    script.write_text(textwrap.dedent(_COLLECTOR.format(tests=str(Path(__file__).parent.parent))))
+    return subprocess.Popen(
+        [sys.executable, str(script), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("at", ["records.old.jsonl", "records.jsonl"])
+def test_a_collector_killed_in_between_loses_and_doubles_nothing(
+    finished: Path, backend: Any, worker: list[str], tmp_path: Path, at: str
+) -> None:
+    _collect(finished, backend)
+    backend.code = "2"
+    sweep = load_sweep(finished)
+    jobs = [job for job in make_plan(sweep, backend) if job.label == "grpo"]
+    LocalLauncher(sweep, ledger(sweep), worker).submit(jobs)
+    reached = tmp_path / "reached"
+    process = _collector(tmp_path, str(finished), at, str(reached), "2")
+    deadline = time.monotonic() + 60
+    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert reached.exists(), process.stderr.read() if process.stderr else ""
+    folder = tmp_path / "results" / "small"
+    # whatever the moment, a reader finds whole files
+    assert len(read_records(folder / "records.jsonl")) == 4
+    after = _collect(finished, backend)
+    assert [r["method"] for r in after.records] == ["base", "random-reward", "dapo", "grpo"]
+    assert after.records[-1]["run_id"] == jobs[0].run_id
+    assert [r["method"] for r in read_records(folder / "records.old.jsonl")] == ["grpo"]
+
+
+def test_two_collectors_at_once_take_turns(finished: Path, tmp_path: Path) -> None:
+    both = [_collector(tmp_path, str(finished), "", str(tmp_path / "x"), "1") for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(int(out) for out, _ in said) == [0, 4], "one collected, the other found it done"
+    assert len(read_records(tmp_path / "results" / "small" / "records.jsonl")) == 4
+
+
+def test_a_run_that_two_places_share_is_a_row_in_both(
+    sweep_file: Write, backend: Any, worker: list[str]
+) -> None:
+    sets: dict[str, Any] = {name: {"benchmark": "micro"} for name in "abc"}
+    sets["c"]["train.lr"] = 2e-4
+    path = sweep_file(training_sets=sets, methods=["grpo"], seeds=[1])
+    sweep = load_sweep(path, ["workers=2"])
+    jobs = make_plan(sweep, backend)
+    LocalLauncher(sweep, ledger(sweep), worker).submit(jobs)
+    records = _collect(path, backend).records
+    assert [(r["training_set"], r["role"]) for r in records] == [
+        ("a", "base"), ("b", "base"), ("c", "base"), ("a", "method"), ("b", "method"), ("c", "method"),
+    ]  # fmt: skip
+    assert {r["model_name"] for r in records} == {"micro"}
+    assert _collect(path, backend).new == 0
+
+
+def test_tuning_with_older_code_is_noted_in_the_record(
+    sweep_file: Write, backend: Any, worker: list[str]
+) -> None:
+    path = sweep_file(methods=["grpo", "dapo"], seeds=[1], tuned_from="t.yaml", base_temperatures=[])
+    choice = "{{settings: {{train.lr: 3.0e-4}}, method_hash: {}}}"
+    path.with_name("t.yaml").write_text(
+        f"seed: 9\nchoices: {{grpo: {choice.format('m')}, dapo: {choice.format('old')}}}\n"
+    )
+    sweep = load_sweep(path, ["workers=2"])
+    LocalLauncher(sweep, ledger(sweep), worker).submit(make_plan(sweep, backend))
+    assert {r["method"]: r.get("tuning_stale", False) for r in _collect(path, backend).records} == {
+        "grpo": False, "dapo": True,
+    }  # fmt: skip
