@@ -106,7 +106,7 @@ _ALL = (
         "STEER's validation; how often its sets are repeated is not stated, 32 on AIME and AMC is ours",
     ),
     Profile(
-        "oat", "qwen-math", _one(0.0, 1.0, 1, 1), 3000, "math-verify",
+        "oat", "qwen-math", _one(0.0, 1.0, 1, 1), 3000, "math-verify-boxed",
         "Dr. GRPO, GMPO, SEED-GRPO, Prompt Augmentation: greedy, boxed; template=r1 and bare are used too",
     ),
     Profile(
@@ -114,7 +114,8 @@ _ALL = (
         "Qwen2.5-Math's and SimpleRL's script: greedy; its grader has tolerances that ours has not",
     ),
     Profile(
-        "sage", "system-boxed", _one(0.6, 0.95, 16, 16), 8192, "math-verify", "SAGE: avg@16 at T 0.6",
+        "sage", "system-boxed", _one(0.6, 0.95, 16, 16), 8192, "math-verify-boxed",
+        "SAGE: avg@16 at T 0.6; an answer counts in a box only",
     ),
     Profile(
         "mentor", "think-boxed", (Draws("avg", 0.6, 1.0, 32, 0), Draws("greedy", 0.0, 1.0, 0, 1)), 8192,

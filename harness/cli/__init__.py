@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from harness.cli.evaluate import EVAL_HELP
 from harness.errors import UserError, unknown
 
 COMMANDS = {
@@ -30,10 +31,6 @@ SWEEP_VERBS = {
     "cancel": "stop the running runs",
     "collect": "write the finished runs into result records",
 }
-_EVAL_HELP = (
-    "model=HUB_ID_OR_FOLDER benchmark=aime24,math500 profile=standard engine=hf|vllm data_dir= n= k= out= …; "
-    "or the folder of an evaluation (its scores) or of a run (finishes it; with benchmark= its last weights)"
-)
 _EXAMPLES = """examples:
   entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
   entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
@@ -61,9 +58,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     add = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    add["eval"].epilog, add["eval"].formatter_class = EVAL_HELP, argparse.RawDescriptionHelpFormatter
     settings = "key=value, e.g. method=dapo seed=2 train.lr=2e-4 (Hydra's override grammar)"
     add["train"].add_argument("overrides", nargs="*", help=settings)
-    add["eval"].add_argument("words", nargs="*", metavar="FOLDER | key=value", help=_EVAL_HELP)
+    add["eval"].add_argument("words", nargs="*", metavar="FOLDER | key=value", help="see below")
     add["eval"].add_argument("--regrade", action="store_true", help="judge stored samples again, draw none")
     verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in SWEEP_VERBS.items():

@@ -9,6 +9,19 @@ from typing import Any
 
 from harness.errors import UserError
 
+EVAL_HELP = """a model:
+  model=        hub id, folder, or a training run's folder (its last weights); revision= of a hub model
+  benchmark=    sets, comma-separated: aime24 aime25 amc23 amc22_23 math500 minerva olympiadbench gsm8k
+  profile=      standard dapo cure steer-val oat qwen-math sage mentor r1-distill siri (docs/evaluation.md)
+  engine=       hf or vllm; engine.<option>= for its options; dtype=, device=
+  data_dir=     folder or file with the sets, instead of the hub; accept_data= for other content
+  k= seed= out=
+  n= temperature= top_p= max_tokens= template= grader= limit= sampling=    change the profile
+a folder:
+  of an evaluation: its scores, with k= for other ks; --regrade judges its samples again, grader= by another grader
+  of a training run: finishes it; with benchmark= evaluates its last weights
+"""
+
 
 def evaluate(words: Sequence[str], regrade: bool) -> int:
     """What ``entrobench eval WORDS`` asks for; a first word without ``=`` is a folder."""

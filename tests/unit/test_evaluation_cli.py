@@ -325,3 +325,16 @@ def test_a_run_without_its_weights_says_what_is_missing(
     folder = run_folder(finished=False)
     assert main(["eval", f"model={folder}", *changed(words, model="")]) == 2
     assert "is not finished; entrobench eval" in capsys.readouterr().err
+
+
+def test_the_help_names_every_setting_profile_and_set() -> None:
+    from benchmarks import registry
+    from harness.cli.evaluate import EVAL_HELP
+    from harness.evaluation.request import KEYS
+    from harness.profiles import OF_DRAWS, OF_PROFILE, PROFILES
+
+    words = set(EVAL_HELP.replace(",", " ").replace(";", " ").split())
+    assert {f"{key}=" for key in (*KEYS, *OF_PROFILE, *OF_DRAWS, "sampling")} <= words
+    assert set(PROFILES) <= words
+    tested = {name for name in registry.names() if "test" in registry.load(name).splits()}
+    assert tested <= words
