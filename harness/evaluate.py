@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from harness.evaluation.scores import votes
 from harness.files import replacing
 from harness.policy import Policy
 from harness.problems import Benchmark, Problem, verify_all
@@ -95,19 +96,21 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
     grouped = {key: frame for key, frame in table.groupby("problem_id", sort=False)}
     frames = [grouped[p.id].sort_values("sample") for p in problems]
     n = min(len(f) for f in frames)
-    right = [(f["status"] == "right").to_numpy() for f in frames]
-    answers = [[a if isinstance(a, str) else None for a in f["canonical"]] for f in frames]
+    voted = [
+        votes(
+            f["status"].tolist(), [a if isinstance(a, str) else None for a in f["canonical"]],
+            single=bool(problem.answer),
+        )
+        for f, problem in zip(frames, problems, strict=True)
+    ]  # fmt: skip
     return {
         "n": n,
         "problem_ids": [p.id for p in problems],
-        "correct": [int(r.sum()) for r in right],
-        "distinct": [distinct_answers(row) for row in answers],
-        "distinct_correct": [
-            distinct_answers(row, ok.tolist()) for row, ok in zip(answers, right, strict=True)
-        ],
+        "correct": [sum(right) for _, right in voted],
+        "distinct": [distinct_answers(answers) for answers, _ in voted],
+        "distinct_correct": [distinct_answers(answers, right) for answers, right in voted],
         "maj": {
-            str(k): sum(maj_at_k(row, ok.tolist(), k).value for row, ok in zip(answers, right, strict=True))
-            / len(frames)
+            str(k): sum(maj_at_k(answers, right, k).value for answers, right in voted) / len(frames)
             for k in maj_k
             if k <= n
         },

@@ -18,7 +18,7 @@ EVAL_HELP = """a model:
   k= seed= out=
   n= temperature= top_p= max_tokens= template= grader= limit= sampling=    change the profile
 a folder:
-  of an evaluation: its scores, with k= for other ks; --regrade judges its samples again, grader= by another grader
+  of an evaluation: its scores, with k= for other ks; --regrade judges its samples again, grader= by another
   of a training run: finishes it; with benchmark= evaluates its last weights
 """
 

@@ -49,7 +49,7 @@ def summary(samples: Sequence[Sample], problems: Sequence[Problem]) -> dict[str,
 
 def _answers(samples: Sequence[Sample], *, single: bool) -> str:
     """How often every distinct answer was given, most frequent first, with its sign."""
-    keys, right = _votes(samples, single=single)
+    keys, right = votes([s.status for s in samples], [s.canonical for s in samples], single=single)
     counts: dict[str, int] = {}
     for key in keys:
         if key is not None:
@@ -61,15 +61,26 @@ def _answers(samples: Sequence[Sample], *, single: bool) -> str:
     return " ".join(f"{'+' if ok else '-'}{count}" for count, ok in ordered)
 
 
-def _votes(samples: Sequence[Sample], *, single: bool) -> tuple[list[str | None], list[bool]]:
-    """What every sample votes for, and whether that is right; equal votes are equally right."""
-    right = [sample.status == "right" for sample in samples]
+def votes(
+    statuses: Sequence[str], canonicals: Sequence[str | None], *, single: bool
+) -> tuple[list[str | None], list[bool]]:
+    """What every sample votes for (None: it abstains) and whether that is right; equal votes are equal there.
+
+    Args:
+        single: the problem has one reference answer, so that all right samples vote for the same.
+    """
+    right = [status == "right" for status in statuses]
+    both = {c for c, ok in zip(canonicals, right, strict=True) if ok} & {
+        c for c, ok in zip(canonicals, right, strict=True) if not ok
+    }
     keys: list[str | None] = []
-    for sample, ok in zip(samples, right, strict=True):
-        if ok:
-            keys.append(_RIGHT if single or sample.canonical is None else f"+{sample.canonical}")
+    for canonical, ok in zip(canonicals, right, strict=True):
+        if ok and (single or canonical is None):
+            keys.append(_RIGHT)
+        elif canonical in both and canonical is not None and not ok:  # e.g. the grader's time ran out
+            keys.append(f"{canonical} (not right)")
         else:
-            keys.append(None if sample.canonical is None else f"-{sample.canonical}")
+            keys.append(canonical)
     return keys, right
 
 
