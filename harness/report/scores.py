@@ -78,7 +78,21 @@ def _aligned(evaluation: Mapping[str, Any], problem_ids: Sequence[str] | None, w
 
 
 def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
-    """Problem ids of set ``name``, sorted: the bootstrap must not depend on the order in the records."""
+    """Problem ids of set ``name``, sorted: the bootstrap must not depend on the order in the records.
+
+    Raises:
+        ValueError: the runs were evaluated on it by different profiles, which one table must not mix.
+    """
+    profiles = {
+        str(entry["profile_hash"]): str(entry["profile"])
+        for group in groups
+        for record in group.records
+        for entry in [record["evals"].get(name) or {}]
+        if "profile_hash" in entry
+    }
+    if len(profiles) > 1:
+        said = ", ".join(f"{label} ({key})" for key, label in sorted(profiles.items()))
+        raise ValueError(f"{name}: runs were evaluated by different profiles: {said}; evaluate all by one")
     for group in groups:
         for record in group.records:
             evaluation = record["evals"].get(name)
