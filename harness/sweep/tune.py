@@ -16,6 +16,7 @@ from harness.errors import UserError, unknown
 from harness.files import write_text
 from harness.sweep.axes import Settings
 from harness.sweep.jobs import Backend, Job
+from harness.sweep.light import without_torch
 from harness.sweep.plan import job, table_name
 from harness.sweep.sections import Tuning
 from harness.sweep.spec import Sweep, overrides
@@ -44,6 +45,10 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     Raises:
         UserError: no tuning section, or methods with different numbers of trials.
     """
+    return without_torch(lambda: _trials(sweep, backend))
+
+
+def _trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     tuning = _tuning(sweep)
     found = []
     for place in sweep.tuning_places:
