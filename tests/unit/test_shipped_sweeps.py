@@ -75,3 +75,19 @@ def test_a_recipe_names_what_it_reproduces_and_what_differs(path: Path) -> None:
     assert isinstance(sweep.reproduces, Reproduces)
     assert "arXiv" in sweep.reproduces.paper and sweep.reproduces.differs
     assert any(method.split("@")[0] == path.stem for method in sweep.methods)
+
+
+def test_the_page_on_sweeps_names_every_key_and_every_file() -> None:
+    from dataclasses import fields
+
+    from harness.sweep.sections import Tuning
+    from harness.sweep.spec import OPTIONS, Sweep
+
+    text = (FOLDER.parent / "docs" / "sweeps.md").read_text()
+    keys = [f.name for f in fields(Sweep) if f.name not in ("path", "extra")]
+    for key in {*keys, *OPTIONS, *(f.name for f in fields(Reproduces))}:
+        assert f"`{key}`" in text or f"{key}=" in text, f"{key} is not in docs/sweeps.md"
+    for key in (f.name for f in fields(Tuning)):
+        assert f"\n  {key}:" in text, f"tuning: {key} is not in docs/sweeps.md"
+    for path in FILES:
+        assert path.name in text or path.parent.name == "papers"
