@@ -27,10 +27,13 @@ SWEEP_VERBS = {
     "tune": "give every method the same trials and write the choice beside the sweep file",
     "submit": "start what is not done yet",
     "status": "what every run is doing",
-    "retry": "start failed and lost runs again",
+    "logs": "the last lines of what a run printed",
+    "retry": "start failed, lost and stopped runs again",
     "cancel": "stop the running runs",
     "collect": "write the finished runs into result records",
 }
+#: What launchers start; nobody types these.
+_INNER = ("_worker", "_slurm", "_probe")
 _EXAMPLES = """examples:
   entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
   entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
@@ -67,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     for name, text in SWEEP_VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
         verb.add_argument("file", help="a sweep file, e.g. sweeps/demo.yaml")
+        if name == "logs":
+            verb.add_argument("run", help="a run, or how its name begins, e.g. grpo-s1")
         verb.add_argument(
             "options", nargs="*", help="key=value: launcher, workers, methods, seeds, runs_dir or any setting"
         )
@@ -96,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         help="key=value: training, benchmark, data_dir, accept_data, show=ids or hashes",
     )
-    commands.add_parser("_worker").add_argument("job")
+    for inner in _INNER:
+        commands.add_parser(inner).add_argument("file")
     return top
 
 
@@ -122,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_words(words: list[str]) -> None:
     """Suggest the nearest command for a mistyped one, which argparse does not."""
-    if not words or words[0].startswith("-") or words[0] == "_worker":
+    if not words or words[0].startswith("-") or words[0] in _INNER:
         return
     if words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
@@ -154,8 +160,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command == "sweep":
         from harness.cli.sweeps import run_verb
 
-        flags = {name: getattr(arguments, name) for name in ("watch", "runs") if hasattr(arguments, name)}
-        return run_verb(arguments.verb, arguments.file, arguments.options, **flags)
+        names = ("watch", "runs", "run")
+        given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+        return run_verb(arguments.verb, arguments.file, arguments.options, **given)
     if command == "prefetch":
         from harness.cli.prefetch import prefetch
 
@@ -188,6 +195,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from harness.cli.checks import doctor
 
         return doctor()
+    if command == "_slurm":
+        from harness.sweep.slurm.job import run_job
+
+        return run_job(arguments.file)
+    if command == "_probe":
+        from harness.sweep.slurm.probe import probe
+
+        return probe(arguments.file)
     from harness.cli.worker import work
 
-    return work(arguments.job)
+    return work(arguments.file)

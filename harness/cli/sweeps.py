@@ -6,26 +6,26 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.cli.plan import show_plan
-from harness.errors import UserError
+from harness.cli.states import print_states, show_status, totals
+from harness.errors import UserError, unknown
 from harness.prefetch import check_present
 from harness.sweep.jobs import Job, Runs
-from harness.sweep.launcher import Launcher, open_launcher
-from harness.sweep.live import duration, number, step_text
+from harness.sweep.launcher import Launcher, Outcome, open_launcher
+from harness.sweep.live import duration
 from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.spec import Sweep, load_sweep
-from harness.sweep.state import BROKEN, SETTLED, RunState
+from harness.sweep.state import needs_retry, needs_start
 from harness.sweep.tuned import refuse_stale
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-WATCH_S = 2.0
+#: Lines of each log file that ``sweep logs`` shows.
+LOG_LINES = 60
 
 
-def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False) -> int:
+def run_verb(
+    verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False, run: str = ""
+) -> int:
     """Carry out one verb of ``entrobench sweep``; returns the exit code."""
     sweep = load_sweep(Path(file), options)
     if verb == "tune":
@@ -44,32 +44,39 @@ def run_verb(verb: str, file: str, options: Sequence[str], watch: bool = False, 
         refuse_stale(sweep, jobs, backend)
         check_present((job.config for job in jobs), f"entrobench prefetch {file}")
     if verb == "status":
-        return show_status(sweep, jobs, launcher, watch)
+        code = show_status(sweep, jobs, launcher, watch)
+        _tell_of_trials(sweep)
+        return code
+    if verb == "logs":
+        return show_logs(sweep, jobs, launcher, run)
     if verb == "cancel":
-        count = launcher.cancel(jobs)
-        print(f"{sweep.name}: stopping {count} running" if count else f"{sweep.name}: nothing is running")
-        return 0
+        return cancel(sweep, jobs, launcher)
     return submit(sweep, jobs, launcher, book, retry=verb == "retry")
 
 
 def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, *, retry: bool) -> int:
-    """Start what needs work: with ``retry`` the failed and lost runs, else all others that are not done."""
+    """Start what needs work: with ``retry`` the failed, lost and stopped runs, else all that are not done."""
     found = launcher.status(jobs)
     chosen = [
         job for job, state in zip(jobs, found, strict=True)
-        if (state.state in BROKEN if retry else state.state not in SETTLED)
+        if (needs_retry(state) if retry else needs_start(state) and state.state != "failed")
     ]  # fmt: skip
-    count = Counter(state.state for state in found)
+    count = Counter("waiting" if s.queued and s.state != "running" else s.state for s in found)
     if not retry and count["failed"]:
         print(f"{count['failed']} failed earlier; start them again with: entrobench sweep retry {sweep.path}")
     if not chosen:
         what = "failed or lost" if retry else f"left to start: {count['done']} of {len(jobs)} done"
-        print(f"{sweep.name}: nothing {what}" + (f", {count['running']} running" if count["running"] else ""))
+        others = [f"{count[state]} {state}" for state in ("running", "waiting") if count[state]]
+        print(f"{sweep.name}: nothing {', '.join([what, *others])}")
         return 1 if count["failed"] and not retry else 0
+    for line in launcher.notes():
+        print(f"{sweep.name}: {line}")
     print(f"{sweep.name}: starting {len(chosen)} of {len(jobs)} runs, {count['done']} done", flush=True)
     start = time.monotonic()
     book.record(jobs)
     outcome = launcher.submit(chosen)
+    if outcome.queued:
+        return _tell_queued(sweep, outcome, f"entrobench sweep status {sweep.path}")
     if outcome.failed:
         print(f"{sweep.name}: {len(outcome.failed)} of {outcome.started} runs failed:")
         for run_id, lines in outcome.failed.items():
@@ -77,6 +84,62 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         return 1
     print(f"{sweep.name}: {outcome.started} runs finished in {duration(time.monotonic() - start)}")
     return 0
+
+
+def _tell_queued(sweep: Sweep, outcome: Outcome, watch: str) -> int:
+    if not outcome.started:
+        print(f"{sweep.name}: nothing queued: another submitter has just taken them all")
+    else:
+        print(f"{sweep.name}: queued {outcome.started} runs as {outcome.note}; watch them: {watch}")
+    return 0
+
+
+def cancel(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher) -> int:
+    """Stop the runs, and the trials if it is tuned just now."""
+    count = launcher.cancel(jobs)
+    trials, tuning = _trials(sweep)
+    if tuning is not None:
+        count += tuning.cancel(trials)
+    what = "running or waiting" if any(s.queued for s in launcher.status(jobs)) else "running"
+    print(f"{sweep.name}: stopping {count} runs" if count else f"{sweep.name}: nothing is {what}")
+    return 0
+
+
+def show_logs(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, run: str) -> int:
+    """The last lines of what a run printed; ``run`` begins its name, e.g. ``grpo-s1``."""
+    trials, tuning = _trials(sweep)
+    found = [(job, launcher) for job in jobs] + [(job, tuning or launcher) for job in trials]
+    matching = {job.run_id: pair for pair in found for job in pair[:1] if job.run_id.startswith(run)}
+    if not matching:
+        raise unknown("run", run, [job.run_id for job, _ in found])
+    if len(matching) > 1 and run not in matching:
+        some = ", ".join(list(matching)[:5])
+        raise UserError(f"{len(matching)} runs begin with '{run}': {some} …; write more of the name")
+    job, owner = matching.get(run) or next(iter(matching.values()))
+    files = owner.logs(job)
+    if not files:
+        raise UserError(f"{job.run_id} has no log yet; see: entrobench sweep status {sweep.path}")
+    for path in files:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        print(f"==> {path} (last {min(len(lines), LOG_LINES)} of {len(lines)} lines)")
+        print("\n".join(lines[-LOG_LINES:]))
+    return 0
+
+
+def _trials(sweep: Sweep) -> tuple[list[Job], Launcher | None]:
+    """The trials of the sweep's tuning and their launcher, if it was ever begun."""
+    from harness.sweep.tune import trials
+
+    book = ledger(sweep, "tuning")
+    if sweep.tuning is None or sweep.extra or not book.folder.exists():
+        return [], None
+    return [trial.job for trial in trials(sweep, Runs())], open_launcher(sweep, book)
+
+
+def _tell_of_trials(sweep: Sweep) -> None:
+    trials, launcher = _trials(sweep)
+    if launcher is not None and not sweep.tuned_path.exists():
+        print(f"tuning: {totals(launcher.status(trials))}; see them: entrobench sweep tune {sweep.path}")
 
 
 def tune(sweep: Sweep) -> int:
@@ -94,14 +157,22 @@ def tune(sweep: Sweep) -> int:
     book = ledger(sweep, "tuning")
     launcher = open_launcher(sweep, book)
     # A trial that failed is tried again: the choice needs all of them.
-    chosen = [
-        j for j, s in zip(jobs, launcher.status(jobs), strict=True) if s.state not in ("done", "running")
-    ]
+    states = launcher.status(jobs)
+    chosen = [j for j, s in zip(jobs, states, strict=True) if needs_start(s)]
     if chosen:
-        print(f"{sweep.name}: {len(jobs)} trials, {len(jobs) - len(chosen)} done", flush=True)
+        done = sum(s.state == "done" for s in states)
+        print(f"{sweep.name}: {len(jobs)} trials, {done} done, starting {len(chosen)}", flush=True)
         book.record(jobs)
-        launcher.submit(chosen)
-    left = [j for j, s in zip(jobs, launcher.status(jobs), strict=True) if s.state != "done"]
+        outcome = launcher.submit(chosen)
+        if outcome.queued:
+            again = f"entrobench sweep tune {sweep.path}, which writes the choice once all are done"
+            return _tell_queued(sweep, outcome, again)
+    states = launcher.status(jobs)
+    if any(state.queued for state in states):
+        print_states(sweep, jobs, states, launcher.notes())
+        print("nothing is chosen before all trials are done; then run the same command again")
+        return 0
+    left = [j for j, s in zip(jobs, states, strict=True) if s.state != "done"]
     if left:
         print(f"{sweep.name}: {len(left)} of {len(jobs)} trials are not finished, so nothing is chosen yet:")
         for job in left[:5]:
@@ -122,49 +193,3 @@ def collect_records(sweep: Sweep) -> int:
     there = len(collected.records)
     print(f"{collected.path}: {there} records ({collected.new} new) of {collected.planned} planned runs")
     return 1 if collected.damaged else 0
-
-
-def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bool) -> int:
-    """The table once, or again and again until nothing runs."""
-    found = launcher.status(jobs)
-    if not watch:
-        print_states(sweep, jobs, found)
-        return 0
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(), auto_refresh=False) as live:
-        while True:
-            live.update(state_table(sweep, jobs, found), refresh=True)
-            if not any(state.state == "running" for state in found):
-                return 0
-            time.sleep(WATCH_S)
-            found = launcher.status(jobs)
-
-
-def print_states(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> None:
-    from rich.console import Console
-
-    if not jobs:
-        raise UserError(f"{sweep.path} has no runs")
-    console = Console() if Console().is_terminal else Console(width=150)
-    console.print(state_table(sweep, jobs, found))
-    count = Counter(state.state for state in found)
-    print(f"{len(jobs)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items())))
-
-
-def state_table(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> Table:
-    """A row per run."""
-    from rich.table import Table
-
-    table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
-    for heading in "row role seed state step reward entropy probe elapsed left run".split():
-        table.add_column(heading, no_wrap=heading != "run")
-    for job, state in zip(jobs, found, strict=True):
-        table.add_row(
-            job.label, job.role, "" if job.table_seed is None else str(job.seed), state.state,
-            step_text(state) if state.steps else "", number(state.reward), number(state.entropy),
-            number(state.probe_entropy), duration(state.elapsed_s) if state.elapsed_s else "",
-            duration(state.eta_s) if state.state == "running" else "", " ".join([job.run_id, *state.error]),
-        )  # fmt: skip
-    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 from harness.errors import unknown
@@ -14,15 +15,27 @@ from harness.sweep.spec import Sweep
 from harness.sweep.state import RunState
 
 #: Launcher name -> its class; imported when it is used.
-_LAUNCHERS = {"local": "harness.sweep.local:LocalLauncher"}
+_LAUNCHERS = {
+    "local": "harness.sweep.local:LocalLauncher",
+    "slurm": "harness.sweep.slurm.launcher:SlurmLauncher",
+}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a submission did: how many runs it took on, and those it saw fail (run id -> last lines)."""
+    """What a submission did.
+
+    Attributes:
+        started: how many runs it took on.
+        failed: those it saw fail (run id -> last lines).
+        queued: they are in a queue now, and not finished.
+        note: what else to tell about it.
+    """
 
     started: int
     failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    queued: bool = False
+    note: str = ""
 
 
 class Launcher(Protocol):
@@ -40,6 +53,12 @@ class Launcher(Protocol):
 
     def cancel(self, jobs: Sequence[Job]) -> int:
         """Stop what is running of ``jobs``; returns how many."""
+
+    def notes(self) -> list[str]:
+        """What the last :meth:`status` has to say besides the states, a line each."""
+
+    def logs(self, job: Job) -> list[Path]:
+        """The log files of a run that exist."""
 
 
 def open_launcher(sweep: Sweep, book: Ledger) -> Launcher:

@@ -64,6 +64,12 @@ class LocalLauncher:
     def status(self, jobs: Sequence[Job]) -> list[RunState]:
         return states(jobs, self._book)
 
+    def notes(self) -> list[str]:
+        return []
+
+    def logs(self, job: Job) -> list[Path]:
+        return [path for path in [self._book.log(job)] if path.exists()]
+
     def cancel(self, jobs: Sequence[Job]) -> int:
         pid = holder(self._book.lock)
         if not pid:

@@ -18,13 +18,13 @@ SILENT_S = 900.0
 #: What ``sweep retry`` starts again.
 BROKEN = ("failed", "lost")
 #: What ``sweep submit`` leaves alone: a failure would most likely only repeat itself.
-SETTLED = ("done", "running", "failed")
+SETTLED = ("done", "running", "failed", "pending")
 
 
 @dataclass(frozen=True)
 class RunState:
-    """``state``: missing, stale (another identity of this cell is finished), running, preempted, lost,
-    failed or done."""
+    """``state``: missing, stale (another identity of this cell is finished), pending, running, preempted,
+    lost, failed or done; ``reason`` says why it waits or was lost; ``queued``: a cluster's queue holds it."""
 
     state: str
     phase: str = ""
@@ -39,6 +39,21 @@ class RunState:
     eta_s: float | None = None
     host: str = ""
     error: tuple[str, ...] = ()
+    reason: str = ""
+    job: str = ""
+    node: str = ""
+    queued: bool = False
+    updated_unix_s: float = 0.0
+
+
+def needs_start(state: RunState) -> bool:
+    """Not finished, and nobody is at it; failed and lost runs count, too."""
+    return not state.queued and state.state not in ("done", "running", "pending")
+
+
+def needs_retry(state: RunState) -> bool:
+    """What ``sweep retry`` starts: failed, lost, or stopped without being in a queue."""
+    return needs_start(state) and state.state in (*BROKEN, "preempted")
 
 
 def lock_path(folder: Path) -> Path:
@@ -98,9 +113,16 @@ def state_of(raw: Mapping[str, Any], state: str) -> RunState:
         step=step,
         steps=steps,
         fraction=1.0 if state == "done" else min(fraction, 1.0),
-        **{k: raw.get(k) for k in ("reward", "accuracy", "entropy", "probe_entropy", "eta_s")},
+        reward=raw.get("reward"),
+        accuracy=raw.get("accuracy"),
+        entropy=raw.get("entropy"),
+        probe_entropy=raw.get("probe_entropy"),
+        eta_s=raw.get("eta_s"),
         elapsed_s=float(raw.get("elapsed_s") or 0.0),
         host=str(raw.get("host") or ""),
+        job=str(raw.get("job") or ""),
+        node=str(raw.get("node") or raw.get("host") or ""),
+        updated_unix_s=float(raw.get("updated_unix_s") or 0.0),
         error=tuple(map(str, raw.get("error") or ())) if state in (*BROKEN, "preempted") else (),
     )
 

@@ -95,7 +95,7 @@ def slurm_resources(raw: Mapping[str, Any], where: str = "slurm") -> SlurmResour
     for key in ("partition", "account", "qos", "constraint", "container", "python"):
         if key in given:
             given[key] = _line(given[key], f"{where}: {key}")
-    for key, least in (("nodes", 1), ("cpus", 1), ("limit", 1), ("notice", 0)):
+    for key, least in (("nodes", 1), ("cpus", 1), ("limit", 1), ("notice", 1)):
         if key in given:
             given[key] = _at_least(given[key], least, f"{where}: {key}")
     for key in ("setup", "export", "srun"):

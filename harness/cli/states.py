@@ -1,0 +1,102 @@
+"""``entrobench sweep status``: what every run of a sweep is doing, once or again and again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.sweep.jobs import Job
+from harness.sweep.launcher import Launcher
+from harness.sweep.live import duration, number, step_text
+from harness.sweep.spec import Sweep
+from harness.sweep.state import RunState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WATCH_S = 2.0
+#: Width of the table where there is no terminal.
+WIDTH = 160
+
+
+def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bool) -> int:
+    """The table once, or again and again until nothing runs or waits."""
+    if not jobs:
+        raise UserError(f"{sweep.path} has no runs")
+    found = launcher.status(jobs)
+    if not watch:
+        print_states(sweep, jobs, found, launcher.notes())
+        return 0
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            lines = "\n".join([*launcher.notes(), totals(found)])
+            live.update(Group(state_table(sweep, jobs, found), lines), refresh=True)
+            if not any(state.state == "running" or state.queued for state in found):
+                return 0
+            time.sleep(WATCH_S)
+            found = launcher.status(jobs)
+
+
+def print_states(
+    sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState], notes: Sequence[str] = ()
+) -> None:
+    """The table, the notes of the launcher, and the totals."""
+    from rich.console import Console
+
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    console.print(state_table(sweep, jobs, found))
+    for line in notes:
+        print(line)
+    print(totals(found))
+    if any(state.state in ("failed", "lost") for state in found):
+        print(f"what went wrong: entrobench sweep logs {sweep.path} RUN; "
+              f"once mended: entrobench sweep retry {sweep.path}")  # fmt: skip
+
+
+def totals(found: Sequence[RunState]) -> str:
+    count = Counter(state.state for state in found)
+    return f"{len(found)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))
+
+
+def state_table(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> RenderableType:
+    """A row per run."""
+    from rich.table import Table
+    from rich.text import Text
+
+    places = len({job.place for job in jobs}) > 1
+    cluster = any(state.job for state in found)
+    table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
+    headings = ["row", *(["place"] if places else []), "seed", "state", "step", "reward", "entropy", "probe"]
+    headings += ["elapsed", "left", *(["node"] if cluster else []), "run"]
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+    for job, state in zip(jobs, found, strict=True):
+        running = state.state == "running"
+        cells = [job.label, *([job.place] if places else []), "" if job.table_seed is None else str(job.seed)]
+        cells += [state.state, _step(job, state)]
+        cells += [number(v) for v in (state.reward, state.entropy, state.probe_entropy)]
+        cells += [duration(state.elapsed_s) if state.elapsed_s else ""]
+        cells += [duration(state.eta_s) if running and state.eta_s else ""]
+        cells += [state.node] if cluster else []
+        table.add_row(*(Text(cell) for cell in [*cells, _why(job, state)]))
+    return table
+
+
+def _step(job: Job, state: RunState) -> str:
+    """Where it is; an untrained model has no steps, and a job that is just starting has not told yet."""
+    if state.phase == "starting" or (state.state == "running" and not state.steps):
+        return "starting"
+    trains = job.role != "base" or state.phase.startswith("evaluate ")
+    return step_text(state) if state.steps and trains else ""
+
+
+def _why(job: Job, state: RunState) -> str:
+    """The run's name, and why it waits or what stopped it."""
+    reason = f"({state.reason})" if state.reason else ""
+    return " ".join(filter(None, [job.run_id, reason, " | ".join(state.error)]))

@@ -1,0 +1,56 @@
+"""The job step of a run: its worker under srun, as one process or by torchrun on every node."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.sweep.slurm.resources import SlurmResources
+
+
+def worker_command(
+    resources: Mapping[str, Any], words: Sequence[str], *, log: str, rendezvous: str = "", job: str = ""
+) -> list[str]:
+    """The srun command that starts the worker of a run: one process, or torchrun on each node.
+
+    Args:
+        resources: ``nodes, processes_per_node, cpus, container, python, srun`` of the array.
+        words: arguments of ``entrobench``.
+        rendezvous: ``host:port`` where the launchers of several nodes meet.
+        job: the job's id; keeps launchers of different jobs apart.
+    """
+    nodes, processes = int(resources["nodes"]), int(resources["processes_per_node"])
+    command = [
+        "srun", "--unbuffered", "--kill-on-bad-exit=1", f"--nodes={nodes}", "--ntasks-per-node=1",
+        # what the set-up lines export has to arrive; the job's own environment is narrow already
+        "--export=ALL", "--open-mode=append", f"--output={log}", f"--cpus-per-task={resources['cpus']}",
+        *resources["srun"], *shlex.split(resources["container"]),
+    ]  # fmt: skip
+    python = [resources["python"] or ("python" if resources["container"] else sys.executable), "-u"]
+    if nodes * processes == 1:
+        return [*command, *python, "-m", "harness.cli", *words]
+    torchrun = [
+        *python, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}",
+        "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}", "--max-restarts=0",
+        "-m", "harness.cli", *words,
+    ]  # fmt: skip
+    # Slurm signals every process of the step; torchrun would die of the announcement that is for its workers.
+    return [*command, "sh", "-c", 'trap "" USR2; exec "$@"', "sh", *torchrun]
+
+
+def job_resources(resources: SlurmResources, threads: int) -> dict[str, Any]:
+    """What a job has to know of its resources."""
+    return {
+        "nodes": resources.nodes, "processes_per_node": max(1, resources.gpus_per_node),
+        "cpus": resources.cpus or threads * max(1, resources.gpus_per_node),
+        "container": resources.container, "python": resources.python, "srun": list(resources.srun),
+        "requeue": resources.requeue,
+    }  # fmt: skip
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment of a worker: as many threads as the run has, and no more."""
+    return os.environ | {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
