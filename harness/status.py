@@ -16,6 +16,8 @@ from typing import Any
 from harness.config import RunConfig
 from harness.files import read_json, write_json
 
+#: What a run that goes on still says before it has come to its next step.
+_KEPT = ("step", "generated_tokens", "reward", "accuracy", "entropy", "probe_entropy")
 Event = Callable[[dict[str, Any]], None]
 
 
@@ -44,8 +46,10 @@ class Status:
     def __init__(self, folder: Path, run: RunConfig, on_event: Event | None) -> None:
         self._path, self._on_event = folder / "status.json", on_event
         self._start = time.time()
-        self._before = float(status(folder).get("elapsed_s", 0.0))
+        before = status(folder)
+        self._before = float(before.get("elapsed_s", 0.0))
         self._values: dict[str, Any] = {
+            **{key: before[key] for key in _KEPT if key in before},
             "steps": run.train.steps, "token_budget": run.train.token_budget, "pid": os.getpid(),
             "host": platform.node(), "method": run.method_name, "seed": run.seed, **_allocation(),
         }  # fmt: skip

@@ -76,6 +76,7 @@ def train_and_evaluate(
         _finish_step(run, trainer, folder, checkpoints, {"metrics": {"generated_tokens": 0}}, notice)
     elif pending:
         _finish_step(run, trainer, folder, checkpoints, pending, notice)
+    status.write(state="running", phase="train", step=trainer.counters.step)
     while not trainer.finished():
         metrics = _step(trainer, checkpoints, notice, status)
         row = _finish_step(run, trainer, folder, checkpoints, metrics, notice)

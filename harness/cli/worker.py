@@ -46,9 +46,12 @@ def work(job_file: str) -> int:
 
 def _execute(job: dict[str, Any], notice: Notice) -> None:
     with notice.leaving():
+        from transformers.utils.logging import disable_progress_bar
+
         from harness import catalog, runs
         from harness.config import from_dict
 
+        disable_progress_bar()  # nobody watches a log
         run = from_dict(job["config"], catalog.methods().load)
     if job["role"] == "base":
         runs.evaluate_base(run, notice=notice)

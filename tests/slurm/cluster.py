@@ -2,10 +2,10 @@
 
     python tests/slurm/cluster.py start|stop|status
 
-All parts are real: munge, MariaDB, slurmdbd (so that sacct works), slurmctld and three slurmd. Their files, ports
-and sockets are their own, so that nothing else on the machine is touched; clients find the cluster through
-``SLURM_CONF``, which ``start`` prints. Each node has two stand-in GPUs (null devices that torch cannot see).
-Partition ``gpu`` preempts ``low``, whose jobs go back into the queue. Needs root.
+All parts are real: munge, MariaDB, slurmdbd (so that sacct works), slurmctld and three slurmd. Their files,
+ports and sockets are their own, so that nothing else on the machine is touched; clients find the cluster
+through ``SLURM_CONF``, which ``start`` prints. Each node has two stand-in GPUs (null devices that torch does
+not see). Partition ``gpu`` preempts ``low``, whose jobs go back into the queue. Needs root.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MARIADB_PORT, DBD_PORT, CTLD_PORT, NODE_PORT = 13306, 16819, 16817, 17001
 #: Longest wait for a daemon.
 PATIENCE_S = 60.0
 
-# cred_expire (5 at least) also is the time that a requeued job waits before it may start again: 120 s unless set.
-# JobRequeue and KillWait are what real clusters have, only quicker; bf_interval makes them start jobs at once.
+# cred_expire (5 at least) also is how long a requeued job waits before it may start again: 120 s unless set.
+# Real clusters have JobRequeue and KillWait, too, only slower; bf_interval makes jobs start at once.
 SLURM_CONF = """\
 ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
@@ -67,7 +67,8 @@ MaxJobCount=5000
 ReturnToService=2
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_port}-{last_port}] CPUs=2 RealMemory=4000 Gres=gpu:2
+NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 Gres=gpu:2
+NodeName=n[1-3] Port=[{node_port}-{last_port}]
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10
 PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
 """
@@ -192,7 +193,8 @@ def start_database() -> None:
     if not (data / "mysql").exists():
         shutil.rmtree(data, ignore_errors=True)
         subprocess.run(
-            ["mariadb-install-db", "--user=root", f"--datadir={data}", "--auth-root-authentication-method=normal"],
+            ["mariadb-install-db", "--user=root", f"--datadir={data}",
+             "--auth-root-authentication-method=normal"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
         )  # fmt: skip
     with open(log, "ab") as handle:
@@ -205,9 +207,12 @@ def start_database() -> None:
     client = ("mariadb", "--no-defaults", "--user=root", f"--socket={HOME}/run/mariadb.socket", "-e")
     wait("MariaDB", *client, "SELECT 1")
     # it listens on this machine only, and holds nothing but the accounts of test jobs
-    subprocess.run([*client, "CREATE DATABASE IF NOT EXISTS slurm_acct;"
-                    "CREATE USER IF NOT EXISTS 'slurm'@'localhost', 'slurm'@'127.0.0.1';"
-                    "GRANT ALL ON slurm_acct.* TO 'slurm'@'localhost', 'slurm'@'127.0.0.1';"], check=True)  # fmt: skip
+    statements = (
+        "CREATE DATABASE IF NOT EXISTS slurm_acct",
+        "CREATE USER IF NOT EXISTS 'slurm'@'localhost', 'slurm'@'127.0.0.1'",
+        "GRANT ALL ON slurm_acct.* TO 'slurm'@'localhost', 'slurm'@'127.0.0.1'",
+    )
+    subprocess.run([*client, "; ".join(statements)], check=True)
 
 
 def daemon(*command: str) -> None:

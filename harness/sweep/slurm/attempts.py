@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.sweep.slurm.arrays import Task
-from harness.sweep.state import read_state
 
 
 def progress(task: Task) -> str:
-    """Changes whenever the run has come further."""
-    state = read_state(Path(task.folder))
-    parts = len(list(Path(task.folder, "eval").glob("*.parquet")))
-    return f"step {state.step}, {parts} sample files"
+    """Changes whenever the run has come further in a way that outlives it."""
+    folder = Path(task.folder)
+    saved = max((path.stem for path in folder.glob("checkpoints/step-*.pt")), default="no checkpoint")
+    return f"{saved}, {len(list(folder.glob('eval/*')))} sample files"
 
 
 class Attempts:

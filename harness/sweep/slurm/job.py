@@ -25,6 +25,8 @@ from harness.sweep.slurm.steps import worker_command, worker_environment
 IDLE_JOBS = 3
 #: A job that is sent away so shortly before its wall limit has reached it.
 LIMIT_S = 5.0
+#: Slurm signals the worker and this process within less than this.
+SIGNALS_S = 3.0
 #: How long a job waits for the end that follows its requeueing.
 REQUEUE_S = 120.0
 
@@ -37,12 +39,14 @@ def run_job(array_file: str) -> int:
     attempts = Attempts(Path(array.attempts), task.run_id)
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    attempts.note("start", job=job, node=node, progress=progress(task))
+    attempts.note("start", job=job, node=node, pid=os.getpid(), progress=progress(task))
     print(f"job {job} on {node}, restarted {restarts} times: {task.run_id}", flush=True)
     end_unix_s = end_of_allocation(job)
+    ending = _Ending()
     code = _work(array, task, job, end_unix_s)
     at_limit = end_unix_s is not None and time.time() > end_unix_s - LIMIT_S
-    sent_away = code == TOLD_TO_STOP and not at_limit
+    # told to stop by somebody else than Slurm, the run goes on
+    sent_away = code == TOLD_TO_STOP and not at_limit and ending.comes()
     attempts.note(
         "end", job=job, node=node, progress=progress(task), exit=code, sent_away=sent_away, what=meaning(code)
     )
@@ -102,12 +106,25 @@ def _work(array: Array, task: Task, job: str, end_unix_s: float | None) -> int:
     if end_unix_s is not None:
         environment[END] = str(end_unix_s)
     Path(task.log).parent.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _wait_on)
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL).wait()
 
 
-def _wait_on(number: int, frame: FrameType | None) -> None:
-    """The worker has got the same signal and is about to save."""
+class _Ending:
+    """Whether Slurm has told this job to end; the worker has got the same signal and is about to save."""
+
+    def __init__(self) -> None:
+        self.told = False
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.told = True
+
+    def comes(self) -> bool:
+        """Its signal may come a moment after the worker's."""
+        deadline = time.monotonic() + SIGNALS_S
+        while not self.told and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.told
 
 
 def _again(array: Array, task: Task, job: str, code: int, attempts: Attempts) -> int:

@@ -45,6 +45,7 @@ class SlurmLauncher:
         self._root = Path(sweep.runs_dir).expanduser().absolute() / ".sweeps"
         self._folder = book.folder.absolute()
         self._notes: list[str] = []
+        self._silent = ""  # why the queue did not answer
 
     # --- submission ------------------------------------------------------------------------------------
 
@@ -143,6 +144,7 @@ class SlurmLauncher:
             array.name: array for array in self._arrays()
             if array.kind == RUNS and any(task.run_id in wanted for task in array.tasks)
         }  # fmt: skip
+        self._silent = ""
         try:
             entries = live(list(named)) if named else []
         except QueueError as error:

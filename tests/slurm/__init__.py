@@ -1,0 +1,1 @@
+"""Tests against a Slurm cluster: ``python tests/slurm/cluster.py start`` makes one."""
