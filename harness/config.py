@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
+from harness import catalog
 from harness.errors import UserError, nearest, unknown
 from harness.method import NEVER_COUNTS, Method, check_ranges, counts, hp
 from harness.overrides import resolve
@@ -63,6 +64,10 @@ class TrainConfig:
     checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1, absent=NEVER_COUNTS)
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
     random_reward: bool = hp(False, "control: verdicts are replaced by fair coin flips in training")
+    diagnostics: list[str] = field(
+        default_factory=list,
+        metadata={"help": "further measurements in the log; `entrobench methods` names them", "absent": []},
+    )
 
 
 @dataclass
@@ -177,6 +182,8 @@ def _check_combinations(run: RunConfig) -> None:
                 f"eval.{name}={n} cannot tell even pass@1: pass@k is printed from n >= 2k samples a problem; "
                 f"use eval.{name}=2 or more"
             )
+    for diagnostic in run.train.diagnostics:
+        catalog.methods().find_diagnostic(diagnostic)
     if not run.eval.splits and not run.eval.benchmarks:
         raise UserError("eval.splits is empty; name at least one test split, or eval.benchmarks")
 

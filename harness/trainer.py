@@ -145,6 +145,8 @@ class Trainer:
             selection = stages.selection(batch, ctx)
             plan = stages.plan(selection.value, ctx)
         metrics |= {**advantage.metrics, **selection.metrics, **plan.metrics}
+        for diagnostic in stages.diagnostics:
+            metrics |= diagnostic(selection.value, ctx)
         metrics |= {
             "trained_rows": float(len(selection.value)),
             "reward": float(batch.rewards().float().mean()),

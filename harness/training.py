@@ -20,6 +20,7 @@ from harness.policy import Policy, load_policy
 from harness.policy_source import resolve_model
 from harness.problems import Benchmark
 from harness.record import new_result
+from harness.stages import Stages
 from harness.status import Status
 from harness.trainer import Trainer
 
@@ -58,6 +59,13 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
     return policy, benchmark
 
 
+def stages_of(run: RunConfig) -> Stages:
+    """What stands at the stations of ``run``: its method's stages, and the diagnostics it asks for."""
+    load = catalog.methods().load_diagnostic
+    stages: Stages = run.method.stages()
+    return stages.with_(diagnostics=tuple(load(name)() for name in run.train.diagnostics))
+
+
 def train_and_evaluate(
     run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Notice
 ) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def train_and_evaluate(
     """
     with notice.leaving():
         policy, benchmark = open_run(run)
-        trainer = Trainer(run, policy, benchmark, run.method.stages())
+        trainer = Trainer(run, policy, benchmark, stages_of(run))
     logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
     checkpoints = Checkpoints(trainer, folder, logs)
     pending = checkpoints.restore()
@@ -147,7 +155,7 @@ def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notic
 
 def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[str, Any]:
     policy, benchmark = open_run(run)
-    trainer = Trainer(run, policy, benchmark, run.method.stages())
+    trainer = Trainer(run, policy, benchmark, stages_of(run))
     metrics_file = folder / "metrics.jsonl"
     metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})

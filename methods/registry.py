@@ -23,7 +23,9 @@ from harness.errors import UserError, unknown
 from harness.method import Method
 
 M = TypeVar("M", bound=type[Method])
+D = TypeVar("D", bound=type)
 _loaded: dict[str, type[Method]] = {}
+_diagnostics: dict[str, type] = {}
 FOLDER = Path(__file__).parent
 
 
@@ -70,14 +72,33 @@ def register(name: str) -> Callable[[M], M]:
     return add
 
 
-def names_in(file: Path) -> list[str]:
+def diagnostic(name: str) -> Callable[[D], D]:
+    """Class decorator: make a :class:`~harness.stages.Diagnostic` known as ``name``.
+
+    Raises:
+        ValueError: the name is taken by another class.
+    """
+
+    def add(cls: D) -> D:
+        there = _diagnostics.get(name)
+        if there is not None and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"diagnostic '{name}' is registered twice: {there.__module__} and {cls.__module__}"
+            )
+        _diagnostics[name] = cls
+        return cls
+
+    return add
+
+
+def names_in(file: Path, decorator: str = "register") -> list[str]:
     """Names registered in ``file``, read from its syntax."""
     stat = file.stat()
-    return list(_names_in(file, stat.st_mtime_ns, stat.st_size))
+    return list(_names_in(file, decorator, stat.st_mtime_ns, stat.st_size))
 
 
 @lru_cache(maxsize=1024)
-def _names_in(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
+def _names_in(file: Path, decorator: str, mtime_ns: int, size: int) -> tuple[str, ...]:
     """Read once per version of the file: a plan of a thousand runs asks as often."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -90,7 +111,7 @@ def _names_in(file: Path, mtime_ns: int, size: int) -> tuple[str, ...]:
                 if (
                     isinstance(call, ast.Call)
                     and isinstance(call.func, ast.Name)
-                    and call.func.id == "register"
+                    and call.func.id == decorator
                     and call.args
                     and isinstance(call.args[0], ast.Constant)
                 ):
@@ -155,6 +176,31 @@ def forget(modules: Container[str]) -> None:
     """Drop the classes of ``modules``: they are imported again when they are used."""
     for name in [name for name, cls in _loaded.items() if cls.__module__ in modules]:
         del _loaded[name]
+
+
+def diagnostics(folder: Path = FOLDER) -> dict[str, Path]:
+    """The file of every registered diagnostic by name, sorted."""
+    return dict(sorted((n, file) for file in folder.glob("*.py") for n in names_in(file, "diagnostic")))
+
+
+def find_diagnostic(name: str) -> Path:
+    """The file of the diagnostic ``name``.
+
+    Raises:
+        UserError: no such diagnostic; the message names the nearest ones.
+    """
+    known = diagnostics()
+    if name not in known:
+        raise unknown("diagnostic", name, known, "(entrobench methods lists all)")
+    return known[name]
+
+
+def load_diagnostic(name: str) -> type:
+    """The class of the diagnostic ``name``; imports its module."""
+    file = find_diagnostic(name)
+    if name not in _diagnostics:
+        _import(file)
+    return _diagnostics[name]
 
 
 def _import(file: Path) -> ModuleType:

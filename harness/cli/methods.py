@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -28,6 +30,10 @@ def list_methods() -> int:
         table.add_row(entry.name, ", ".join(card.stations), card.track, card.fidelity, card.paper)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
+    diagnostics = catalog.methods().diagnostics()
+    if diagnostics:
+        names = ", ".join(diagnostics)
+        console.print(f"diagnostics that any run can log (train.diagnostics=[...]): {names}", markup=False)
     for line in missing:
         console.print(line, markup=False)
     return 0
@@ -38,7 +44,11 @@ def show_method(name: str) -> int:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    entry = catalog.methods().find(name)
+    registry = catalog.methods()
+    if name in registry.diagnostics() and name not in registry.entries():
+        print(diagnostic_text(name, registry.load_diagnostic(name)))
+        return 0
+    entry = registry.find(name)
     card = catalog.cards().read_card(entry)
     text = card_text(entry.name, entry.file.name, card, catalog.methods().load(name))
     console = Console()
@@ -47,6 +57,12 @@ def show_method(name: str) -> int:
     else:
         print(text)
     return 0
+
+
+def diagnostic_text(name: str, cls: type) -> str:
+    """What a diagnostic measures and logs, from its docstrings."""
+    about, logs = inspect.getdoc(sys.modules[cls.__module__]) or "", inspect.getdoc(cls) or ""
+    return f"{name}: a diagnostic; log it with train.diagnostics=[{name}]\n\n{about}\n\n{logs}"
 
 
 def card_text(name: str, file: str, card: Any, cls: type[Method]) -> str:

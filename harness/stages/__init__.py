@@ -4,6 +4,7 @@ from harness.stages.aggregate import AGGREGATIONS, aggregate, token_coefficients
 from harness.stages.base import (
     Advantage,
     Component,
+    Diagnostic,
     Draw,
     Generate,
     GroupFilter,
@@ -55,12 +56,12 @@ from harness.stages.loss import (
 from harness.stages.regularise import KL_ESTIMATORS, EntropyBonus, ReferenceKL, kl_estimate
 
 __all__ = [
-    "AGGREGATIONS", "Advantage", "Bounds", "Component", "Draw", "EntropyBonus", "FixedBounds", "Generate",
-    "GroupAdvantage", "GroupFilter", "KL_ESTIMATORS", "KeepAll", "Loss", "Minibatch", "Out", "PlainRollout",
-    "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL", "Regulariser", "Reward",
-    "RolloutProgram", "Score", "SelectAll", "Selection", "SequenceRatio", "ShuffledMinibatches",
-    "ShuffledPrompts", "Signals", "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio",
-    "TokenSelection", "TokenWeight", "UpdatePlan", "VerdictReward", "Verify", "aggregate",
-    "clipped_surrogate", "clipped_tokens", "group_mean_std", "group_normalised", "grpo_stages", "kl_estimate",
-    "log_ratio", "sequence_log_ratio", "token_coefficients",
+    "AGGREGATIONS", "Advantage", "Bounds", "Component", "Diagnostic", "Draw", "EntropyBonus",
+    "FixedBounds", "Generate", "GroupAdvantage", "GroupFilter", "KL_ESTIMATORS", "KeepAll", "Loss",
+    "Minibatch", "Out", "PlainRollout", "PolicyLoss", "Program", "Prompt", "PromptSource", "ReferenceKL",
+    "Regulariser", "Reward", "RolloutProgram", "Score", "SelectAll", "Selection", "SequenceRatio",
+    "ShuffledMinibatches", "ShuffledPrompts", "Signals", "Stage", "Stages", "Stats", "StepContext",
+    "StepSize", "TokenRatio", "TokenSelection", "TokenWeight", "UpdatePlan", "VerdictReward", "Verify",
+    "aggregate", "clipped_surrogate", "clipped_tokens", "group_mean_std", "group_normalised",
+    "grpo_stages", "kl_estimate", "log_ratio", "sequence_log_ratio", "token_coefficients",
 ]  # fmt: skip

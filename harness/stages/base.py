@@ -311,6 +311,14 @@ class StepSize(Stage):
         raise NotImplementedError
 
 
+class Diagnostic(Stage):
+    """A measurement of the step that trains nothing; any run may log any of them (``train.diagnostics``)."""
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Mapping[str, float]:
+        """What to log about the rows that train, with their advantages, before the first update."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Stages:
     """What stands at each station. Build it from :func:`harness.stages.grpo_stages` and ``with_``."""
@@ -325,6 +333,7 @@ class Stages:
     loss: Loss
     regularisers: tuple[Regulariser, ...] = ()
     step_size: StepSize | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
     components: Mapping[str, Component] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Stages:
@@ -346,6 +355,7 @@ class Stages:
         roots: list[Stage] = [
             self.rollout, self.reward, self.group_filter, self.advantage, self.selection, self.plan,
             self.loss, *self.regularisers, *([self.step_size] if self.step_size else []),
+            *self.diagnostics,
         ]  # fmt: skip
         found: list[Stage] = []
         while roots:

@@ -78,6 +78,11 @@ FORMULAS = {
         "methods.kl_cov:distance",
         "harness.stages.loss:clipped_surrogate",
     ],
+    "entropy-polarity": [
+        "methods.entropy_polarity:polarity_terms",
+        "methods.entropy_polarity:polarity",
+        "methods.entropy_polarity:PolarityFactor.compute",
+    ],
     "fork-tokens": [
         "methods.fork_tokens:top_count",
         "methods.fork_tokens:above_quantile",
