@@ -149,7 +149,7 @@ def find(name: str, changes: Mapping[str, str] | None = None) -> Profile:
     if name not in PROFILES:
         raise unknown("profile", name, PROFILES)
     named = profile = PROFILES[name]
-    # a template brings its grader, so a grader of the user's own is set after it
+    # a template may bring another grader, so a grader of the user's own is set after it
     for key, value in sorted((changes or {}).items(), key=lambda item: item[0] != "template"):
         profile = _changed(profile, key, value)
     templates.find(profile.template)
@@ -165,8 +165,9 @@ def _changed(profile: Profile, key: str, value: str) -> Profile:
             raise unknown(f"sampling of profile {profile.name}", value, [d.name for d in profile.draws])
         return replace(profile, draws=chosen)
     if key == "template":
-        template = templates.find(value)
-        return replace(profile, template=value, grader=template.grader)
+        grader = templates.find(value).grader
+        same = grader == templates.find(profile.template).grader
+        return replace(profile, template=value, grader=profile.grader if same else grader)
     if key == "grader":
         return replace(profile, grader=value)
     if key in ("max_tokens", "limit"):

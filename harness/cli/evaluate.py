@@ -55,13 +55,15 @@ def _draw(settings: Sequence[str]) -> int:
     from harness.evaluation.session import Session
 
     request = parse(settings)
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     disable_progress_bar()  # it would run through our own display
+    set_verbosity_error()
     session = Session(request, warn=_warn)
-    print(f"samples and record: {session.folder}", flush=True)
     try:
-        record = session.run(Display)
+        record = session.run(
+            Display, on_start=lambda: print(f"samples and record: {session.folder}", flush=True)
+        )
     except EngineDied as error:
         print(f"entrobench: {error}; the same command goes on from what is finished", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness import profiles
@@ -72,6 +73,9 @@ def parse(words: Sequence[str]) -> Request:
     for name in names:
         if name.partition(":")[0] not in known:
             raise unknown("benchmark", name.partition(":")[0], known)
+    place = plain.get("data_dir")
+    if place and len(names) > 1 and Path(place).expanduser().is_file():
+        raise UserError(f"data_dir={place} is one file for {len(names)} sets; give the folder, or one set")
     profile = profiles.find(plain.get("profile", "standard"), changes)
     _check_engine(plain.get("engine", "hf"), profile)
     return Request(

@@ -14,6 +14,7 @@ from harness import catalog
 from harness.config import slug
 from harness.engines import Engine
 from harness.errors import UserError
+from harness.evaluation.draw import encode
 from harness.evaluation.judges import Judge, OwnJudge, PoolJudge
 from harness.evaluation.model import Weights, find_weights, vocabulary
 from harness.evaluation.request import Request
@@ -59,8 +60,16 @@ class Session:
         """``<model>-<profile>-<hash of model, profile, engine and seed>``."""
         return folder_name(self.request, self.weights.label, self.weights.fingerprint)
 
-    def run(self, watch: Watch = lambda label: nullcontext(lambda progress: None)) -> dict[str, Any]:
+    def run(
+        self,
+        watch: Watch = lambda label: nullcontext(lambda progress: None),
+        on_start: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
         """Draw what is missing and write the record after every set; returns the record.
+
+        Args:
+            watch: makes the display of one set's progress from its label.
+            on_start: called when everything is checked and drawing begins.
 
         Raises:
             UserError: another process is at it, or a prompt does not fit the model's context.
@@ -72,7 +81,6 @@ class Session:
             if not ours:
                 raise UserError(f"process {holder(lock_path(self.folder))} is working on {self.folder}")
             record = self._read_record()
-            write_json(self.folder / "record.json", record)
             engine: Engine | None = None
             for chosen in self.sets:
                 judge = judge_of(chosen, self.profile, stack)
@@ -82,7 +90,11 @@ class Session:
                     if engine is None:
                         engine = self._open_engine()
                         stack.callback(engine.close)
+                        for each in self.sets:  # a prompt that does not fit is found before anything is drawn
+                            encode(engine, each.problems, self.profile.tokens(engine.max_positions))
                         record["engine"] = engine.describe()
+                        write_json(self.folder / "record.json", record)
+                        on_start()
                     started = time.monotonic()
                     body = draw_set(
                         chosen, draws, self.profile, self.folder, engine=engine, judge=judge, watch=watch,

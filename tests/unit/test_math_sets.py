@@ -29,6 +29,7 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     if "real" not in request.node.name:
         monkeypatch.delenv("ENTROBENCH_DATA", raising=False)
     monkeypatch.delenv("ENTROBENCH_ACCEPT_DATA", raising=False)
+    monkeypatch.setenv("ENTROBENCH_CACHE", "/nowhere")
 
 
 def test_a_folder_a_file_and_the_environment_give_the_same_problems(

@@ -140,6 +140,7 @@ def test_changes_make_another_profile() -> None:
         assert dict(changed.changes) == changes
     assert [d.small for d in profiles.find("standard", {"pass.n": "128"}).draws] == [64, 128]
     assert profiles.find("standard", {"template": "dapo"}).grader == "math-dapo"
+    assert profiles.find("oat", {"template": "r1"}).grader == "math-verify-boxed"  # both read a box
     both = {"grader": "integer", "template": "dapo"}
     assert profiles.find("standard", both).grader == "integer"
     mentor = profiles.find("mentor", {"n": "4"})
