@@ -43,9 +43,12 @@ def grading(file: str, name: str) -> int:
 
 def doctor() -> int:
     """What this installation has, and what each missing part is needed for."""
+    from importlib import import_module
+
     import torch
 
     from harness import catalog
+    from harness.engines import ENGINES
 
     lines = [f"entrobench {_version('entrobench')}, Python {platform.python_version()}"]
     lines += [f"{name} {_version(name)}" for name in ("torch", "transformers", "hydra-core", "submitit")]
@@ -56,7 +59,8 @@ def doctor() -> int:
     for name, model in catalog.benchmarks().shipped_models().items():
         there = (model / "model.safetensors").exists()
         lines.append(f"shipped model {name}: {'there' if there else 'MISSING in ' + str(model)}")
-    lines.append(f"vllm: {_version('vllm')}")
+    for name, module in ENGINES.items():
+        lines.append(f"engine {name}: {import_module(module).status()}")
     lines.append(f"slurm: {'there' if shutil.which('sbatch') else 'no sbatch; use launcher=local'}")
     print("\n".join(lines))
     return 0

@@ -66,6 +66,7 @@ def open_(
         "model": model, "revision": revision, "dtype": choose_dtype(dtype, device),
         "max_model_len": max_positions, "max_num_seqs": batch_rows, "enable_prefix_caching": True,
         "enforce_eager": device == "cpu", "seed": 0, "generation_config": "vllm", "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "logprobs_mode": "raw_logprobs" if logp_temperature == 1 else "processed_logprobs",
         "kv_cache_memory_bytes": int(kv_cache_gib * 2**30) if kv_cache_gib else None,
         "worker_extension_cls": "harness.engines.vllm_worker.WorkerExtension",
@@ -83,10 +84,16 @@ def open_(
 
 
 def _quiet() -> None:
-    """What vllm reads when it is imported: it talks on stderr, of errors only, and reports to nobody."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    """Import vllm such that it talks on stderr, of errors only, and reports to nobody."""
+    import logging
+
+    level = os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    logging.getLogger("vllm").setLevel(level)  # for what it says before it reads its settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import vllm  # noqa: F401
 
 
 def _start(settings: dict[str, Any], separate: bool) -> Any:
@@ -96,8 +103,10 @@ def _start(settings: dict[str, Any], separate: bool) -> Any:
     # Without this a CPU worker gets a process of its own even where the rest of the engine has none.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(separate))
     try:
-        config = EngineArgs(**settings).create_engine_config()
-        return LLMEngine(config, Executor.get_class(config), log_stats=False, multiprocess_mode=separate)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            config = EngineArgs(**settings).create_engine_config()
+            return LLMEngine(config, Executor.get_class(config), log_stats=False, multiprocess_mode=separate)
     except Exception as error:  # what vLLM raises here ranges from its own to the system's
         raise UserError(
             f"vllm could not open '{settings['model']}': {reason(error)} (its own report, if any, is above; "

@@ -1,0 +1,136 @@
+"""``entrobench eval engine=vllm``: all seven benchmarks, killed in the middle and resumed; a death."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.evaluation.samples import Sample, read_samples
+from tests.helpers.math_files import SEVEN, real_data, write_sets
+
+ENGINE = ["engine=vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_gib=0.5"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen2 with heads that vLLM's CPU attention has a kernel for, and a context for long problems."""
+    from tests.helpers.tiny import build_model, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    tokenizer = build_tokenizer()
+    build_model(
+        tokenizer, scale=0.2, hidden_size=64, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=8192,
+    ).save_pretrained(folder)  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def samples_of(folder: Path) -> dict[str, list[Sample]]:
+    (inner,) = [p for p in folder.iterdir() if p.name != ".sweeps"]
+    return {p.name: read_samples(p) for p in sorted(inner.glob("*.parquet"))}
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    (file,) = folder.glob("*/record.json")
+    return dict(json.loads(file.read_text()))
+
+
+def alike(one: Sample, other: Sample) -> bool:
+    """Equal up to the rounding of log-probs, which depends on what is drawn side by side."""
+    return replace(one, logp_sum=0.0) == replace(other, logp_sum=0.0) and one.logp_sum == pytest.approx(
+        other.logp_sum, abs=1e-3
+    )
+
+
+def test_seven_benchmarks_killed_and_resumed_give_the_same(model: Path, tmp_path: Path) -> None:
+    accept = write_sets(tmp_path / "data", count=6)
+    request = [
+        f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={tmp_path / 'data'}", "n=4",
+        "max_tokens=24", f"accept_data={accept}", *ENGINE,
+    ]  # fmt: skip
+    assert main(["eval", *request, f"out={tmp_path / 'whole'}"]) == 0
+    whole = samples_of(tmp_path / "whole")
+    assert len(whole) == 14 and all(len(rows) == 24 for rows in whole.values())
+
+    out = tmp_path / "killed"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "eval", *request, f"out={out}"], env=environment,
+        stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("*/*.parquet"))) < 3:  # the third of fourteen files
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = {p.name: p.read_bytes() for p in out.glob("*/*.parquet")}
+    assert 3 <= len(finished) < 14
+    assert main(["eval", *request, f"out={out}"]) == 0
+    resumed = samples_of(out)
+    assert resumed.keys() == whole.keys()
+    for name, rows in whole.items():
+        assert len(rows) == len(resumed[name]) and all(map(alike, rows, resumed[name])), name
+    for path in out.glob("*/*.parquet"):
+        assert path.name not in finished or path.read_bytes() == finished[path.name]  # never drawn twice
+    first, second = record_of(tmp_path / "whole"), record_of(out)
+    assert first["engine"]["engine"] == "vllm" and first["engine"]["determinism"] == "same-samples"
+    for name in SEVEN:
+        for draws in ("avg", "pass"):
+            a, b = (r["benchmarks"][name]["draws"][draws] for r in (first, second))
+            assert a | {"wall_s": 0} == b | {"wall_s": 0}
+
+
+def test_real_seven_benchmarks(model: Path, tmp_path: Path) -> None:
+    data = real_data()
+    words = [f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={data}", f"out={tmp_path}"]
+    assert main(["eval", *words, *ENGINE, "n=2", "limit=3", "max_tokens=16"]) == 0
+    record = record_of(tmp_path)
+    assert set(record["benchmarks"]) == set(SEVEN)
+    for entry in record["benchmarks"].values():
+        assert entry["data"]["problems"] == 3 and entry["draws"]["avg"]["n"] == 2
+
+
+def test_an_engine_that_dies_keeps_what_is_finished(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.engines.vllm_engine import VllmEngine
+
+    accept = write_sets(tmp_path / "data", ("aime24",), count=6)
+    request = [
+        f"model={model}", "benchmark=aime24", f"data_dir={tmp_path / 'data'}", "n=4", "max_tokens=24",
+        f"accept_data={accept}", f"out={tmp_path / 'out'}", *ENGINE,
+    ]  # fmt: skip
+    answer, answered = VllmEngine._completion, 0
+
+    def tired(self: VllmEngine, *given: Any) -> Any:
+        nonlocal answered
+        answered += 1
+        if answered == 10:  # of 48
+
+            def fail() -> None:
+                raise RuntimeError("no memory left")
+
+            self._core.step = fail
+        return answer(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VllmEngine, "_completion", tired)
+        assert main(["eval", *request]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("entrobench: the vLLM engine died: no memory left") and "goes on" in error
+    assert main(["eval", *request]) == 0
+    assert all(len(rows) == 24 for rows in samples_of(tmp_path / "out").values())
