@@ -69,6 +69,7 @@ class HfEngine:
         return {
             "engine": self.name,
             "version": f"transformers {transformers.__version__}, torch {torch.__version__}",
+            "tested": self.policy.device.type == "cpu",
             "dtype": str(self.policy.model.dtype).removeprefix("torch."),
             "hardware": hardware(str(self.policy.device)),
             "determinism": self.determinism,
@@ -185,4 +186,6 @@ def status() -> str:
     """One line for ``entrobench doctor``."""
     import transformers
 
-    return f"usable: transformers {transformers.__version__}, torch {torch.__version__} (tested on a CPU)"
+    gpu = "; untested on GPU" if torch.cuda.is_available() else ""
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    return f"usable: {versions} (tested on a CPU{gpu})"

@@ -58,16 +58,18 @@ class VllmEngine:
         self._served, self._dead, self._mixed = 0, "", False
         self._processes: list[Any] = []
         self._separate, self._version, self._tested = separate_process, version, tested
-        if self.in_process:
-            VllmEngine.open_here += 1
-        else:
-            self._processes = _watch(core.engine_core)
+        # One process for all: then tensors need no way to travel
+        self._direct = not separate_process and core.vllm_config.parallel_config.world_size == 1
         self._config = AutoConfig.from_pretrained(model, revision=revision)
         self.batch_rows, self.logp_temperature = batch_rows, logp_temperature
         self.max_positions: int | None = int(settings.max_model_len)
         self.tokenizer = text.load_tokenizer(model, revision)
         self.end_ids = text.end_ids(self.tokenizer, _generation_config(model, revision, self._config))
         self._vocabulary = int(settings.get_vocab_size())
+        if self.in_process:
+            VllmEngine.open_here += 1
+        else:
+            self._processes = _watch(core.engine_core)
 
     @property
     def in_process(self) -> bool:
@@ -114,7 +116,7 @@ class VllmEngine:
                         request = open_requests.pop(output.request_id)
                         yield self._completion(request, output.outputs[0], sampling)
         finally:
-            if open_requests and not self._dead:
+            if open_requests and self._core is not None and not self._dead:
                 self._call(lambda: self._core.abort_request(list(open_requests)))
 
     def _check_sampling(self, sampling: Sampling) -> None:
@@ -185,7 +187,7 @@ class VllmEngine:
         self._check_idle()
         shapes, tied = self._layout()
         stream = checked(weights, shapes, tied)
-        if self.in_process:
+        if self._direct:
             self._mixed = True  # until the last weight has come
             self._call(lambda: self._rpc("reload_weights", weights_iterator=stream))
         else:

@@ -53,6 +53,7 @@ def alike(one: Sample, other: Sample) -> bool:
     )
 
 
+@pytest.mark.timeout(600)
 def test_seven_benchmarks_killed_and_resumed_give_the_same(model: Path, tmp_path: Path) -> None:
     accept = write_sets(tmp_path / "data", count=6)
     request = [
@@ -70,7 +71,7 @@ def test_seven_benchmarks_killed_and_resumed_give_the_same(model: Path, tmp_path
         stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(list(out.glob("*/*.parquet"))) < 3:  # the third of fourteen files
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)

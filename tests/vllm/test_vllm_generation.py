@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from harness.engines import Completion, Request, Sampling
+from harness.engines import Completion, Request, Sampling, open_engine
 from harness.errors import UserError
 
 PROMPTS = ((5, 6, 7, 8), (9, 10), (11, 12, 13))
@@ -181,3 +182,8 @@ def test_two_iterators_at_a_time_are_refused(engine: Any) -> None:
         engine.score([5, 6])
     stream.close()
     engine.score([5, 6])
+
+
+def test_a_second_engine_in_this_process_is_refused(engine: Any, models: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="already open in this process"):
+        open_engine("vllm", str(models(0)), device="cpu")

@@ -120,13 +120,6 @@ def test_weights_do_not_change_under_a_response(engine: Any, models: Callable[..
     stream.close()
 
 
-def test_a_second_engine_in_this_process_is_refused(engine: Any, models: Callable[..., Path]) -> None:
-    if not engine.in_process:
-        pytest.skip("this engine has a process of its own")
-    with pytest.raises(UserError, match="already open in this process"):
-        open_engine("vllm", str(models(0)), **OPTIONS)
-
-
 def test_an_engine_that_dies_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last test of each engine: it is dead afterwards."""
     stream = engine.generate([Request((i,), LONG, i) for i in range(50)], Sampling(1.0, 1.0, 100))
