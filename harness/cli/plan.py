@@ -102,14 +102,7 @@ def summary(
         lines.append(f"{unit}: {_number(sum(total.hours.values()))} ({', '.join(parts)}){rest}")
     else:
         lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
-    untuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
-    if untuned:
-        lines.append(f"untuned (not ranked): {', '.join(untuned)}")
-        if sweep.tuning:
-            trials = len(sweep.tuning_places) * sum(
-                len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods
-            )
-            lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")
+    lines += tuning_notes(sweep, jobs)
     stale = stale_choices(jobs, backend)
     if stale:
         lines.append(f"tuned with older code of the method, tune again: {', '.join(stale)}")
@@ -121,6 +114,21 @@ def summary(
             f"  reported: {recipe.reported}",
         ]
         lines += [f"  differs: {line}" for line in recipe.differs]
+    return lines
+
+
+def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
+    """Rows that nothing was chosen for, and how to choose; none when all are tuned."""
+    untuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
+    if not untuned:
+        return []
+    lines = [f"untuned (not ranked): {', '.join(untuned)}"]
+    if sweep.extra:
+        lines[0] += f"; {' '.join(sweep.extra)} stands above what tuning chose"
+    elif sweep.tuning:
+        a_place = sum(len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods)
+        trials = len(sweep.tuning_places) * a_place
+        lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")
     return lines
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.plan import show_plan
+from harness.cli.plan import show_plan, tuning_notes
 from harness.cli.states import print_states, show_status, totals
 from harness.errors import UserError, unknown
 from harness.prefetch import check_present
@@ -43,6 +43,9 @@ def run_verb(
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
         check_present((job.config for job in jobs), f"entrobench prefetch {file}")
+        if sweep.tuning:
+            for line in tuning_notes(sweep, jobs):
+                print(line)
     if verb == "status":
         code = show_status(sweep, jobs, launcher, watch)
         _tell_of_trials(sweep)

@@ -102,3 +102,16 @@ def test_every_run_is_listed_with_its_id(
     jobs = make_plan(load_sweep(path), backend)
     lines = _shown(path, backend, capsys, every=True)
     assert [line.split()[-1] for line in lines[2 : 2 + len(jobs)]] == [job.run_id for job in jobs]
+
+
+def test_settings_on_the_command_line_are_named_as_the_reason(
+    sweep_file: Write, backend: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knobs = {"grpo": {"eps_high": [0.2, 0.3]}, "dapo": {"eps_high": [0.2, 0.3]}}
+    path = sweep_file(tuning={"lrs": [1e-4], "seed": 9, "knobs": knobs})
+    sweep = load_sweep(path, ["train.lr=1e-3"])
+    jobs = make_plan(sweep, backend)
+    show_plan(sweep, jobs, states(jobs, ledger(sweep)), backend)
+    out = capsys.readouterr().out
+    assert "untuned (not ranked): dapo, grpo; train.lr=1e-3 stands above what tuning chose" in out
+    assert "tune them first" not in out
