@@ -25,9 +25,8 @@ def prefetch(file: str, options: Sequence[str]) -> int:
             failed += 1
             print(f"{need}: FAILED: {' '.join(str(error).split())}", flush=True)
     if failed:
-        print(
-            f"{sweep.name}: {failed} of {len(wanted)} are still missing; run it again where there is a network"
-        )
+        told = f"{failed} of {len(wanted)} are still missing; run it again where there is a network"
+        print(f"{sweep.name}: {told}")
         return 1
     print(f"{sweep.name}: all {len(wanted)} are here; jobs need no network")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from harness.sweep.spec import Sweep
 
 ROOT = Path(__file__).parent.parent.parent
 _PACKAGES = ("harness", "methods", "benchmarks")
+#: Contents of data sets that the user accepts though they differ: part of what fingerprints are made of.
+_ACCEPTED = "ENTROBENCH_ACCEPT_DATA"
 _KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice", "model", "training_set")
 
 
@@ -24,11 +27,13 @@ def plan_key(sweep: Sweep) -> str | None:
     tables = (
         sweep.settings, *sweep.per_method.values(), *sweep.controls.values(),
         *(place.settings for place in sweep.places),
+        *(own for entry in (*sweep.models, *sweep.training_sets) for own in entry.per_method.values()),
     )  # fmt: skip
     models = [str(value) for table in tables for key, value in table.items() if key == "model.path"]
-    if any(model not in shipped for model in models) or "model.path" in str(sweep.extra):
+    folders = [model for model in models if model not in shipped and Path(model).expanduser().is_dir()]
+    if folders or "model.path" in str(sweep.extra):
         return None
-    digest = hashlib.sha256(repr(sweep).encode())
+    digest = hashlib.sha256(f"{sweep!r}\0{os.environ.get(_ACCEPTED, '')}".encode())
     for file in _inputs(sweep, list(shipped.values())):
         digest.update(str(file).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
@@ -37,6 +42,8 @@ def plan_key(sweep: Sweep) -> str | None:
 def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
     for package in _PACKAGES:
         yield from sorted((ROOT / package).rglob("*.py"))
+    # what a benchmark keeps of its own content, such as a frozen fingerprint
+    yield from sorted(file for name in ("FROZEN*", "*.json") for file in (ROOT / "benchmarks").rglob(name))
     for model in models:
         yield from sorted(file for file in model.glob("*") if file.is_file())
     named = [*sweep.methods, *(str(own.get("method", "")) for own in sweep.controls.values())]

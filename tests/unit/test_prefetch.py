@@ -184,7 +184,7 @@ def test_the_command_names_what_failed_and_goes_on(
     out = capsys.readouterr().out
     assert "data doubles (train): 40 rows from hub:org/doubles" in out
     assert "model org/absent (main): FAILED: cannot fetch" in out
-    assert "1 of 3 are missing; run it again where there is a network" in out
+    assert "1 of 3 are still missing; run it again where there is a network" in out
 
 
 @pytest.mark.parametrize("verb", ["submit", "retry"])

@@ -141,3 +141,24 @@ def test_bad_settings_are_refused_before_any_work(
         open_launcher(sweep, ledger(sweep))
         make_plan(sweep, backend)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_is_kept_until_something_it_depends_on_changes(
+    sweep_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.sweep.cache import plan_key
+
+    def key(**changes: Any) -> str | None:
+        return plan_key(load_sweep(sweep_file(**changes)))
+
+    hub = key(models=["org/model"])
+    assert hub is not None and hub == key(models=["org/model"]), "a hub id is known by its name"
+    (tmp_path / "folder").mkdir()
+    assert key(models=[str(tmp_path / "folder")]) is None, "a folder's content may change"
+    per_method = {"grpo": {"model.path": str(tmp_path / "folder")}}
+    assert key(models={"org/model": {"per_method": per_method}}) is None
+    other = {"org/model": {"revision": "v2"}}
+    found = {hub, key(), key(seeds=[1]), key(models=other), key(training_sets=["micro"])}
+    monkeypatch.setenv("ENTROBENCH_ACCEPT_DATA", "gsm8k:0")
+    found.add(key())
+    assert len(found) == 6
