@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         )
         if name == "plan":
             verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
+            verb.add_argument("--script", action="store_true", help="the sbatch scripts, and nothing else")
         if name == "status":
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
     add["prefetch"].add_argument("file", help="a sweep file")
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_words(words)
         if words[:1] == ["eval"]:  # options may stand between the settings
             words.sort(key=lambda word: 0 if word == "eval" else 1 if word.startswith("--") else 2)
-        arguments = parser().parse_args(words)
+        arguments = parser().parse_args(_flags_first(words))
         return _dispatch(arguments)
     except UserError as error:
         print(f"entrobench: {' '.join(str(error).split())}", file=sys.stderr)
@@ -124,6 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away, e.g. `| head`
         return 0
+
+
+def _flags_first(words: list[str]) -> list[str]:
+    """``sweep VERB FILE --flag key=value`` as argparse wants it: flags do not part the settings."""
+    if words[:1] != ["sweep"]:
+        return words
+    return words[:2] + sorted(words[2:], key=lambda word: not word.startswith("--"))
 
 
 def _check_words(words: list[str]) -> None:
@@ -160,7 +168,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command == "sweep":
         from harness.cli.sweeps import run_verb
 
-        names = ("watch", "runs", "run")
+        names = ("watch", "runs", "run", "script")
         given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
         return run_verb(arguments.verb, arguments.file, arguments.options, **given)
     if command == "prefetch":

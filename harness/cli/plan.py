@@ -8,6 +8,7 @@ from itertools import groupby
 
 from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
 from harness.sweep.jobs import Backend, Job
+from harness.sweep.plan import Ledger
 from harness.sweep.spec import Sweep
 from harness.sweep.state import RunState
 from harness.sweep.tuned import stale_choices
@@ -37,6 +38,16 @@ def show_plan(
     _print_table(((*_HEADINGS[:-1], unit, *([last] if last else [])), *lines))
     for line in summary(sweep, jobs, states, found, backend):
         print(line)
+
+
+def show_scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> int:
+    """Print the sbatch scripts that a submission to Slurm would queue for ``jobs``."""
+    from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
+
+    print(f"# {sweep.name}: {len(jobs)} runs to start; {ID} and {PROBE_ID} are known once it is submitted")
+    for what, text in scripts(sweep, jobs, book):
+        print(f"\n# --- {what} ---\n{text}")
+    return 0
 
 
 def _row_line(rows: Sequence[tuple[Job, RunState, Cost]]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.plan import show_plan, tuning_notes
+from harness.cli.plan import show_plan, show_scripts, tuning_notes
 from harness.cli.states import print_states, show_status, totals
 from harness.errors import UserError, unknown
 from harness.prefetch import check_present
@@ -24,8 +24,9 @@ LOG_LINES = 60
 
 
 def run_verb(
-    verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False, run: str = ""
-) -> int:
+    verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False, run: str = "",
+    script: bool = False,
+) -> int:  # fmt: skip
     """Carry out one verb of ``entrobench sweep``; returns the exit code."""
     sweep = load_sweep(Path(file), options)
     if verb == "tune":
@@ -36,7 +37,10 @@ def run_verb(
     backend = Runs()
     if verb == "plan":  # from files alone: a plan needs neither the launcher nor its cluster
         jobs = plan(sweep, backend)
-        show_plan(sweep, jobs, states(jobs, book), backend, every=runs)
+        found = states(jobs, book)
+        if script:
+            return show_scripts(sweep, [j for j, s in zip(jobs, found, strict=True) if needs_start(s)], book)
+        show_plan(sweep, jobs, found, backend, every=runs)
         return 0
     launcher = open_launcher(sweep, book)
     jobs = plan(sweep, backend)

@@ -84,7 +84,7 @@ def parameters(
         "additional_parameters": further,
     }  # fmt: skip
     if resources.memory:
-        values["mem"] = _gigabytes(resources.memory)
+        values["mem"] = resources.memory  # as sbatch reads it; submitit converts numbers in AutoExecutor only
     # None leaves out what submitit would set by itself: five minutes, and a key of its own for accounting.
     return {k: v for k, v in values.items() if v} | {"time": None, "wckey": None, "use_srun": False}
 
@@ -116,7 +116,3 @@ def _exports() -> list[str]:
 def _clock(seconds: int) -> str:
     days, rest = divmod(seconds, 86400)
     return f"{days}-{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
-
-
-def _gigabytes(memory: str) -> float:
-    return int(memory[:-1]) * {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 1024.0}[memory[-1]]
