@@ -70,6 +70,7 @@ test-all: $(VENV)/.peers $(VENV_VLLM)/.installed
 bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_plan
 	$(BIN)/python -m tests.performance.bench_step
+	$(BIN)/python -m tests.performance.bench_methods
 	$(BIN)/python -m tests.performance.bench_trl
 
 lint: $(VENV)/.installed
