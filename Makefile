@@ -9,13 +9,14 @@ BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv .venv-vllm demo demo-full test test-all bench lint clean
+.PHONY: help .venv .venv-vllm demo demo-full test test-all bench lint clean cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
 	@echo "make test        the tests that need nothing but Python"
-	@echo "make test-all    also those that need further packages, vLLM (for CPUs) among them"
+	@echo "make test-all    also those that need further packages, vLLM (for CPUs) and Slurm among them"
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
+	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
 	@echo "make bench       seconds of a plan, of a training step by station, and against TRL"
 	@echo "make lint        ruff and mypy"
 
@@ -65,7 +66,20 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 # The environment's own part comes first, so that the last summary is the one of all other tests.
 test-all: $(VENV)/.peers $(VENV_VLLM)/.installed
 	$(VENV_VLLM)/bin/python -m pytest -q -m vllm
-	$(BIN)/python -m pytest -q -m "not vllm"
+	$(call on_cluster,$(BIN)/python -m pytest -q -m "not vllm")
+
+# The tests marked slurm need a cluster: a real one of three nodes, on this machine. Where that cannot be
+# (no root, no Debian) they are skipped and say so.
+cluster: $(VENV)/.installed
+	$(BIN)/python tests/slurm/cluster.py start
+
+cluster-stop: $(VENV)/.installed
+	$(BIN)/python tests/slurm/cluster.py stop
+
+define on_cluster
+	$(BIN)/python tests/slurm/cluster.py start || echo "the tests marked slurm will be skipped" >&2
+	$(1); code=$$?; $(BIN)/python tests/slurm/cluster.py stop; exit $$code
+endef
 
 bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_plan

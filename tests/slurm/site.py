@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "train": {"steps": 2, "checkpoint_every": 1000, "minibatches": 2, "epochs": 1},
     "rollout": {"prompts_per_step": 4, "group_size": 4},
     "probe": {"prompts": 2, "samples": 2, "every": 50},
-    "eval": {"splits": ["test_ood"], "n": 1, "frontier_n": 1, "frontier_every": 1000},
+    "eval": {"splits": ["test_ood"], "n": 2, "frontier_n": 2, "frontier_every": 1000},
 }
 #: A slow machine gets as long as it needs; what is broken is found out by then.
 PATIENCE_S = 280.0

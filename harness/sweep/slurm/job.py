@@ -16,11 +16,14 @@ from types import FrameType
 
 from harness.cli.worker import ANOTHER_ALLOCATION, TOLD_TO_STOP
 from harness.notice import END
-from harness.sweep.slurm.arrays import PROBE, Array, Task, read_array
+from harness.sweep.slurm.arrays import PROBE, RUNS, Array, Task, read_array
 from harness.sweep.slurm.attempts import Attempts, progress
 from harness.sweep.slurm.queue import QueueError, end_of_allocation, run
 from harness.sweep.slurm.steps import worker_command, worker_environment
+from harness.sweep.state import read_state
 
+#: An exit code of our own for a step that ended without its run.
+CUT_OFF = 76
 #: So many jobs in a row without progress, and a run is not put back into the queue again.
 IDLE_JOBS = 3
 #: A job that is sent away so shortly before its wall limit has reached it.
@@ -44,9 +47,11 @@ def run_job(array_file: str) -> int:
     end_unix_s = end_of_allocation(job)
     ending = _Ending()
     code = _work(array, task, job, end_unix_s)
+    if code == 0 and array.kind == RUNS and not _finished(task):
+        code = CUT_OFF  # srun calls it success when its node is taken away
     at_limit = end_unix_s is not None and time.time() > end_unix_s - LIMIT_S
     # told to stop by somebody else than Slurm, the run goes on
-    sent_away = code == TOLD_TO_STOP and not at_limit and ending.comes()
+    sent_away = code in (TOLD_TO_STOP, CUT_OFF) and not at_limit and ending.comes()
     attempts.note(
         "end", job=job, node=node, progress=progress(task), exit=code, sent_away=sent_away, what=meaning(code)
     )
@@ -59,11 +64,15 @@ def run_job(array_file: str) -> int:
     return _again(array, task, job, code, attempts)
 
 
+def _finished(task: Task) -> bool:
+    return read_state(Path(task.folder)).state == "done"
+
+
 def meaning(code: int) -> str:
     """An exit code of srun in words."""
     words = {
         0: "finished", 1: "failed", ANOTHER_ALLOCATION: "the wall limit came near",
-        TOLD_TO_STOP: "told to stop",
+        TOLD_TO_STOP: "told to stop", CUT_OFF: "cut off from its node",
     }  # fmt: skip
     if code in words:
         return words[code]

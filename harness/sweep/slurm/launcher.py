@@ -52,6 +52,11 @@ class SlurmLauncher:
     def submit(self, jobs: Sequence[Job]) -> Outcome:
         """Queue the probe and, behind it, arrays of the runs that nobody has queued meanwhile."""
         require_slurm()
+        if self._resources.processes > 1:
+            raise UserError(
+                f"{self._sweep.path}: slurm asks for {self._resources.processes} processes a run, but this "
+                "version trains a run in one; write nodes: 1 and gpus: 1 (or 0)"
+            )
         # One submitter at a time for all sweeps of these runs: two sweeps may share some.
         with locked(self._root / "submit.lock", wait=True):
             unique = list({job.run_id: job for job in jobs}.values())
@@ -111,6 +116,12 @@ class SlurmLauncher:
         threads = max(job.threads for job in jobs)
         return Task(name, str(folder), str(folder / "job.json"), str(log), threads)
 
+    def probe(self, jobs: Sequence[Job]) -> str:
+        """Queue the probe of ``jobs`` alone; returns the cluster's id of its job."""
+        require_slurm()
+        with locked(self._root / "submit.lock", wait=True):
+            return self._submit(PROBE, [self._probe_task(jobs)], jobs)
+
     # --- what became of it -----------------------------------------------------------------------------
 
     def status(self, jobs: Sequence[Job]) -> list[RunState]:
@@ -127,6 +138,11 @@ class SlurmLauncher:
             if state.state == "done"
             else combine(state, queued.get(job.run_id), self._attempts(job), silent=bool(self._silent))
             for job, state in zip(jobs, found, strict=True)
+        ]
+        self._notes += [
+            f"{state.job} is held: {state.reason}; let it go with: scontrol release {state.job}"
+            for state in combined
+            if state.queued and "held" in state.reason.lower()
         ]
         self._notes += self._probe_notes(combined)
         return self._with_accounting(combined)

@@ -80,11 +80,9 @@ def parameters(
         "qos": resources.qos, "constraint": resources.constraint, "nodes": resources.nodes,
         "ntasks_per_node": 1,
         "cpus_per_task": resources.cpus or threads * max(1, resources.gpus_per_node),
-        "gpus_per_node": resources.gpus, "setup": [*resources.setup, *_exports()], "stderr_to_stdout": True,
-        "additional_parameters": further,
+        "gpus_per_node": resources.gpus, "mem": resources.memory,
+        "setup": [*resources.setup, *_exports()], "stderr_to_stdout": True, "additional_parameters": further,
     }  # fmt: skip
-    if resources.memory:
-        values["mem"] = resources.memory  # as sbatch reads it; submitit converts numbers in AutoExecutor only
     # None leaves out what submitit would set by itself: five minutes, and a key of its own for accounting.
     return {k: v for k, v in values.items() if v} | {"time": None, "wckey": None, "use_srun": False}
 

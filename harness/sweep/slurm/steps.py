@@ -30,15 +30,15 @@ def worker_command(
         *resources["srun"], *shlex.split(resources["container"]),
     ]  # fmt: skip
     python = [resources["python"] or ("python" if resources["container"] else sys.executable), "-u"]
-    if nodes * processes == 1:
-        return [*command, *python, "-m", "harness.cli", *words]
-    torchrun = [
-        *python, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}",
-        "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}", "--max-restarts=0",
-        "-m", "harness.cli", *words,
-    ]  # fmt: skip
-    # Slurm signals every process of the step; torchrun would die of the announcement that is for its workers.
-    return [*command, "sh", "-c", 'trap "" USR2; exec "$@"', "sh", *torchrun]
+    launched = ["-m", "harness.cli", *words]
+    if nodes * processes > 1:
+        launched = [
+            "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}",
+            "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}", "--max-restarts=0",
+            *launched,
+        ]  # fmt: skip
+    # The announcement of the wall limit reaches every process of the step; who does not listen must not die.
+    return [*command, "sh", "-c", 'trap "" USR2; exec "$@"', "sh", *python, *launched]
 
 
 def job_resources(resources: SlurmResources, threads: int) -> dict[str, Any]:

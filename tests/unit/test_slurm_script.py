@@ -1,0 +1,128 @@
+"""The sbatch script of a sweep, and what jobs get to know of each other; no cluster is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.sweeps import run_verb
+from harness.errors import UserError
+from harness.sweep.slurm import queue
+from harness.sweep.slurm.arrays import RUNS, Task, arrays_in, new_array, note_job, write_array
+from harness.sweep.slurm.attempts import Attempts
+from harness.sweep.slurm.queue import Entry
+from harness.sweep.slurm.resources import slurm_resources
+from harness.sweep.slurm.script import EXPORTED, executor
+from harness.sweep.slurm.states import combine
+from harness.sweep.slurm.steps import job_resources, worker_command
+from harness.sweep.state import RunState, needs_retry, needs_start
+
+
+def script(count: int | None = 40, after: str = "7", **raw: Any) -> list[str]:
+    built = executor(slurm_resources(raw), Path("/logs"), "eb-x-1", count=count, threads=2, after=after)
+    return built.script("exec worker").splitlines()
+
+
+def test_a_script_asks_for_what_the_sweep_file_says_and_nothing_else() -> None:
+    lines = script(
+        partition="gpu", gpus="a100:2", memory="32G", time="1-12:00:00", limit=8, setup="module load cuda",
+        sbatch={"reservation": "x"}, account="lab",
+    )  # fmt: skip
+    for wanted in (
+        "array=0-39%8", "partition=gpu", "gpus-per-node=a100:2", "mem=32G", "time=1-12:00:00", "account=lab",
+        "reservation=x", "dependency=afterok:7", "kill-on-invalid-dep=yes", "requeue", "cpus-per-task=4",
+        "signal=USR2@120", "open-mode=append",
+    ):  # fmt: skip
+        assert f"#SBATCH --{wanted}" in lines
+    assert lines.index("module load cuda") < lines.index("exec worker")
+    assert not any("wckey" in line for line in lines)
+
+
+def test_what_is_left_out_is_the_clusters_choice() -> None:
+    flags = {line.split()[1].partition("=")[0] for line in script(None, "") if line.startswith("#SBATCH")}
+    assert flags == {
+        "--cpus-per-task", "--export", "--job-name", "--nodes", "--ntasks-per-node", "--open-mode",
+        "--output", "--requeue", "--signal",
+    }  # fmt: skip
+
+
+def test_jobs_get_named_variables_only() -> None:
+    exported = next(line for line in script(export=["LAB"]) if "--export=" in line).partition("--export=")[2]
+    assert exported.split(",") == [*EXPORTED, "LAB"] and "ALL" not in exported.split(",")
+    assert not any(word in name for name in EXPORTED for word in ("TOKEN", "KEY", "SECRET", "PASS"))
+
+
+def test_short_limits_are_announced_in_time() -> None:
+    assert "#SBATCH --signal=USR2@15" in script(time="1m")
+    assert "#SBATCH --no-requeue" in script(requeue=False)
+
+
+def test_without_slurm_the_remedy_is_named(sweep_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue.shutil, "which", lambda name: None)
+    monkeypatch.setattr("harness.cli.sweeps.check_present", lambda *_: None)
+    with pytest.raises(UserError, match="use launcher=local"):
+        run_verb("submit", str(sweep_file(launcher="slurm")), [])
+
+
+def test_more_processes_than_training_has_are_refused(sweep_file: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(queue.shutil, "which", lambda name: "/bin/true")
+    monkeypatch.setattr("harness.cli.sweeps.check_present", lambda *_: None)
+    with pytest.raises(UserError, match="nodes: 1"):
+        run_verb("submit", str(sweep_file(launcher="slurm", slurm={"nodes": 2})), [])
+
+
+def test_a_worker_is_one_process_or_a_launcher_on_every_node() -> None:
+    one = worker_command(job_resources(slurm_resources({}), 1), ["_worker", "j"], log="/l")
+    assert one[0] == "srun" and "torch.distributed.run" not in one and "--export=ALL" in one
+    several = job_resources(slurm_resources({"nodes": 2, "gpus": 4, "container": "box run"}), 1)
+    command = worker_command(several, ["_worker", "j"], log="/l", rendezvous="n1:5000", job="9_1")
+    for word in ("--nnodes=2", "--nproc-per-node=4", "--rdzv-endpoint=n1:5000", "--rdzv-id=9_1"):
+        assert word in command
+    assert command.index("box") < command.index("python") and command[-2:] == ["_worker", "j"]
+
+
+def test_arrays_are_found_again_from_their_files(tmp_path: Path) -> None:
+    task = Task("run-1", "/runs/run-1", "/j", "/l", 1)
+    array = new_array(RUNS, "x", [task], job_resources(slurm_resources({}), 1), tmp_path)
+    path = write_array(tmp_path, array)
+    note_job(tmp_path, array, "12")
+    assert list(arrays_in(tmp_path)) == [array]
+    path.write_text("{")
+    with pytest.raises(UserError, match="submit the sweep again"):
+        list(arrays_in(tmp_path))
+
+
+def entry(state: str, reason: str = "None") -> Entry:
+    return Entry("eb-x-1", 0, "12_0", state, reason, "n1", 100.0, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "queued", "state", "starts"),
+    [
+        (RunState("missing"), entry("PENDING", "Dependency"), "pending", False),
+        (RunState("preempted", step=3), entry("PENDING", "BeginTime"), "preempted", False),
+        (RunState("failed", step=3), entry("PENDING"), "pending", False),
+        (RunState("running", step=3, updated_unix_s=50), entry("RUNNING"), "running", False),
+        (RunState("failed", updated_unix_s=200), entry("COMPLETING"), "failed", False),
+        (RunState("failed", updated_unix_s=50), entry("RUNNING"), "running", False),
+        (RunState("running", job="12_0"), None, "lost", True),
+        (RunState("preempted", step=3), None, "preempted", True),
+        (RunState("missing"), None, "missing", True),
+    ],
+)
+def test_states(files: RunState, queued: Entry | None, state: str, starts: bool, tmp_path: Path) -> None:
+    found = combine(files, queued, Attempts(tmp_path, "run"), silent=False)
+    assert (found.state, needs_start(found)) == (state, starts)
+    assert needs_retry(found) == (starts and state != "missing")
+
+
+def test_jobs_that_lead_nowhere_are_counted(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path, "run")
+    for progress, sent_away in (("a", False), ("b", False), ("b", True), ("b", False)):
+        attempts.note("start", progress=progress)
+        attempts.note("end", progress=progress, sent_away=sent_away)
+    assert attempts.idle("b") == 2 and attempts.idle("a") == 0
+    attempts.note("submit")
+    assert attempts.idle("b") == 0
