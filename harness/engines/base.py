@@ -173,14 +173,33 @@ def open_engine(
         raise UserError(f"the temperature of log-probs must be over 0, not {logp_temperature}")
     open_ = import_module(ENGINES[name]).open_
     known = inspect.signature(open_).parameters
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise unknown(f"option of engine {name}", option, [k for k in known if k != "model"])
+        kind = str(known[option].annotation).partition(" | ")[0]
+        if not _is_a(value, kind):
+            raise UserError(f"option {option} of engine {name} must be {_KINDS[kind]}, not '{value}'")
+    if max_positions is not None and (not _is_a(max_positions, "int") or max_positions < 2):
+        raise UserError(f"max_positions must be a whole number over 1, not '{max_positions}'")
     engine: Engine = open_(
         model, revision=revision, dtype=dtype, device=device, max_positions=max_positions,
         logp_temperature=logp_temperature, **options,
     )  # fmt: skip
     return engine
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def _is_a(value: object, kind: str) -> bool:
+    """Whether ``value`` suits an option annotated with ``kind``; a truth value is no number."""
+    wanted: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "bool": (bool,),
+        "str": (str,),
+    }
+    return isinstance(value, wanted[kind]) and (kind == "bool" or not isinstance(value, bool))
 
 
 def check_length(prompt_tokens: int, sampling: Sampling, max_positions: int | None, what: str = "") -> None:

@@ -45,8 +45,9 @@ def open_(
     """
     if why := unusable():
         raise UserError(f"engine=vllm: {why}")
-    if batch_rows < 1:
-        raise UserError(f"batch_rows must be at least 1, not {batch_rows}")
+    for option, number in {"batch_rows": batch_rows, "gpus": gpus}.items():
+        if number < 1:
+            raise UserError(f"{option} must be at least 1, not {number}")
     text.load_tokenizer(model, revision)
     _quiet()
     device = choose_device(device)
@@ -72,6 +73,8 @@ def open_(
         "worker_extension_cls": "harness.engines.vllm_worker.WorkerExtension",
     }  # fmt: skip
     if device == "cpu":
+        if gpus > 1:
+            raise UserError(f"gpus={gpus}, but the device is the CPU; leave gpus out")
         _check_heads(model, revision)
         settings |= {} if separate else {"distributed_executor_backend": "uni"}
     else:

@@ -112,6 +112,10 @@ def test_unknown_settings_are_refused() -> None:
         open_engine("hf", str(tiny_folder()), dtype="float31")
     with pytest.raises(UserError, match="unknown option of engine hf 'batch_row'; did you mean batch_rows"):
         open_engine("hf", str(tiny_folder()), batch_row=3)
+    with pytest.raises(UserError, match="option batch_rows of engine hf must be a whole number, not 'many'"):
+        open_engine("hf", str(tiny_folder()), batch_rows="many")
+    with pytest.raises(UserError, match="max_positions must be a whole number over 1, not 'True'"):
+        open_engine("hf", str(tiny_folder()), max_positions=True)
     with pytest.raises(UserError, match="over 0"):
         open_engine("hf", str(tiny_folder()), logp_temperature=0)
 

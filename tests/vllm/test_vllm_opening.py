@@ -28,6 +28,18 @@ def test_head_sizes_without_a_kernel_are_refused_before_the_first_token(models: 
         open_engine("vllm", str(tiny_folder()), **OPTIONS)
 
 
+def test_options_that_make_no_sense_are_refused(models: Callable[..., Path]) -> None:
+    for options, words in (
+        ({"gpus": 2}, "gpus=2, but the device is the CPU"),
+        ({"gpus": 0}, "gpus must be at least 1"),
+        ({"gpu_memory": "much"}, "gpu_memory of engine vllm must be a number, not 'much'"),
+        ({"separate_process": 1}, "separate_process of engine vllm must be true or false"),
+        ({"device": "cuda"}, "torch sees no GPU"),
+    ):
+        with pytest.raises(UserError, match=words):
+            open_engine("vllm", str(models(0)), **OPTIONS | options)
+
+
 def test_a_context_longer_than_the_models_is_refused(models: Callable[..., Path]) -> None:
     with pytest.raises(UserError, match="vllm could not open.*1000"):
         open_engine("vllm", str(models(0)), max_positions=1000, **OPTIONS)
