@@ -167,6 +167,7 @@ def tune(sweep: Sweep) -> int:
     states = launcher.status(jobs)
     chosen = [j for j, s in zip(jobs, states, strict=True) if needs_start(s)]
     if chosen:
+        check_present((job.config for job in chosen), f"entrobench prefetch {sweep.path}")
         done = sum(s.state == "done" for s in states)
         print(f"{sweep.name}: {len(jobs)} trials, {done} done, starting {len(chosen)}", flush=True)
         book.record(jobs)

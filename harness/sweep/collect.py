@@ -36,6 +36,7 @@ class Collected:
         older_rows: rows that come from older code.
         planned: runs of the sweep.
         damaged: run folder -> why its result was left out.
+        running: planned runs that somebody is at just now, this sweep or another that shares them.
     """
 
     records: list[dict[str, Any]]
@@ -44,6 +45,7 @@ class Collected:
     older_rows: tuple[str, ...]
     planned: int
     damaged: Mapping[Path, str]
+    running: int = 0
 
 
 def collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
@@ -60,7 +62,8 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     existing, old = read_records(path), read_records(archive)
     current: dict[tuple[str, ...], dict[str, Any]] = {}
     damaged: dict[Path, str] = {}
-    for item, state in zip(jobs, states(jobs, ledger(sweep)), strict=True):
+    found = states(jobs, ledger(sweep))
+    for item, state in zip(jobs, found, strict=True):
         if state.state == "done":
             try:
                 current[_planned_key(sweep, item)] = record_of(sweep, item, backend)
@@ -89,15 +92,19 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     known = {_line(record) for record in existing}
     new = sum(_line(record) not in known for record in records)
     rows = tuple(sorted({str(record["method"]) for record in kept}))
-    return Collected(records, path, new, rows, len(planned), damaged)
+    running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
+    return Collected(records, path, new, rows, len(planned), damaged, running)
 
 
 def told(collected: Collected) -> list[str]:
     """What a person should know about runs that were left out, a line each with the remedy."""
-    return [
+    lines = [
         f"left out: {folder.name}: {reason}; delete {folder / 'result.json'} and submit again"
         for folder, reason in collected.damaged.items()
     ]
+    if collected.running:
+        lines.append(f"{collected.running} of {collected.planned} runs are running; collect again later")
+    return lines
 
 
 class DamagedResult(Exception):

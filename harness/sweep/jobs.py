@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,7 +141,6 @@ class Runs:
         return str(catalog.methods().find(method).hash)
 
 
-@lru_cache(maxsize=1024)
 def _with_full_path(override: str) -> str:
     """A method file's full path, so that workers and later commands find it from anywhere."""
     key, sign, value = override.partition("=")

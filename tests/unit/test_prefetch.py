@@ -187,13 +187,14 @@ def test_the_command_names_what_failed_and_goes_on(
     assert "1 of 3 are still missing; run it again where there is a network" in out
 
 
-@pytest.mark.parametrize("verb", ["submit", "retry"])
+@pytest.mark.parametrize("verb", ["submit", "retry", "tune"])
 def test_submit_refuses_before_any_work(
     doubles: list[str], hub_cache: Path, sweep_file: Write, tmp_path: Path, verb: str, capsys: Any
 ) -> None:
     path = sweep_file(
         models=["org/absent"], training_sets=["doubles"], methods=["grpo"], seeds=[1],
         settings={"eval.splits": ["validation"]},
+        tuning={"lrs": [1e-4], "seed": 9, "knobs": {"grpo": {"eps_high": [0.2, 0.3]}}},
     )  # fmt: skip
     assert main(["sweep", verb, str(path)]) == 2
     said = capsys.readouterr().err

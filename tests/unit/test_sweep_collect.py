@@ -18,6 +18,7 @@ from harness.sweep.collect import collect, read_records, told
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
+from harness.sweep.state import lock_path, locked
 
 Write = Callable[..., Path]
 
@@ -235,3 +236,16 @@ def test_tuning_with_older_code_is_noted_in_the_record(
     assert {r["method"]: r.get("tuning_stale", False) for r in _collect(path, backend).records} == {
         "grpo": False, "dapo": True,
     }  # fmt: skip
+
+
+def test_runs_that_another_sweep_is_at_are_counted(finished: Path, backend: Any) -> None:
+    sweep = load_sweep(finished)
+    grpo = next(job for job in make_plan(sweep, backend) if job.label == "grpo")
+    (grpo.folder / "result.json").unlink()
+    status = json.loads((grpo.folder / "status.json").read_text())
+    (grpo.folder / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    assert _collect(finished, backend).running == 0, "nobody is at it: it is lost"
+    with locked(lock_path(grpo.folder), wait=False):
+        collected = _collect(finished, backend)
+    assert collected.running == 1 and len(collected.records) == 3
+    assert told(collected) == ["1 of 4 runs are running; collect again later"]
