@@ -156,13 +156,14 @@ class VllmEngine:
     def _add(self, prompt_ids: Sequence[int], params: Any) -> str:
         self._served += 1
         name, prompt = str(self._served), {"prompt_token_ids": list(prompt_ids)}
-
         self._call(lambda: self._core.add_request(name, prompt, params))
         return name
 
     def _completion(self, request: Request, output: Any, sampling: Sampling) -> Completion:
         ids = [int(i) for i in output.token_ids]
         logps = tuple(float(at[i].logprob) for at, i in zip(output.logprobs, ids, strict=True))
+        if output.finish_reason not in ("stop", "length"):  # it gave up on this one: not a sample
+            self._call(lambda: _raise(f"a response ended with {output.finish_reason}"))
         ended: StopReason = "length"
         if output.finish_reason == "stop":
             ended = "end" if output.stop_reason is None or output.stop_reason in self.end_ids else "stop"
@@ -284,6 +285,10 @@ def _watch(client: Any) -> list[Any]:
 
     Thread(target=watch, daemon=True, name="entrobench-engine-watch").start()
     return processes
+
+
+def _raise(what: str) -> None:
+    raise RuntimeError(what)
 
 
 def seed_of(key: tuple[object, ...]) -> int:
