@@ -53,6 +53,7 @@ def _draw(settings: Sequence[str]) -> int:
     from harness.evaluation.progress import Display
     from harness.evaluation.request import parse
     from harness.evaluation.session import Session
+    from harness.grading.pool import PoolFailed
 
     request = parse(settings)
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -64,7 +65,7 @@ def _draw(settings: Sequence[str]) -> int:
         record = session.run(
             Display, on_start=lambda: print(f"samples and record: {session.folder}", flush=True)
         )
-    except EngineDied as error:
+    except (EngineDied, PoolFailed) as error:
         print(f"entrobench: {error}; the same command goes on from what is finished", file=sys.stderr)
         return 1
     _show(record, session.folder, request.ks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -75,6 +74,7 @@ class Session:
             UserError: another process is at it, or a prompt does not fit the model's context.
             EngineDied: the engine ended; what was finished is kept.
         """
+        from harness.record import commit
         from harness.sweep.state import holder, lock_path, locked
 
         with locked(lock_path(self.folder), wait=False) as ours, ExitStack() as stack:
@@ -93,15 +93,15 @@ class Session:
                         for each in self.sets:  # a prompt that does not fit is found before anything is drawn
                             encode(engine, each.problems, self.profile.tokens(engine.max_positions))
                         record["engine"] = engine.describe()
+                        record["request"] = _joined(record["request"], self.request.words)
                         write_json(self.folder / "record.json", record)
                         on_start()
-                    started = time.monotonic()
                     body = draw_set(
                         chosen, draws, self.profile, self.folder, engine=engine, judge=judge, watch=watch,
                         stop_ids=self.stop_ids, seed=self.request.seed, warn=self._warn,
                     )  # fmt: skip
-                    body["wall_s"] = round(time.monotonic() - started, 1)
-                    enter(self.folder, record, chosen, draws, body)
+                    made_by = {"engine": record["engine"], "commit": commit()}
+                    enter(self.folder, record, chosen, draws, body | made_by)
             return record
 
     def _has(self, record: dict[str, Any], chosen: EvaluationSet, draws: Draws) -> bool:
@@ -213,6 +213,12 @@ def new_record(session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def settings_of(record: dict[str, Any]) -> Sequence[str]:
-    """The ``key=value`` words an evaluation was asked for with."""
-    return [str(word) for word in record["request"]]
+def _joined(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """The words asked for now, with the sets of both: an evaluation's folder may grow set by set."""
+    sets = {name: None for words in (before, now) for name in _sets(words)}
+    return [f"benchmark={','.join(sets)}" if w.startswith("benchmark=") else w for w in now]
+
+
+def _sets(words: Sequence[str]) -> list[str]:
+    named = next((w.partition("=")[2] for w in words if w.startswith("benchmark=")), "")
+    return [name.strip() for name in named.split(",") if name.strip()]

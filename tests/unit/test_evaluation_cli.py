@@ -184,6 +184,18 @@ def test_the_same_request_again_draws_nothing(
     )
 
 
+def test_a_folder_grows_set_by_set(words: list[str], opened: Opened, tmp_path: Path, capsys: Any) -> None:
+    assert main(["eval", *changed(words, benchmark="aime24")]) == 0
+    assert main(["eval", *changed(words, benchmark="gsm8k")]) == 0
+    heads = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert heads.count(["aime24"]) == heads.count(["aime24", "gsm8k"]) == 1  # the second table has both
+    record = json.loads((folder_of(tmp_path) / "record.json").read_text())
+    assert "benchmark=aime24,gsm8k" in record["request"]
+    assert record["benchmarks"]["gsm8k"]["draws"]["avg"]["engine"]["engine"] == "scripted"
+    assert main(["eval", str(folder_of(tmp_path)), "--regrade"]) == 0
+    assert "aime24 avg: 0 verdicts changed" in (out := capsys.readouterr().out) and "gsm8k pass: 0" in out
+
+
 def test_a_damaged_samples_file_is_named_moved_aside_and_drawn_again(
     words: list[str], opened: Opened, tmp_path: Path, capsys: Any
 ) -> None:
