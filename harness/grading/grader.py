@@ -24,6 +24,8 @@ BATCH_PATIENCE = 5
 CPU_S = 1.5
 MEMORY_MB = 1024
 RECYCLE_AFTER = 1000
+#: Pairs of answers whose verdicts are kept: many samples of a problem end in the same answer.
+REMEMBER = 20_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Grade:
 
     ``verdict`` is the named grader's, with the answer in canonical form; ``second`` what the independent
     second grader says of the same answer (None when it was switched off); ``wall_s`` the seconds spent in
-    workers, 0 where strings and plain numbers settled it.
+    workers, 0 where strings, plain numbers or an earlier verdict settled it.
     """
 
     verdict: Verdict
@@ -47,7 +49,7 @@ class Grader:
     answer may take ``cpu_s`` processor seconds for each of the two graders and ``wall_s`` seconds in all
     (five times as many in :meth:`submit` and :meth:`grade_all`); a worker may use ``memory_mb`` MiB of
     address space. ``fast=False`` sends every answer to a worker, ``second=False`` saves the second grader's
-    work where nobody reads it, as in training.
+    work where nobody reads it, as in training; the last ``remember`` pairs of answers are not graded twice.
 
     Raises:
         harness.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
@@ -64,10 +66,13 @@ class Grader:
         recycle_after: int = RECYCLE_AFTER,
         fast: bool = True,
         second: bool = True,
+        remember: int = REMEMBER,
     ) -> None:
         self.kind: Kind = kind(name)
         self._fast, self._second, self._wall_s = fast, second, wall_s
         self._pool = Pool(workers or default_workers(), Limits(cpu_s, memory_mb, recycle_after))
+        self._remember = remember if fast else 0
+        self._known: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self._news = threading.Condition()
         self._done: deque[tuple[Any, Grade]] = deque()
         self._open = 0
@@ -167,12 +172,17 @@ class Grader:
             lambda job: arrived(self._judged(prepared, job)),
             allowed_s=allowed_s,
         )
-        if parts:
+        with self._news:
+            job.found = dict(self._known.get((job.gold, job.pred), {}))
+        job.parts = [part for part in parts if part not in job.found]
+        if job.parts:
             self._pool.put(job)
         else:
             job.deliver(job)
 
     def _judged(self, prepared: Prepared, job: Job) -> Grade:
+        if job.wall_s and self._remember:
+            self._keep(job)
         status: VerdictStatus = prepared.first or job.found["first"]["status"]
         second: VerdictStatus | None = None
         if self._second:
@@ -181,6 +191,14 @@ class Grader:
         if status == "right":
             form = prepared.gold_canonical
         return Grade(Verdict(status, form), second, job.wall_s)
+
+    def _keep(self, job: Job) -> None:
+        """Remember what was found; not a timeout, which another try may decide."""
+        found = {part: said for part, said in job.found.items() if said["status"] != "timeout"}
+        with self._news:
+            self._known[job.gold, job.pred] = found
+            if len(self._known) > self._remember:
+                del self._known[next(iter(self._known))]
 
     def _failed(self, error: BaseException) -> None:
         self._cancel(error)

@@ -91,6 +91,25 @@ def test_right_answers_share_a_canonical_form_and_so_do_equal_wrong_ones(grader:
     assert grader.grade(gold="5", pred="no answer").verdict.canonical is None
 
 
+def test_the_same_answer_is_not_graded_twice() -> None:
+    with Grader(workers=1, remember=2) as grader:
+        first, again = (
+            grader.grade(gold="x+1", pred=rf"{words}\boxed{{1+x}}") for words in ("So ", "Hence ")
+        )
+        assert first.wall_s > 0 and again.wall_s == 0
+        assert (first.verdict, first.second) == (again.verdict, again.second)
+        for other in "abc":  # the oldest is forgotten
+            grader.grade(gold="x+1", pred=rf"\boxed{{{other}+x}}")
+        assert grader.grade(gold="x+1", pred=r"\boxed{1+x}").wall_s > 0
+
+
+def test_a_timeout_is_not_remembered() -> None:
+    with Grader(workers=1, cpu_s=0.2) as grader:
+        for _ in range(2):
+            grade = grader.grade(gold="7", pred=r"\boxed{10^{10^{10}}}")
+            assert grade.verdict.status == "timeout" and grade.wall_s > 0
+
+
 def test_without_the_second_grader() -> None:
     with Grader(workers=1, second=False) as grader:
         assert grader.grade(gold="x+1", pred=r"\boxed{1+x}").second is None
