@@ -17,7 +17,7 @@ help:
 	@echo "make test-all    also those that need further packages, vLLM (for CPUs) and Slurm among them"
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
-	@echo "make bench       seconds of a plan, of a training step by station, and against TRL"
+	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
 	@echo "make lint        ruff and mypy"
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
@@ -85,6 +85,7 @@ bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_plan
 	$(BIN)/python -m tests.performance.bench_step
 	$(BIN)/python -m tests.performance.bench_methods
+	$(BIN)/python -m tests.performance.bench_grading
 	$(BIN)/python -m tests.performance.bench_trl
 
 lint: $(VENV)/.installed

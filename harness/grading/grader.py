@@ -27,6 +27,8 @@ RECYCLE_AFTER = 1000
 #: Pairs of answers whose verdicts are kept: many samples of a problem end in the same answer.
 REMEMBER = 20_000
 
+_CLOSED = RuntimeError("this grader was closed")
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -77,7 +79,9 @@ class Grader:
         self._done: deque[tuple[Any, Grade]] = deque()
         self._open = 0
         self._futures: set[Future[Grade]] = set()
-        self._pool.on_failure(self._failed)
+        self._closed = False
+        told = weakref.WeakMethod(self._failed)  # a forgotten grader must be collected, and end its processes
+        self._pool.on_failure(lambda error: failed(error) if (failed := told()) else None)
         self._finalizer = weakref.finalize(self, self._pool.close)
 
     @property
@@ -114,11 +118,11 @@ class Grader:
         """
         while True:
             with self._news:
-                while wait and not self._done and self._open and self._pool.failure is None:
+                while wait and not self._done and self._open and not self._ended():
                     self._news.wait()
                 if not self._done:
-                    if self._open and self._pool.failure is not None:
-                        raise self._pool.failure
+                    if wait and self._open and (ended := self._ended()):
+                        raise ended
                     return
                 item = self._done.popleft()
             yield item
@@ -134,8 +138,11 @@ class Grader:
 
     def close(self) -> None:
         """End the worker processes; what is not graded yet never will be."""
+        self._closed = True
         self._finalizer()
-        self._cancel(RuntimeError("this grader was closed"))
+        self._cancel(_CLOSED)
+        with self._news:
+            self._news.notify_all()
 
     def worker_pids(self) -> list[int]:
         """Pids of the living workers."""
@@ -146,6 +153,10 @@ class Grader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _ended(self) -> BaseException | None:
+        """Why nothing will be graded any more."""
+        return self._pool.failure or (_CLOSED if self._closed else None)
 
     def _future(self, gold: str, pred: str, allowed_s: float) -> Future[Grade]:
         future: Future[Grade] = Future()

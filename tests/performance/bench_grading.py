@@ -3,12 +3,12 @@
     python -m tests.performance.bench_grading --rounds 5
 
 The responses are realistic, not hostile, or the plain loop would stand still: the standard conformance
-cases, and the golds of the benchmark files in ``ENTROBENCH_DATA`` (where it is set) behind a page of reasoning with
-endings in many words, three in ten with another problem's answer. All sides grade the same responses in every
-round, in rotating order, and remember nothing of the round before; the ratios are of the same round, so a busy
-machine slows both. The plain loop is ``verify(parse(gold), parse(response))`` with its defaults, in this
-process, on one core; every pool stands beside its number of workers. Golds go to the plain loop in dollars,
-which it needs to read LaTeX.
+cases, and the golds of the benchmark files in ``ENTROBENCH_DATA`` (where it is set) behind a page of
+reasoning with endings in many words, three in ten with another problem's answer. All sides grade the same
+responses in every round, in rotating order, and remember nothing of the round before; the ratios are of the
+same round, so a busy machine slows both. The plain loop is ``verify(parse(gold), parse(response))`` with its
+defaults, in this process, on one core; every pool stands beside its number of workers. Golds go to the plain
+loop in dollars, which it needs to read LaTeX.
 """
 
 from __future__ import annotations

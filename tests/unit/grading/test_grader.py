@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -139,6 +142,26 @@ def test_an_unknown_grader_names_the_nearest() -> None:
 def test_versions_name_what_decides() -> None:
     assert "math-verify-0.9" in GRADERS["math-verify"].version
     assert GRADERS["math-dapo"].version.startswith("math-dapo/")
+
+
+def test_whoever_waits_is_told_when_the_grader_is_closed() -> None:
+    grader = Grader(workers=1)
+    grader.submit(gold="7", pred=r"\boxed{10^{10^{10}}}")
+    closer = threading.Timer(0.2, grader.close)
+    closer.start()
+    with pytest.raises(RuntimeError, match="closed"):
+        list(grader.finished(wait=True))
+    closer.join()
+
+
+def test_a_forgotten_grader_ends_its_processes() -> None:
+    grader = Grader(workers=1)
+    assert grader.grade(gold="x+1", pred=r"\boxed{1+x}").verdict.correct
+    [pid] = grader.worker_pids()
+    del grader
+    gc.collect()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_closed_grader_says_so() -> None:
