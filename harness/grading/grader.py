@@ -21,7 +21,7 @@ WALL_S = 4.0
 #: runaway is its processor time. A busy machine then changes no verdict.
 BATCH_PATIENCE = 5
 #: Processor seconds for each of the two graders.
-CPU_S = 1.5
+CPU_S = 2.5
 MEMORY_MB = 1024
 RECYCLE_AFTER = 1000
 #: Pairs of answers whose verdicts are kept: many samples of a problem end in the same answer.

@@ -31,9 +31,9 @@ class Job:
     wall_s: float = 0.0
 
     def deadline(self, now: float) -> float:
-        """When the part that starts now has to be done; a quarter of the time is kept for each later one."""
+        """When the part that starts now has to be done; an eighth of the time is kept for each later one."""
         left = self.allowed_s - self.wall_s - (now - self.started)
-        kept = self.allowed_s / 4
+        kept = self.allowed_s / 8
         return now + max(kept, left - kept * (len(self.parts) - 1))
 
 
