@@ -61,9 +61,7 @@ class Checkpoints:
             try:
                 torch.save(state, temporary)
             except RuntimeError as error:  # torch's own writer does not say what the system said
-                raise OSError(
-                    f"cannot write {self._folder / temporary.name}: {_room(self._folder)}"
-                ) from error
+                raise OSError(f"cannot write a checkpoint: {_room(self._folder)} ({error})") from error
         self._saved = step
         for old in sorted(self._folder.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
             old.unlink()
@@ -90,7 +88,7 @@ class Checkpoints:
 
 def _room(folder: Path) -> str:
     disk = shutil.disk_usage(folder)
-    return f"{disk.free >> 20} of {disk.total >> 20} MiB are free in {folder}"
+    return f"{disk.free >> 20} of {disk.total >> 20} MiB are free on its disk"
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
