@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError
+
 #: A run on another machine whose status is older than this is taken for dead.
 SILENT_S = 900.0
 #: What ``sweep retry`` starts again.
@@ -71,6 +73,11 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            raise UserError(
+                f"no file locks in {path.parent} ({error.strerror}), so two processes might work on one run; "
+                "choose a runs_dir on a file system that has them"
+            ) from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.script import EXPORTED, executor
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources, worker_command
-from harness.sweep.state import RunState, needs_retry, needs_start
+from harness.sweep.state import RunState, locked, needs_retry, needs_start
 
 
 def script(count: int | None = 40, after: str = "7", **raw: Any) -> list[str]:
@@ -116,6 +117,25 @@ def test_states(files: RunState, queued: Entry | None, state: str, starts: bool,
     found = combine(files, queued, Attempts(tmp_path, "run"), silent=False)
     assert (found.state, needs_start(found)) == (state, starts)
     assert needs_retry(found) == (starts and state != "missing")
+
+
+def test_a_failure_that_the_run_could_not_write_down_is_shown(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path, "run")
+    attempts.note("end", exit=1, what="failed", lines=["OSError: Read-only file system"])
+    found = combine(RunState("missing"), None, attempts, silent=False)
+    assert found.state == "failed" and found.error == ("OSError: Read-only file system",)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("harness.sweep.state.fcntl.flock", refuse)
+    with (
+        pytest.raises(UserError, match="No locks available.*choose a runs_dir"),
+        locked(tmp_path / "l", wait=True),
+    ):
+        pass
 
 
 def test_jobs_that_lead_nowhere_are_counted(tmp_path: Path) -> None:

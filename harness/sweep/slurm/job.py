@@ -53,8 +53,9 @@ def run_job(array_file: str) -> int:
     # told to stop by somebody else than Slurm, the run goes on
     sent_away = code in (TOLD_TO_STOP, CUT_OFF) and not at_limit and ending.comes()
     attempts.note(
-        "end", job=job, node=node, progress=progress(task), exit=code, sent_away=sent_away, what=meaning(code)
-    )
+        "end", job=job, node=node, progress=progress(task), exit=code, sent_away=sent_away,
+        what=meaning(code), lines=_last_lines(task) if code == 1 else [],
+    )  # fmt: skip
     print(f"job {job}: {meaning(code)}", flush=True)
     if code == 1 or (array.kind == PROBE and code and not sent_away):
         _note_failure(task, _last_lines(task))

@@ -40,9 +40,13 @@ def combine(state: RunState, entry: Entry | None, attempts: Attempts, *, silent:
 
 
 def _without_job(state: RunState, attempts: Attempts) -> RunState:
+    last = attempts.last("end")
+    newer = last.get("unix_s", 0.0) >= state.updated_unix_s - 1
+    if last.get("exit") == 1 and newer and state.state in ("missing", "running", "preempted"):
+        # the run could not write into its own folder, e.g. because that is read-only
+        return replace(state, state="failed", error=tuple(map(str, last.get("lines") or [last["what"]])))
     if state.state == "running" and state.job:
-        last = attempts.last("end")
-        same = last.get("job") == state.job and last.get("unix_s", 0.0) >= state.updated_unix_s - 1
+        same = last.get("job") == state.job and newer
         return replace(state, state="lost", reason=str(last["what"]) if same else "its job is gone")
     if state.state == "preempted":
         return replace(state, reason="not in the queue; retry goes on")
