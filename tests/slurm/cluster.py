@@ -64,7 +64,7 @@ KillWait=10
 MinJobAge=300
 MaxArraySize={max_array_size}
 MaxJobCount=5000
-ReturnToService=2
+ReturnToService=1
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 Gres=gpu:2

@@ -65,7 +65,8 @@ def cancel_all(found: Site) -> None:
 
 
 def _revive() -> None:
-    """Nodes that a test which failed has left down."""
+    """Nodes that a test which was broken off has left down."""
     for node in cluster.NODES:
-        if "down" in slurm("sinfo", "-h", "-n", node, "-o", "%T"):
+        state = slurm("sinfo", "-h", "-n", node, "-o", "%T")
+        if "down" in state or "drain" in state:
             slurm("scontrol", "update", f"nodename={node}", "state=resume")

@@ -47,7 +47,9 @@ def run_job(array_file: str) -> int:
     end_unix_s = end_of_allocation(job)
     ending = _Ending()
     code = _work(array, task, job, end_unix_s)
-    if code == 0 and array.kind == RUNS and not _finished(task):
+    if array.kind == RUNS and _finished(task):
+        code = 0  # whatever took the process down when its work was done
+    elif array.kind == RUNS and code == 0:
         code = CUT_OFF  # srun calls it success when its node is taken away
     at_limit = end_unix_s is not None and time.time() > end_unix_s - LIMIT_S
     # told to stop by somebody else than Slurm, the run goes on
