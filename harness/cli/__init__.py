@@ -90,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
     add["new-method"].add_argument("--dir", help="write outside the checkout")
     checks = add["check"].add_subparsers(dest="verb", metavar="golden | grading | overlap", required=True)
     checks.add_parser("golden", help="replay golden vectors").add_argument("folder")
-    grading = "grade conformance cases; fails under 99 %% right or when one is late, crashes or hangs"
+    grading = (
+        "grade conformance cases; fails when fewer than 99 of 100 are right or one is late, crashes or hangs"
+    )
     cases = checks.add_parser("grading", help=grading, description=grading)
     cases.add_argument(
         "file", help="conformance cases, one JSON object a line, e.g. those in tests/golden/grading"
