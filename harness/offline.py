@@ -7,6 +7,8 @@ from pathlib import Path
 
 #: Folders that say where models and data are; jobs must look where ``prefetch`` put them.
 PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "ENTROBENCH_DATA", "ENTROBENCH_CACHE")
+#: What else jobs must see as the submission did: data that differs from the known and was accepted.
+WORDS = ("ENTROBENCH_ACCEPT_DATA",)
 
 
 def offline_environment() -> dict[str, str]:
@@ -17,9 +19,14 @@ def offline_environment() -> dict[str, str]:
     places = {
         name: str(Path(os.environ[name]).expanduser().absolute()) for name in PLACES if os.environ.get(name)
     }
-    return places | {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
+    words = {name: os.environ[name] for name in WORDS if os.environ.get(name)}
+    return (
+        places
+        | words
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+    )

@@ -185,7 +185,9 @@ def judge_of(chosen: EvaluationSet, profile: Profile, stack: ExitStack) -> Judge
         return OwnJudge(chosen.benchmark)
     from harness.grading import Grader
 
-    return PoolJudge(stack.enter_context(Grader(profile.grader)))
+    grader = stack.enter_context(Grader(profile.grader))
+    grader.start()  # while the engine loads
+    return PoolJudge(grader)
 
 
 def open_sets(request: Request) -> list[EvaluationSet]:
