@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WATCH_S = 2.0
 #: Width of the table where there is no terminal.
 WIDTH = 160
+#: Columns of a terminal on which all metrics have room.
+WIDE = 120
 
 
 def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bool) -> int:
@@ -33,14 +35,17 @@ def show_status(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, watch: bo
     from rich.console import Console, Group
     from rich.live import Live
 
-    with Live(console=Console(), auto_refresh=False, vertical_overflow="visible") as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             lines = "\n".join([*launcher.notes(), totals(found)])
-            live.update(Group(state_table(sweep, jobs, found), lines), refresh=True)
+            live.update(Group(state_table(sweep, jobs, found, console.width), lines), refresh=True)
             if not any(state.state == "running" or state.queued for state in found):
-                return 0
+                break
             time.sleep(WATCH_S)
             found = launcher.status(jobs)
+    print()  # the live table ends without a line's end
+    return 0
 
 
 def print_states(
@@ -50,7 +55,7 @@ def print_states(
     from rich.console import Console
 
     console = Console() if Console().is_terminal else Console(width=WIDTH)
-    console.print(state_table(sweep, jobs, found))
+    console.print(state_table(sweep, jobs, found, console.width))
     for line in notes:
         print(line)
     print(totals(found))
@@ -64,24 +69,30 @@ def totals(found: Sequence[RunState]) -> str:
     return f"{len(found)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))
 
 
-def state_table(sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState]) -> RenderableType:
-    """A row per run."""
+def state_table(
+    sweep: Sweep, jobs: Sequence[Job], found: Sequence[RunState], width: int = WIDTH
+) -> RenderableType:
+    """A row per run; a narrow terminal shows one metric instead of three."""
     from rich.table import Table
     from rich.text import Text
 
     places = len({job.place for job in jobs}) > 1
     cluster = any(state.job for state in found)
     table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
-    headings = ["row", *(["place"] if places else []), "seed", "state", "step", "reward", "entropy", "probe"]
-    headings += ["elapsed", "left", *(["node"] if cluster else []), "run"]
+    metrics = ("reward", "entropy", "probe_entropy") if width >= WIDE else ("reward",)
+    headings = ["row", *(["place"] if places else []), "seed", "state", "step"]
+    headings += [name.partition("_")[0] for name in metrics]
+    headings += [*(["elapsed"] if width >= WIDE else []), "left", *(["node"] if cluster else []), "run"]
     for heading in headings:
-        table.add_column(heading, no_wrap=heading != "run", overflow="fold")
+        table.add_column(
+            heading, no_wrap=heading != "run", overflow="fold", min_width=24 if heading == "run" else None
+        )
     for job, state in zip(jobs, found, strict=True):
         running = state.state == "running"
         cells = [job.label, *([job.place] if places else []), "" if job.table_seed is None else str(job.seed)]
         cells += [state.state, _step(job, state)]
-        cells += [number(v) for v in (state.reward, state.entropy, state.probe_entropy)]
-        cells += [duration(state.elapsed_s) if state.elapsed_s else ""]
+        cells += [number(getattr(state, name)) for name in metrics]
+        cells += [duration(state.elapsed_s) if state.elapsed_s else ""] if width >= WIDE else []
         cells += [duration(state.eta_s) if running and state.eta_s else ""]
         cells += [state.node] if cluster else []
         table.add_row(*(Text(cell) for cell in [*cells, _why(job, state)]))
