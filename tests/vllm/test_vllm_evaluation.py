@@ -1,14 +1,8 @@
-"""``entrobench eval engine=vllm``: all seven benchmarks, killed in the middle and resumed; a death."""
+"""``entrobench eval engine=vllm`` on the real sets, and with an engine that dies (kills: tests/e2e)."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,55 +38,6 @@ def samples_of(folder: Path) -> dict[str, list[Sample]]:
 def record_of(folder: Path) -> dict[str, Any]:
     (file,) = folder.glob("*/record.json")
     return dict(json.loads(file.read_text()))
-
-
-def alike(one: Sample, other: Sample) -> bool:
-    """Equal up to the rounding of log-probs, which depends on what is drawn side by side."""
-    return replace(one, logp_sum=0.0) == replace(other, logp_sum=0.0) and one.logp_sum == pytest.approx(
-        other.logp_sum, abs=1e-3
-    )
-
-
-@pytest.mark.timeout(600)
-def test_seven_benchmarks_killed_and_resumed_give_the_same(model: Path, tmp_path: Path) -> None:
-    accept = write_sets(tmp_path / "data", count=6)
-    request = [
-        f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={tmp_path / 'data'}", "n=4",
-        "max_tokens=24", f"accept_data={accept}", *ENGINE,
-    ]  # fmt: skip
-    assert main(["eval", *request, f"out={tmp_path / 'whole'}"]) == 0
-    whole = samples_of(tmp_path / "whole")
-    assert len(whole) == 14 and all(len(rows) == 24 for rows in whole.values())
-
-    out = tmp_path / "killed"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "eval", *request, f"out={out}"], env=environment,
-        stdout=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 300
-        while len(list(out.glob("*/*.parquet"))) < 3:  # the third of fourteen files
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    finished = {p.name: p.read_bytes() for p in out.glob("*/*.parquet")}
-    assert 3 <= len(finished) < 14
-    assert main(["eval", *request, f"out={out}"]) == 0
-    resumed = samples_of(out)
-    assert resumed.keys() == whole.keys()
-    for name, rows in whole.items():
-        assert len(rows) == len(resumed[name]) and all(map(alike, rows, resumed[name])), name
-    for path in out.glob("*/*.parquet"):
-        assert path.name not in finished or path.read_bytes() == finished[path.name]  # never drawn twice
-    first, second = record_of(tmp_path / "whole"), record_of(out)
-    assert first["engine"]["engine"] == "vllm" and first["engine"]["determinism"] == "same-samples"
-    for name in SEVEN:
-        for draws in ("avg", "pass"):
-            a, b = (r["benchmarks"][name]["draws"][draws] for r in (first, second))
-            assert a | {"wall_s": 0} == b | {"wall_s": 0}
 
 
 def test_real_seven_benchmarks(model: Path, tmp_path: Path) -> None:
