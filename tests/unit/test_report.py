@@ -345,6 +345,6 @@ def test_thousands_of_records_take_seconds(tmp_path: Path) -> None:
             records.append(
                 small | {"method": f"m{index}", "seed": seed, "run_id": f"{index}-{seed}", "evals": evals}
             )
-    start = time.perf_counter()
+    start = time.process_time()
     report(records, tmp_path, expected_seeds=None, reference="m0")
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
