@@ -77,7 +77,9 @@ cluster-stop: $(VENV)/.installed
 	$(BIN)/python tests/slurm/cluster.py stop
 
 define on_cluster
-	$(BIN)/python tests/slurm/cluster.py start || echo "the tests marked slurm will be skipped" >&2
+	$(BIN)/python tests/slurm/cluster.py start; code=$$?; \
+	if [ $$code -eq 3 ]; then echo "the tests marked slurm will be skipped" >&2; \
+	elif [ $$code -ne 0 ]; then exit $$code; fi
 	$(1); code=$$?; $(BIN)/python tests/slurm/cluster.py stop; exit $$code
 endef
 

@@ -67,8 +67,8 @@ MaxJobCount=5000
 ReturnToService=1
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 Gres=gpu:2
-NodeName=n[1-3] Port=[{node_port}-{last_port}]
+NodeName=DEFAULT CPUs=2 RealMemory=4000 Gres=gpu:2
+NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_port}-{last_port}]
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10
 PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
 """
@@ -88,6 +88,14 @@ LogFile={home}/log/slurmdbd.log
 """
 
 
+#: Exit code where this machine cannot have a cluster, so that its tests are skipped; a failure is 1.
+NOT_HERE = 3
+
+
+class NotHere(RuntimeError):
+    """This machine cannot have a cluster."""
+
+
 def main(words: Sequence[str]) -> int:
     actions: dict[str, Callable[[], None]] = {"start": start, "stop": stop, "status": status}
     if len(words) != 1 or words[0] not in actions:
@@ -95,6 +103,9 @@ def main(words: Sequence[str]) -> int:
         return 2
     try:
         actions[words[0]]()
+    except NotHere as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return NOT_HERE
     except (RuntimeError, subprocess.CalledProcessError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
@@ -104,7 +115,7 @@ def main(words: Sequence[str]) -> int:
 def start() -> None:
     """Install what is missing, start what is not running, and wait until all nodes are idle."""
     if os.geteuid():
-        raise RuntimeError("needs root, to install and to run the daemons of Slurm")
+        raise NotHere("needs root, to install and to run the daemons of Slurm")
     os.environ["SLURM_CONF"] = str(CONF)
     if not running():
         install()
@@ -151,7 +162,7 @@ def install() -> None:
     if all(map(shutil.which, PROGRAMS)):
         return
     if not shutil.which("apt-get"):
-        raise RuntimeError(f"no apt-get here; install {', '.join(PACKAGES)} by hand")
+        raise NotHere(f"no apt-get here; install {', '.join(PACKAGES)} by hand")
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
         subprocess.run(["apt-get", "-qq", *command], env=quiet, stdout=subprocess.DEVNULL, check=True)
