@@ -13,7 +13,7 @@ from harness.engines.base import choose_device, choose_dtype
 from harness.engines.vllm_engine import VllmEngine, reason
 from harness.errors import UserError
 
-#: Releases that the tests of ``tests/vllm`` ran on.
+#: Releases that the tests of ``tests/vllm_engine`` ran on.
 TESTED = ("0.32.0",)
 OLDEST = (0, 32)
 INSTALL = "pip install 'entrobench[vllm]'"

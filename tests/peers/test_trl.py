@@ -37,8 +37,8 @@ def frozen() -> Iterator[Frozen]:
     """128 rollouts of the base model; old and reference log-probs come from two perturbed copies."""
     threads = torch.get_num_threads()
     trainer = peer.our_trainer(peer.Settings())
-    old = peer.perturbed(trainer.policy, 0.03, seed=1)
-    reference = peer.perturbed(trainer.policy, 0.03, seed=2)
+    old = peer.perturbed(trainer.policy, 0.06, seed=1)
+    reference = peer.perturbed(trainer.policy, 0.06, seed=2)
     yield Frozen(trainer, peer.frozen_rollouts(trainer, old=old, reference=reference), old, reference)
     torch.set_num_threads(threads)
 

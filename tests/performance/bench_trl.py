@@ -238,7 +238,7 @@ def compare(settings: peer.Settings, steps: int) -> dict[str, Any]:
     """Everything but the memory, in this process."""
     with peer.Scratch() as folder:
         ours = peer.our_trainer(settings)
-        old = peer.perturbed(ours.policy, 0.03, seed=1)
+        old = peer.perturbed(ours.policy, 0.06, seed=1)
         batch = peer.frozen_rollouts(ours, old=old)
         result: dict[str, Any] = {"equality": check_equal(settings, ours, batch, folder)}
         whole, details, theirs = whole_step(settings, steps, folder)

@@ -166,7 +166,7 @@ def test_an_old_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_called_vllm_is_not_the_package(tmp_path: Path) -> None:
-    """The tests' own folder tests/vllm would otherwise be taken for it."""
+    """Any folder of that name on the path would otherwise be taken for it."""
     (tmp_path / "vllm").mkdir()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
