@@ -68,10 +68,7 @@ class Network(torch.nn.Module):
         """One pass, so that this module is the root before the sampler calls the backbone alone."""
         device = next(self.parameters()).device
         ids = torch.zeros(1, 1, dtype=torch.long, device=device)
-        self.forward_once({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-
-    def forward_once(self, inputs: Mapping[str, Tensor]) -> None:
-        self(inputs, (), 1.0)
+        self({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, (), 1.0)
         self.freed()
 
     def freed(self) -> None:
