@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,7 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
     return {
         "n": n,
         "problem_ids": [p.id for p in problems],
+        "samples_sha256": samples_sha256(table),
         "correct": [sum(right) for _, right in voted],
         "distinct": [distinct_answers(answers) for answers, _ in voted],
         "distinct_correct": [distinct_answers(answers, right) for answers, right in voted],
@@ -119,6 +122,14 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
         "unparsed": float((table["status"] == "unparsed").mean()),
         "timeout": float((table["status"] == "timeout").mean()),
     }
+
+
+def samples_sha256(table: Any) -> str:
+    """A digest of the responses themselves, whatever file format and version they are stored with."""
+    rows = table.sort_values(["problem_id", "sample"])
+    lines = zip(rows["problem_id"], rows["sample"], rows["text"], strict=True)
+    text = "\n".join(json.dumps([str(problem), int(sample), str(text)]) for problem, sample, text in lines)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -44,7 +44,8 @@ def update_metrics(batch: Batch) -> dict[str, float]:
 
     ``entropy`` uses the loss's mask, shift and temperature. ``cov_logp_advantage`` is the covariance over
     tokens that governs the entropy's change under a policy gradient (arXiv 2505.22617, sec. 3), with plain
-    GRPO's advantage.
+    GRPO's advantage. ``entropy_correct`` and ``entropy_wrong`` are the token means over the rollouts with
+    that verdict, and missing where no rollout has it.
     """
     mask = batch.mask_BT
     entropy = batch.old["entropy"][mask].float()
@@ -59,6 +60,10 @@ def update_metrics(batch: Batch) -> dict[str, float]:
         "cov_logp_advantage": float(((logp - logp.mean()) * (advantage - advantage.mean())).mean()),
         "rollout_mismatch": float((batch.old["logp"] - batch.rollout_logp_BT)[mask].abs().max()),
     }
+    right_BT = mask & (batch.correct_B > 0)[:, None]
+    for name, chosen in (("entropy_correct", right_BT), ("entropy_wrong", mask & ~right_BT)):
+        if chosen.any():
+            metrics[name] = float(batch.old["entropy"][chosen].float().mean())
     if batch.ref_logp_BT is not None:
         metrics["ref_kl"] = float((batch.old["logp"] - batch.ref_logp_BT)[mask].mean())
     return metrics

@@ -22,6 +22,7 @@ from harness.problems import Benchmark
 from harness.record import new_result
 from harness.stages import Stages
 from harness.status import Status
+from harness.trace import entropy_before, trace
 from harness.trainer import Trainer
 
 #: Seeds of what must be the same for every run, so that methods meet equal draws.
@@ -245,7 +246,11 @@ def _result(
         activity=sum(s["activity"] for s in trained) / len(trained) if trained else None,
         target_tracking_error=sum(errors) / len(errors) if errors else None,
         validation=validation,
-        frontier=[{k: f[k] for k in ("step", "n", "correct")} for f in frontier],
+        trace=trace(trained),
+        frontier=[
+            {k: f[k] for k in ("step", "n", "correct")} | {"entropy_nats": entropy_before(f["step"], trained)}
+            for f in frontier
+        ],
         evals=evals,
     )  # fmt: skip
 
