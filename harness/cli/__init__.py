@@ -16,7 +16,7 @@ COMMANDS = {
     "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "report": "write the leaderboard of a sweep, or of a folder of records",
-    "methods": "list the methods, or show one",
+    "methods": "list the methods, show one, or make the pages of docs/methods",
     "new-method": "write the files of a new method",
     "check": "golden FOLDER: replay golden vectors; grading FILE: conformance cases; "
     "overlap: training problems in evaluation sets",
@@ -84,8 +84,11 @@ def parser() -> argparse.ArgumentParser:
     add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
     add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
     add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
-    shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME")
+    shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME | docs")
     shown.add_parser("show", help="the card of one method").add_argument("name")
+    docs = shown.add_parser("docs", help="write a page per method and an index from cards and classes")
+    docs.add_argument("--check", action="store_true", help="write nothing; fail where a page is not current")
+    docs.add_argument("--dir", help="instead of docs/methods")
     add["new-method"].add_argument("name", help="lower case letters, digits and underscores")
     add["new-method"].add_argument("--dir", help="write outside the checkout")
     checks = add["check"].add_subparsers(dest="verb", metavar="golden | grading | overlap", required=True)
@@ -142,9 +145,11 @@ def _check_words(words: list[str]) -> None:
         return
     if words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    verbs = {"sweep": SWEEP_VERBS, "methods": ("show",), "check": ("golden", "grading", "overlap")}.get(
-        words[0]
-    )
+    verbs = {
+        "sweep": SWEEP_VERBS,
+        "methods": ("show", "docs"),
+        "check": ("golden", "grading", "overlap"),
+    }.get(words[0])
     if verbs and len(words) > 1 and not words[1].startswith("-") and words[1] not in verbs:
         raise unknown(f"{words[0]} command", words[1], verbs)
 
@@ -182,8 +187,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return report(arguments.source, arguments.options)
     if command == "methods":
-        from harness.cli.methods import list_methods, show_method
+        from harness.cli.methods import list_methods, show_method, write_pages
 
+        if arguments.verb == "docs":
+            return write_pages(arguments.dir, arguments.check)
         return show_method(arguments.name) if arguments.verb == "show" else list_methods()
     if command == "new-method":
         from harness.cli.new_method import new_method

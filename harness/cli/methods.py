@@ -1,15 +1,14 @@
-"""``entrobench methods``: what there is, and the card of one method."""
+"""``entrobench methods``: what there is, the card of one method, and the pages of all."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import fields
-from typing import Any
+from pathlib import Path
 
 from harness import catalog
 from harness.errors import UserError
-from harness.method import Method, range_text
+from harness.method_pages import card_text
 
 
 def list_methods() -> int:
@@ -65,32 +64,19 @@ def diagnostic_text(name: str, cls: type) -> str:
     return f"{name}: a diagnostic; log it with train.diagnostics=[{name}]\n\n{about}\n\n{logs}"
 
 
-def card_text(name: str, file: str, card: Any, cls: type[Method]) -> str:
-    """The card as Markdown, hyper-parameters from the class itself."""
-    lines = [f"# {card.title} (`{name}`)", ""]
-    if card.reconstruction:
-        lines += ["**Reconstruction: parts of the method are our choice; it is never ranked.**", ""]
-    facts = {
-        "paper": f"{card.paper} ({card.arxiv})",
-        "official code": card.official_code,
-        "track": card.track,
-        "fidelity": card.fidelity,
-        "changes": ", ".join(card.stations),
-        "file": file,
-    }
-    lines += [f"- {key}: {value}" for key, value in facts.items()]
-    if card.reduces_to:
-        r = card.reduces_to
-        values = ", ".join(f"{k}={v}" for k, v in r.values.items()) or "its defaults"
-        lines.append(f"- reduces to: {r.base} with {values} ({r.when})")
-    else:
-        lines.append(f"- reduces to nothing: {card.no_reduction}")
-    lines += [f"- {variant}: {meaning}" for variant, meaning in card.variants.items()]
-    lines += ["", "## Hyper-parameters", "", "| name | default | valid | meaning |", "|---|---|---|---|"]
-    for field in fields(cls):
-        if "help" in field.metadata:
-            valid = range_text(field.metadata).replace("|", "\\|")
-            lines.append(f"| method.{field.name} | {field.default} | {valid} | {field.metadata['help']} |")
-    lines += ["", "## Deviations", ""]
-    lines += [f"- {text}" for text in card.deviations] or ["- none known"]
-    return "\n".join([*lines, "", card.body])
+def write_pages(folder: str | None, check: bool) -> int:
+    """Make ``docs/methods/`` again, or say what is not current there (exit code 1)."""
+    from harness.method_pages import checkout, differing, pages, write
+
+    root = checkout()
+    target = Path(folder) if folder else root / "docs" / "methods"
+    wanted = pages(root)
+    if check:
+        stale = differing(target, wanted)
+        print("\n".join(f"not current: {target / name}" for name in stale) or f"{target} is current")
+        if stale:
+            print("remedy: entrobench methods docs")
+        return 1 if stale else 0
+    changed = write(target, wanted)
+    print("\n".join(f"written: {target / name}" for name in changed) or f"{target} is current")
+    return 0

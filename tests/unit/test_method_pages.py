@@ -1,0 +1,71 @@
+"""The generated pages of docs/methods: current, complete, and made again from the cards."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from harness import catalog
+from harness.cli import main
+from harness.method_pages import INDEX, MARK, checkout, differing, golden_cases, pages, write
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_pages_in_the_checkout_are_current() -> None:
+    stale = differing(ROOT / "docs" / "methods", pages(ROOT))
+    assert not stale, f"{', '.join(stale)} not current; run: entrobench methods docs"
+
+
+def test_pages_hold_what_a_reader_looks_for() -> None:
+    assert checkout() == ROOT
+    made = pages(ROOT)
+    entries = catalog.methods().entries()
+    assert set(made) == {INDEX, *(f"{entry.slug}.md" for entry in entries.values())}
+    for entry in entries.values():
+        page, card = made[f"{entry.slug}.md"], catalog.cards().read_card(entry)
+        assert page.startswith(MARK) and f"(`{entry.name}`)" in page and card.paper in page
+        assert all(f"- {text}" in page for text in card.deviations)
+        for heading in (
+            "Formula",
+            "Hyper-parameters",
+            "Deviations",
+            "Reported",
+            "Pitfalls",
+            "Golden vectors",
+        ):
+            assert f"\n## {heading}" in page, (entry.name, heading)
+        for field in fields(catalog.methods().load(entry.name)):
+            assert f"| method.{field.name} | {field.default} |" in page
+        assert f"[`{entry.name}`]({entry.slug}.md)" in made[INDEX]
+    assert "## Track: main" in made[INDEX]
+    assert "CARE" in made[INDEX].partition("## Not built")[2]
+    assert all(name in made[INDEX] for name in catalog.methods().diagnostics())
+
+
+def test_golden_status_is_read_from_the_cases(tmp_path: Path) -> None:
+    assert golden_cases(tmp_path / "none").short == "none"
+    (tmp_path / "case1.json").write_text('{"source": {"repo": "a/b", "commit": "0123456789"}}')
+    (tmp_path / "case2.json").write_text('{"source": [{"derived": "from the formula"}]}')
+    found = golden_cases(tmp_path)
+    assert (found.cases, found.code, found.derived, found.short) == (2, ("a/b 0123456",), True, "2 cases")
+
+
+def test_what_is_not_current_is_named_and_mended(tmp_path: Path, capsys: Any) -> None:
+    made = pages(ROOT)
+    assert main(["methods", "docs", "--dir", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made)
+    own = tmp_path / "notes.md"
+    own.write_text("by hand\n")
+    (tmp_path / "gone.md").write_text(f"{MARK}\nof a method that is no more\n")
+    (tmp_path / "grpo.md").write_text(made["grpo.md"] + "x")
+    (tmp_path / INDEX).unlink()
+    capsys.readouterr()
+    assert main(["methods", "docs", "--check", "--dir", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert [Path(line.split()[-1]).name for line in out.splitlines()[:-1]] == [INDEX, "gone.md", "grpo.md"]
+    assert out.splitlines()[-1] == "remedy: entrobench methods docs"
+    assert write(tmp_path, made) == [INDEX, "gone.md", "grpo.md"]
+    assert own.exists() and not (tmp_path / "gone.md").exists()
+    assert main(["methods", "docs", "--check", "--dir", str(tmp_path)]) == 0
