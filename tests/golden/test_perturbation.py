@@ -99,6 +99,8 @@ FORMULAS = {
         "harness.stages.loss:clipped_surrogate",
     ],
     "clip-low-high": ["harness.stages.loss:clipped_surrogate", "harness.stages:clipped_tokens"],
+    "dispo": ["methods.dispo:bounds_by_sign", "harness.stages.score:bounded"],
+    "minpro": ["harness.stages.ratios:prefix_minimum", "harness.stages.score:bounded"],
 }
 #: Entries of the json that are text or are stored as arrays too.
 NOT_NUMBERS = {"k_rule", "trace"}

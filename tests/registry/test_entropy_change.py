@@ -295,3 +295,40 @@ def test_clip_low_raises_and_clip_high_lowers_entropy(bounds: dict, sign: int, s
     assert 0.001 < float(clipped.double().mean()) < 0.2
     torch.testing.assert_close(measured, predicted, rtol=1e-2, atol=1e-6)
     assert sign * float(measured.mean()) > 1e-5
+
+
+# --- bounds on the weight of right and wrong responses ------------------------------------------------------
+
+OPEN = {"eps_low_pos": 1.0, "eps_high_pos": 1e6, "eps_low_neg": 1.0, "eps_high_neg": 1e6}
+
+
+@pytest.mark.parametrize("sharpness", [1.5, 3.0])
+@pytest.mark.parametrize(
+    ("bound", "sign"),
+    [("eps_low_pos", 1), ("eps_high_pos", -1), ("eps_low_neg", -1), ("eps_high_neg", 1)],
+)
+def test_what_each_bound_of_dispo_does_to_entropy(bound: str, sign: int, sharpness: float) -> None:
+    """Fair coins again: only the bound acts, to first order by (w - r) A T over the tokens.
+
+    arXiv 2602.00983 reports of right responses that weights above 1 widen the policy and weights below 1
+    narrow it: a cap takes the first away, a floor the second. For wrong responses both signs turn round.
+    """
+    old = Expected.make(sharpness)
+    g = torch.Generator().manual_seed(2)
+    logits = old.logits + 0.1 * torch.randn(old.logits.shape, generator=g, dtype=torch.float64)
+    tokens = old.tokens.repeat(1, 2)
+    coin = torch.ones_like(tokens, dtype=torch.float64)
+    coin[:, coin.shape[1] // 2 :] = -1
+    free = change(stages("dispo", **OPEN), logits, tokens, coin, 1e-3, old_SK=old.logits)
+    assert float(free.abs().max()) < 1e-12
+    made = stages("dispo", **OPEN | {bound: 0.1})
+    measured = change(made, logits, tokens, coin, 1e-6, old_SK=old.logits) / 1e-6
+    logp, old_logp = (z.log_softmax(1).gather(1, tokens) for z in (logits, old.logits))
+    ratio = (logp - old_logp).exp()
+    here = coin > 0 if bound.endswith("pos") else coin < 0
+    weight = ratio.clamp(min=0.9) if "low" in bound else ratio.clamp(max=1.1)
+    flat = logits[:, None].expand(-1, tokens.shape[1], -1).reshape(-1, logits.shape[1])
+    factor = FACTOR.compute(flat, tokens.reshape(-1)).reshape(tokens.shape)
+    predicted = (here * (weight - ratio) * coin * factor).mean(1)
+    torch.testing.assert_close(measured, predicted, rtol=1e-2, atol=1e-6)
+    assert sign * float(measured.mean()) > 1e-5

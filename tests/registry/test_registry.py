@@ -51,6 +51,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "cispo": [{"cap": 1.2, "floor": 0.8, "aggregation": "seq-mean-token-mean"}],
     "drgrpo": [{"kl_coef": 0.04}],
     "clip-low-high": [{"eps_low": 1.0, "eps_high": 0.1}, {"eps_low": None, "eps_high": 0.1}],
+    "dispo": [{"eps_low_pos": 0.1, "eps_high_pos": 0.2, "aggregation": "seq-mean-token-mean"}],
+    "minpro": [{"seeded": True, "cap": 1.2, "floor": 0.8}],
 }
 SETTINGS = [(n, o) for n in NAMES for o in [{}, *OPTIONS.get(n, [])]]
 
@@ -275,6 +277,9 @@ def test_out_of_range_is_refused_by_name(name: str) -> None:
         ("gspo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("cispo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("cispo", {"floor": 5.0}, {}, "lower floor"),
+        ("dispo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("minpro", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("minpro", {"floor": 5.0}, {}, "lower floor"),
         ("clip-low-high", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("clip-low-high", {"eps_low": 1.0}, {}, "set method.eps_low < 1"),
         ("clip-low-high", {"eps_low": None}, {}, "set method.eps_low < 1"),

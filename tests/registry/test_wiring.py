@@ -65,6 +65,10 @@ SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("drgrpo", {"eps_low": 0.1, "eps_high": 0.28, "kl_coef": 0.04}, {}),
     ("clip-low-high", {}, {}),
     ("clip-low-high", {"eps_low": None, "eps_high": 0.05}, {}),
+    ("dispo", {}, {}),
+    ("dispo", {"eps_low_pos": 0.02, "eps_high_pos": 0.03, "eps_low_neg": 0.05, "eps_high_neg": 0.01}, {}),
+    ("minpro", {}, {}),
+    ("minpro", {"seeded": True, "floor": 0.97, "cap": 1.02}, {}),
 ]
 
 

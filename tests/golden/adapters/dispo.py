@@ -1,0 +1,24 @@
+"""DISPO: the weights of right and wrong responses, the loss with them in two reductions."""
+
+from __future__ import annotations
+
+import numpy as np
+from golden_support import AGGREGATION, loss_and_grad, make_batch, tensor
+
+from harness.golden import Case
+from harness.stages import TokenRatio, score_loss
+from methods.dispo import BoundsBySign, WeightBySign
+
+
+def outputs(case: Case) -> dict[str, np.ndarray]:
+    hp, mask, logp = case.hp, tensor(case, "mask"), tensor(case, "logp")
+    batch = make_batch(
+        mask, old={"logp": tensor(case, "old_logp")}, advantage_BT=tensor(case, "advantages") * mask
+    )
+    bounds = BoundsBySign((hp["eps_low_pos"], hp["eps_high_pos"]), (hp["eps_low_neg"], hp["eps_high_neg"]))
+    weight = WeightBySign("dispo", TokenRatio(clamp=None), bounds)
+    out: dict[str, np.ndarray] = {}
+    for key in ("token_mean", "seq_mean_token_mean"):
+        loss, grad, prepared, _ = loss_and_grad(score_loss(weight, AGGREGATION[key]), batch, logp)
+        out |= {f"out_loss_{key}": loss, f"out_grad_logp_{key}": grad}
+    return out | {"out_weights": prepared["weight"].numpy()}
