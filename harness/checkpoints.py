@@ -7,7 +7,7 @@ import os
 import shutil
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,7 @@ class Checkpoints:
                     os.fsync(handle.fileno())  # before the checkpoint that counts on it
                 lengths[log.name] = log.stat().st_size
         state |= {"bytes": lengths, "pending": pending}
-        with replacing(self._folder / f"step-{step:06d}.pt") as temporary:
-            try:
-                torch.save(state, temporary)
-            except RuntimeError as error:  # torch's own writer does not say what the system said
-                raise OSError(f"cannot write a checkpoint: {_room(self._folder)} ({error})") from error
+        save_state(state, checkpoint_path(self._run_folder, step))
         self._saved = step
         for old in sorted(self._folder.glob("step-*.pt"))[:-KEPT_CHECKPOINTS]:
             old.unlink()
@@ -84,6 +80,23 @@ class Checkpoints:
             else:
                 os.truncate(log, state["bytes"][log.name])
         return None if state is None else dict(state.get("pending") or {})
+
+
+def checkpoint_path(run_folder: Path, step: int) -> Path:
+    return run_folder / "checkpoints" / f"step-{step:06d}.pt"
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write ``state``, whole or not at all.
+
+    Raises:
+        OSError: with what is free on the disk.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # torch's own writer does not say what the system said
+            raise OSError(f"cannot write a checkpoint: {_room(path.parent)} ({error})") from error
 
 
 def _room(folder: Path) -> str:

@@ -91,6 +91,10 @@ class EvalConfig:
     frontier_every: int = hp(25, "rollout steps between points of the pass@1 / pass@k frontier", ge=1)
     frontier_n: int = hp(64, "samples per validation problem at each point", ge=1)
     batch_rows: int = hp(512, "rows sampled at once", ge=1)
+    weights: str = hp(
+        "last", "which weights are evaluated: the last, or those of the best frontier point (mean of "
+        "validation pass@1 and pass@8)", choices=("last", "best"), absent="last",
+    )  # fmt: skip
     benchmarks: list[str] = field(
         default_factory=list,
         metadata={

@@ -10,16 +10,19 @@ from typing import Any
 import torch
 
 from harness import catalog, templates
+from harness.best import forget_worse, frontier_points, keep_if_best, load_best
 from harness.checkpoints import Checkpoints
 from harness.config import RunConfig
 from harness.evaluate import evaluate_problems, probe_entropy, summary
 from harness.evaluation.in_run import evaluate_benchmarks
-from harness.files import read_json, write_json
+from harness.files import write_json
 from harness.notice import ALLOCATION_ENDS, Notice, Stopped
+from harness.parallel import world
 from harness.policy import Policy, load_policy
 from harness.policy_source import resolve_model
 from harness.problems import Benchmark
 from harness.record import new_result
+from harness.sibling import TAKEN, take_over
 from harness.stages import Stages
 from harness.status import Status
 from harness.trace import entropy_before, trace
@@ -79,6 +82,7 @@ def train_and_evaluate(
         policy, benchmark = open_run(run)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
     logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
+    trained_by = world().leaders(lambda: take_over(run, folder))
     checkpoints = Checkpoints(trainer, folder, logs)
     pending = checkpoints.restore()
     if pending is None:
@@ -96,8 +100,9 @@ def train_and_evaluate(
         )  # fmt: skip
     status.write(state="running", phase="evaluate", step=trainer.counters.step)
     with notice.leaving():
+        evaluated = load_best(policy, folder)["step"] if run.eval.weights == "best" else trainer.counters.step
         evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
-        return _result(run, trainer, folder, evals, status)
+        return _result(run, trainer, folder, evals, status, evaluated) | {"trained_by": trained_by}
 
 
 def _step(trainer: Trainer, checkpoints: Checkpoints, notice: Notice, status: Status) -> dict[str, Any]:
@@ -162,7 +167,8 @@ def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[st
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})
     _frontier(run, trainer, folder)
     evals = _evaluate(run, policy, benchmark, folder, status)
-    return _result(run, trainer, folder, evals, status) | {"role": "base", "method": "base", "activity": None}
+    body = _result(run, trainer, folder, evals, status, 0)
+    return body | {"role": "base", "method": "base", "activity": None}
 
 
 def _probe(run: RunConfig, trainer: Trainer) -> dict[str, float]:
@@ -185,7 +191,12 @@ def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
         n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
         seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
     )  # fmt: skip
-    write_json(path, {"step": step, **summary(table, problems, maj_k=())})
+    point = {"step": step, **summary(table, problems, maj_k=())}
+    if run.eval.weights == "best":
+        keep_if_best(trainer.policy, folder, point)
+    write_json(path, point)
+    if run.eval.weights == "best":
+        forget_worse(folder)
 
 
 def _evaluate(
@@ -216,15 +227,15 @@ def _evaluate(
 
 
 def _result(
-    run: RunConfig, trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status
+    run: RunConfig, trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int
 ) -> dict[str, Any]:
     from harness.statistics import mean_pass_at_ks, printable_ks
 
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    frontier = [read_json(p) for p in sorted((folder / "eval").glob("frontier-*.json"))]
-    last = frontier[-1]
-    ks = printable_ks(last["n"])
-    scores = mean_pass_at_ks(last["n"], last["correct"], ks)
+    frontier = frontier_points(folder)
+    point = next(f for f in frontier if f["step"] == evaluated)
+    ks = printable_ks(point["n"])
+    scores = mean_pass_at_ks(point["n"], point["correct"], ks)
     validation = {f"pass@{k}": float(score) for k, score in zip(ks, scores, strict=True)}
     trained = [s for s in steps if "activity" in s]
     errors = [s["target_error"] for s in trained if "target_error" in s]
@@ -236,8 +247,9 @@ def _result(
             "generated_tokens": counters.generated_tokens, "updates": counters.updates,
             "steps": counters.step, "train_tokens": counters.train_tokens,
             "extra_forward_tokens": counters.extra_forward_tokens,
-            "verifier_calls": counters.verifier_calls, "wall_s": round(status.elapsed_s, 1),
+            "verifier_calls": counters.verifier_calls, "wall_s": round(_wall_s(folder, status), 1),
         },
+        evaluated_step=evaluated,
         probe=[
             {"step": s["step"], "entropy_nats": s["probe_entropy"],
              "entropy_seq_nats": s["probe_entropy_seq"], "generated_tokens": s["generated_tokens"]}
@@ -253,6 +265,14 @@ def _result(
         ],
         evals=evals,
     )  # fmt: skip
+
+
+def _wall_s(folder: Path, status: Status) -> float:
+    """Seconds of the run; where another had trained for it, its own and that one's training steps."""
+    if not (folder / TAKEN).exists():
+        return status.elapsed_s
+    lines = (folder / "timings.jsonl").read_text(encoding="utf-8").splitlines()
+    return status.elapsed_s + sum(float(json.loads(line)["wall_s"]) for line in lines)
 
 
 def _eta(trainer: Trainer, status: Status) -> float:

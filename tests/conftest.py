@@ -47,9 +47,14 @@ FAKE_WORKER = """
         for split in job["config"]["eval"]["splits"]:
             (folder / "eval" / f"{split}.parquet").write_text("")
     lr = job["config"]["train"]["lr"]
+    ev = job["config"]["eval"]
+    # the closer the temperature is to 0.8, the more are right
+    right = round(ev["n"] * (0.5 - 0.5 * abs(ev["temperature"] - 0.8)))
+    tried = ev["splits"] == ["validation"]
     result = {"schema": 1, "run_id": folder.name, "method": job["config"]["method_name"], "seed": seed,
               "model": "micro", "benchmark": "micro@1", "numerics_version": 1, "method_hash": "m",
-              "hyperparameters": job["config"]["method"], "evals": {},
+              "hyperparameters": job["config"]["method"], 
+              "evals": {"validation": {"n": ev["n"], "correct": [right, 0]}} if tried else {},
               "validation": {"pass@1": round(lr * 1000, 6), "pass@8": 0.5}}
     (folder / "result.json").write_text(json.dumps(result))
     status("done", 3)

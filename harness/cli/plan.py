@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
+from harness.sweep.controls import left_out
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import Ledger
 from harness.sweep.spec import Sweep
@@ -131,14 +132,18 @@ def summary(
 def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
     """Rows that nothing was chosen for, and how to choose; none when all are tuned."""
     untuned = sorted({job.label for job in jobs if job.role == "method" and job.choice is None})
+    waiting = left_out(sweep, [job.label for job in jobs])
     if not untuned:
-        return []
+        told = f"no temperature chosen yet for {', '.join(waiting)}: entrobench sweep tune {sweep.path}"
+        return [told] if waiting else []
     lines = [f"untuned (not ranked): {', '.join(untuned)}"]
     if sweep.extra:
         lines[0] += f"; {' '.join(sweep.extra)} stands above what tuning chose"
     elif sweep.tuning:
         a_place = sum(len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods)
         trials = len(sweep.tuning_places) * a_place
+        if waiting:
+            lines[0] += f"; left out until a temperature is chosen: {', '.join(waiting)}"
         lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")
     return lines
 

@@ -150,8 +150,12 @@ def _tell_of_trials(sweep: Sweep) -> None:
 
 
 def tune(sweep: Sweep) -> int:
-    """Run the trials that are missing; once all are there, write the choice."""
-    from harness.sweep.tune import trials, write_choice
+    """Run the trials that are missing and write the choice; then the same for sampling temperatures.
+
+    What the tuned file holds already is not tried again.
+    """
+    from harness.sweep.temperatures import samplings, trained_first, write_temperatures
+    from harness.sweep.tune import trials, untried, write_choice
 
     if sweep.extra:
         raise UserError(
@@ -159,36 +163,59 @@ def tune(sweep: Sweep) -> int:
             "write the setting into the sweep file, or into a copy of it"
         )
     backend = Runs()
-    found = trials(sweep, backend)
-    jobs = [trial.job for trial in found]
+    every = trials(sweep, backend)
+    found = untried(sweep, every)
+    if found:
+        code = _carry_out(sweep, [trial.job for trial in found], "trials")
+        if code is not None:
+            return code
+        path = write_choice(sweep, found, backend)
+        methods = {trial.method for trial in found}
+        print(f"{sweep.name}: wrote the choice of {len(methods)} methods to {path}")
+    sampled = samplings(sweep, backend)
+    for jobs, what in (
+        (trained_first(sampled, every), "chosen trials"),
+        ([sampling.job for sampling in sampled], "temperatures"),
+    ):
+        code = _carry_out(sweep, jobs, what) if jobs else None
+        if code is not None:
+            return code
+    if sampled:
+        path = write_temperatures(sweep, sampled, backend)
+        print(f"{sweep.name}: wrote the sampling temperatures to {path}")
+    elif not found:
+        print(f"{sweep.name}: nothing left to try; {sweep.tuned_path} has it all")
+    return 0
+
+
+def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
+    """Start those of ``jobs`` that are not done; an exit code where they have to be waited for, or failed."""
     book = ledger(sweep, "tuning")
     launcher = open_launcher(sweep, book)
-    # A trial that failed is tried again: the choice needs all of them.
+    # One that failed is tried again: the choice needs all of them.
     states = launcher.status(jobs)
     chosen = [j for j, s in zip(jobs, states, strict=True) if needs_start(s)]
     if chosen:
         check_present((job.config for job in chosen), f"entrobench prefetch {sweep.path}")
         done = sum(s.state == "done" for s in states)
-        print(f"{sweep.name}: {len(jobs)} trials, {done} done, starting {len(chosen)}", flush=True)
+        print(f"{sweep.name}: {len(jobs)} {what}, {done} done, starting {len(chosen)}", flush=True)
         book.record(jobs)
         outcome = launcher.submit(chosen)
         if outcome.queued:
-            again = f"entrobench sweep tune {sweep.path}, which writes the choice once all are done"
+            again = f"entrobench sweep tune {sweep.path}, which goes on once all are done"
             return _tell_queued(sweep, outcome, again)
     states = launcher.status(jobs)
     if any(state.queued for state in states):
         print_states(sweep, jobs, states, launcher.notes())
-        print("nothing is chosen before all trials are done; then run the same command again")
+        print(f"nothing is chosen before all {what} are done; then run the same command again")
         return 0
     left = [j for j, s in zip(jobs, states, strict=True) if s.state != "done"]
     if left:
-        print(f"{sweep.name}: {len(left)} of {len(jobs)} trials are not finished, so nothing is chosen yet:")
+        print(f"{sweep.name}: {len(left)} of {len(jobs)} {what} are not finished, so nothing is chosen yet:")
         for job in left[:5]:
             print(f"  {job.label}: {job.run_id}")
         return 1
-    path = write_choice(sweep, found, backend)
-    print(f"{sweep.name}: wrote the choice of {len(sweep.methods)} methods to {path}")
-    return 0
+    return None
 
 
 def collect_records(sweep: Sweep) -> int:

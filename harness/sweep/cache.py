@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent.parent
 _PACKAGES = ("harness", "methods", "benchmarks")
 #: Contents of data sets that the user accepts though they differ: part of what fingerprints are made of.
 _ACCEPTED = "ENTROBENCH_ACCEPT_DATA"
-_KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice", "model", "training_set")
+_KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice", "changes", "model",
+         "training_set")  # fmt: skip
 
 
 def plan_key(sweep: Sweep) -> str | None:

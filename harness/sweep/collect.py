@@ -26,6 +26,9 @@ _PLACE = ("model_name", "training_set")
 #: What every result has; one without is half a result.
 _NEEDED = ("schema", "run_id", "method", "seed", "model", "benchmark", "numerics_version", "evals")
 
+#: Of a run's configuration what the result itself does not hold, for whoever asks how a number was made.
+_SETTINGS = ("data", "rollout", "probe", "eval", "device")
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -134,6 +137,8 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
         "method": item.label,
         "tuned": item.choice is not None,
         "tuning_choice": choice,
+        "changes": dict(item.changes) if item.changes else None,
+        "settings": {key: item.config[key] for key in _SETTINGS},
         "method_card": None if item.role == "base" else card_header(item.method),
     }
     body |= _place(sweep, item)

@@ -25,6 +25,7 @@ class Job:
         config: the resolved run, see :func:`harness.config.to_dict`.
         evaluate: also sample the test sets.
         choice: what tuning chose for it, None when untuned.
+        changes: of a control, what it changes of the tuned run; of the untrained model, of its plain row.
         model, training_set: names of the sweep's entries, ``default`` where it has none.
     """
 
@@ -38,6 +39,7 @@ class Job:
     config: Mapping[str, Any]
     evaluate: bool = True
     choice: Mapping[str, Any] | None = None
+    changes: Mapping[str, Any] | None = None
     model: str = "default"
     training_set: str = "default"
 

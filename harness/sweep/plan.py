@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,21 @@ from typing import Any
 from harness.config import RunConfig, to_dict
 from harness.errors import UserError
 from harness.files import read_json, write_json
-from harness.sweep.axes import Place, Settings
+from harness.sweep.axes import Place
+from harness.sweep.controls import (
+    BASE,
+    BASE_AT_BEST,
+    TEMPERATURE,
+    TUNED,
+    at_temperature,
+    chosen_temperature,
+    resolved,
+)
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.light import without_torch
 from harness.sweep.spec import Sweep, overrides
 from harness.sweep.state import RunState, read_state
-from harness.sweep.tuned import choices_at, read_tuned
+from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
 
 
 @dataclass(frozen=True)
@@ -70,23 +79,49 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     tuned = {} if sweep.extra else read_tuned(sweep)
     jobs: list[Job] = []
     for place in sweep.places:
-        choices = choices_at(sweep, tuned, place)
-        for temperature in sweep.base_temperatures:
-            label = "base" if temperature == 1.0 else f"base T={temperature:g}"
-            run = backend.compose(overrides(sweep, place, "", {"eval.temperature": temperature}))
-            jobs.append(_base(run, label, place, backend))
-        rows: list[tuple[str, str, str, Settings]] = [("method", m, m, {}) for m in sweep.methods]
-        default = RunConfig().method_name
-        rows += [("control", c, str(s.get("method") or default), s) for c, s in sweep.controls.items()]
-        for role, label, name, own in rows:
+        choices, temperatures = choices_at(sweep, tuned, place), temperatures_at(sweep, tuned, place)
+        jobs += _base_jobs(sweep, place, temperatures, backend)
+        for name in sweep.methods:
             choice = choices.get(table_name(name))
-            layers = ((choice or {}).get("settings", {}), own)
-            run = backend.compose(overrides(sweep, place, name, *layers))
-            shown = label if role == "control" else table_name(label)
-            for seed in sweep.seeds:
-                key = f"{role}/{shown}/{place.name}/s{seed}"
-                jobs.append(job(replace(run, seed=seed), key, role, shown, place, backend, choice=choice))
+            run = backend.compose(overrides(sweep, place, name, (choice or {}).get("settings", {})))
+            jobs += _seeds(sweep, run, "method", table_name(name), place, backend, choice=choice)
+        for label, own in sweep.controls.items():
+            name = str(own.get("method") or RunConfig().method_name)
+            choice = choices.get(table_name(name))
+            settings = (choice or {}).get("settings", {})
+            plain = backend.compose(overrides(sweep, place, name, settings))
+            best = chosen_temperature(temperatures, table_name(name), choices)
+            changes = resolved(sweep, own, plain, best)
+            if changes is None:
+                continue  # its temperature is not tuned yet; harness.sweep.controls.left_out names it
+            run = backend.compose(overrides(sweep, place, name, settings, changes))
+            more = {"choice": choice, "changes": changes}
+            jobs += _seeds(sweep, run, "control", label, place, backend, **more)
     return jobs
+
+
+def _base_jobs(
+    sweep: Sweep, place: Place, temperatures: Mapping[str, Any], backend: Backend
+) -> Iterator[Job]:
+    plain = backend.compose(overrides(sweep, place, ""))
+    for temperature in sweep.base_temperatures:
+        chosen = chosen_temperature(temperatures, BASE, {}) if temperature == TUNED else float(temperature)
+        if chosen is None:
+            continue
+        label = BASE if temperature == 1.0 else f"{BASE} T={chosen:g}"
+        changes = {TEMPERATURE: chosen}
+        if temperature == TUNED:
+            label, changes = BASE_AT_BEST, at_temperature(plain, chosen)
+        run = backend.compose(overrides(sweep, place, "", changes))
+        yield base_job(run, label, place, backend, changes=None if label == BASE else changes)
+
+
+def _seeds(
+    sweep: Sweep, run: RunConfig, role: str, label: str, place: Place, backend: Backend, **more: Any
+) -> Iterator[Job]:
+    for seed in sweep.seeds:
+        key = f"{role}/{label}/{place.name}/s{seed}"
+        yield job(replace(run, seed=seed), key, role, label, place, backend, **more)
 
 
 def job(run: RunConfig, key: str, role: str, label: str, place: Place, backend: Backend, **more: Any) -> Job:
@@ -98,11 +133,12 @@ def job(run: RunConfig, key: str, role: str, label: str, place: Place, backend: 
     )  # fmt: skip
 
 
-def _base(run: RunConfig, label: str, place: Place, backend: Backend) -> Job:
+def base_job(run: RunConfig, label: str, place: Place, backend: Backend, **more: Any) -> Job:
+    """The job that evaluates the untrained model."""
     folder = backend.base_folder(run)
     return Job(
         f"base/{label}/{place.name}", "base", label, "base", run.seed, folder.name, folder, to_dict(run),
-        model=place.model.name, training_set=place.training_set.name,
+        model=place.model.name, training_set=place.training_set.name, **more,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness import catalog
 from harness.errors import UserError
 from harness.sweep.axes import Settings
-from harness.sweep.text import check_keys, flatten, list_of, mapping_of, whole_number
+from harness.sweep.text import check_keys, flatten, list_of, mapping_of, positive_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Tuning:
         metric: validation scores whose mean decides; ties go to the smaller learning rate, then to the
             earlier knob setting.
         settings: further settings of the trials only.
+        temperatures: sampling temperatures that are tried, on the validation split, for rows that ask for
+            their best one.
         at: ``model`` and/or ``training_set``: methods are tuned only there, and the choice holds for the
             others too; ``{training_set: a}`` is a choice for each model. Empty: each place for itself.
     """
@@ -34,6 +36,7 @@ class Tuning:
     metric: tuple[str, ...] = ("pass@1", "pass@8")
     settings: Settings = field(default_factory=dict)
     at: Mapping[str, str] = field(default_factory=dict)
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
         metric=(metric,) if isinstance(metric, str) else tuple(metric),
         settings=flatten(mapping_of(raw, "settings", where)),
         at={str(k): str(v) for k, v in mapping_of(raw, "at", where).items()},
+        temperatures=tuple(
+            positive_number(t, f"{where}: temperatures") or 1.0 for t in list_of(raw, "temperatures", where)
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from harness.config import slug
 from harness.errors import UserError, unknown
 from harness.sweep.axes import AXES, Entry, Place, Settings, narrowed, places
+from harness.sweep.controls import BASE, BASE_AT_BEST, TUNED, check_controls
 from harness.sweep.sections import Reproduces, Tuning, method_reference, read_reproduces, read_tuning
 from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.text import (
@@ -36,8 +37,10 @@ class Sweep:
         seeds: every method runs with each.
         models, training_sets: further axes; empty means the default of the configuration.
         settings: overrides of every run; per_method: of one method's runs.
-        controls: name -> overrides of an extra row (``method`` chooses the method, default the baseline).
-        base_temperatures: sampling temperatures at which the untrained model is evaluated; may be empty.
+        controls: name -> what an extra row changes of a tuned method (``method`` chooses it, default the
+            baseline); see :mod:`harness.sweep.controls` for words that stand for values.
+        base_temperatures: sampling temperatures at which the untrained model is evaluated; may be empty;
+            the word ``tuned`` is the one that tuning chose.
         tuning: what ``sweep tune`` tries; tuned_from: the tuned file of another sweep to take choices from.
         allow_stale_tuning: submit although tuning chose with other code of a method.
         gpu_hours: stated estimate of one run, used until runs have been measured.
@@ -57,7 +60,7 @@ class Sweep:
     settings: Settings = field(default_factory=dict)
     per_method: Mapping[str, Settings] = field(default_factory=dict)
     controls: Mapping[str, Settings] = field(default_factory=dict)
-    base_temperatures: tuple[float, ...] = (1.0,)
+    base_temperatures: tuple[float | str, ...] = (1.0,)
     tuning: Tuning | None = None
     tuned_from: str = ""
     allow_stale_tuning: bool = False
@@ -161,7 +164,9 @@ def _build(path: Path, raw: Mapping[str, Any], extra: tuple[str, ...]) -> Sweep:
     for axis in AXES:
         values[axis.key] = axis.read(values.get(axis.key), where, reference)
     temperatures = list_of({"t": values.get("base_temperatures", [1.0])}, "t", where)
-    values["base_temperatures"] = tuple(float(t) for t in temperatures)
+    values["base_temperatures"] = tuple(
+        t if t == TUNED else positive_number(t, f"{where}: base_temperatures") or 1.0 for t in temperatures
+    )
     values["settings"] = flatten(mapping_of(values, "settings", where))
     for key in ("per_method", "controls"):
         table = mapping_of(values, key, where)
@@ -208,13 +213,14 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
         for key, table in tables:
             for name in set(table) - rows:
                 raise UserError(f"{where}: {key} names '{name}', which is not in methods")
-    clash = set(sweep.controls) & {"base", *sweep.methods}
+    clash = set(sweep.controls) & {BASE, BASE_AT_BEST, *sweep.methods}
     if clash:
         raise UserError(f"{where}: control '{clash.pop()}' has the name of another row; choose another one")
     if sweep.tuning and sweep.tuning.seed in sweep.seeds:
         raise UserError(
             f"{where}: seeds contain the tuning seed {sweep.tuning.seed}; reported seeds must be fresh"
         )
+    check_controls(sweep)
     return sweep
 
 

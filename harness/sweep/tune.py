@@ -49,7 +49,7 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
 
 
 def _trials(sweep: Sweep, backend: Backend) -> list[Trial]:
-    tuning = _tuning(sweep)
+    tuning = tuning_of(sweep)
     found = []
     for place in sweep.tuning_places:
         for name in sweep.methods:
@@ -72,7 +72,7 @@ def _check_metric(sweep: Sweep, run: RunConfig) -> None:
     from harness.statistics import printable_ks
 
     known = [f"pass@{k}" for k in printable_ks(run.eval.frontier_n)]
-    for name in _tuning(sweep).metric:
+    for name in tuning_of(sweep).metric:
         if name not in known:
             raise unknown(
                 f"metric in {sweep.path}: tuning:", name, known,
@@ -80,7 +80,24 @@ def _check_metric(sweep: Sweep, run: RunConfig) -> None:
             )  # fmt: skip
 
 
-def _tuning(sweep: Sweep) -> Tuning:
+def untried(sweep: Sweep, found: Sequence[Trial]) -> list[Trial]:
+    """The trials whose outcome the tuned file does not hold yet: of a method and place all, or none."""
+    path = _written(sweep)
+    old = read_yaml(path) if path.exists() else {}
+    if old.get("rule") != RULE.format(metric=" and ".join(tuning_of(sweep).metric)):
+        return list(found)
+    left = []
+    for place, method in dict.fromkeys((trial.job.place, trial.method) for trial in found):
+        own = [t for t in found if (t.job.place, t.method) == (place, method)]
+        section = (old.get("places") or {}).get(place) or {} if "places" in old else old
+        rows = [row["run_id"] for row in section.get("trials") or [] if row["method"] == method]
+        chosen = method in (section.get("choices") or {})
+        if not chosen or sorted(rows) != sorted(trial.job.run_id for trial in own):
+            left += own
+    return left
+
+
+def tuning_of(sweep: Sweep) -> Tuning:
     tuning = sweep.tuning
     if tuning is None:
         raise UserError(f"{sweep.path} has no 'tuning' section; give lrs, knobs and seed")
@@ -125,10 +142,8 @@ def choose(scored: Sequence[tuple[Trial, float]]) -> Trial:
 
 def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path:
     """Choose for every method and write the tuned file beside the sweep, whole or not at all."""
-    import yaml
-
-    tuning = _tuning(sweep)
-    path = sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
+    tuning = tuning_of(sweep)
+    path = _written(sweep)
     old = read_yaml(path) if path.exists() else {}
     body = {
         "schema": 1,
@@ -144,9 +159,20 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
             own = [trial for trial in found if trial.job.place == place]
             places[place] = _chosen(places.get(place) or {}, own, tuning, backend)
         body["places"] = places
-    head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
-    write_text(path, head + yaml.safe_dump(body, sort_keys=False, width=110))
+    write_tuned(path, body)
     return path
+
+
+def _written(sweep: Sweep) -> Path:
+    return sweep.path.with_name(f"{sweep.path.stem}.tuned.yaml")
+
+
+def write_tuned(path: Path, body: Mapping[str, Any]) -> None:
+    """Write a tuned file, whole or not at all."""
+    import yaml
+
+    head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
+    write_text(path, head + yaml.safe_dump(dict(body), sort_keys=False, width=110))
 
 
 def _chosen(
@@ -180,4 +206,5 @@ def _chosen(
             }
             for trial, record, value in zip(own, records, scores, strict=True)
         ]
-    return {"choices": choices, "trials": rows}
+    kept = {"temperatures": old["temperatures"]} if "temperatures" in old else {}
+    return {"choices": choices, **kept, "trials": rows}

@@ -41,11 +41,20 @@ def read_tuned(sweep: Sweep) -> Mapping[str, Any]:
 
 def choices_at(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Choices:
     """What was chosen for ``place``: there, or at the place that ``tuning: at`` puts in its stead."""
+    return dict(_section(sweep, tuned, place).get("choices") or {})
+
+
+def temperatures_at(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    """The sampling temperatures chosen for ``place``, by ``base`` or method, as :func:`choices_at`."""
+    return dict(_section(sweep, tuned, place).get("temperatures") or {})
+
+
+def _section(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
     if "places" not in tuned:
-        return dict(tuned.get("choices") or {})
+        return tuned
     at = sweep.tuning.at if sweep.tuning else {}
     model, training_set = at.get("model", place.model.name), at.get("training_set", place.training_set.name)
-    return dict((tuned["places"].get(f"{model}/{training_set}") or {}).get("choices") or {})
+    return tuned["places"].get(f"{model}/{training_set}") or {}
 
 
 def stale_choices(jobs: Sequence[Job], backend: Backend) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import math_data
 from harness.sweep.budget import gpus_of
+from harness.sweep.controls import BASE_AT_BEST, left_out
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import make_plan
 from harness.sweep.sections import Reproduces
@@ -36,8 +37,10 @@ def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_it_can_be_planned(path: Path) -> None:
     sweep = load_sweep(path)
     jobs = make_plan(sweep, Runs())
-    rows = len(sweep.methods) + len(sweep.controls)
-    assert len(jobs) == len(sweep.places) * (len(sweep.base_temperatures) + rows * len(sweep.seeds))
+    waiting = left_out(sweep, [job.label for job in jobs])
+    bases = len(sweep.base_temperatures) - (BASE_AT_BEST in waiting)
+    rows = len(sweep.methods) + len(sweep.controls) - len(set(waiting) - {BASE_AT_BEST})
+    assert len(jobs) == len(sweep.places) * (bases + rows * len(sweep.seeds))
     assert len({job.key for job in jobs}) == len(jobs)
     # a control may be the very run that tuning chose, but no two methods or seeds are one run
     runs = {job.run_id for job in jobs if job.role == "method"}
@@ -57,7 +60,7 @@ def test_the_standard_settings_are_fair_and_affordable(path: Path) -> None:
     assert len(families) == 2 and any("Qwen" not in family for family in families)
     assert gpus_of(sweep) == 1 and len(sweep.seeds) >= 3 and sweep.controls
     for place in sweep.places:
-        own = [job for job in jobs if job.place == place.name and job.role != "base"]
+        own = [job for job in jobs if job.place == place.name and job.role == "method"]
         shared = {
             (job.config["train"]["token_budget"], job.config["rollout"]["max_response_tokens"],
              job.config["rollout"]["prompts_per_step"], job.config["rollout"]["group_size"],
@@ -67,6 +70,18 @@ def test_the_standard_settings_are_fair_and_affordable(path: Path) -> None:
         assert own[0].config["train"]["token_budget"] and place.gpu_hours
         if path.stem == "std-small":
             assert place.gpu_hours <= 3
+
+
+@pytest.mark.parametrize("path", [FOLDER / "micro.yaml", *STANDARD], ids=lambda path: path.stem)
+def test_every_table_has_the_controls(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert {1.0, "tuned"} == set(sweep.base_temperatures)
+    changes = [dict(own) for own in sweep.controls.values()]
+    for wanted in (
+        {"train.lr": "next-lower"}, {"eval.weights": "best"}, {"eval.temperature": "tuned"},
+        {"train.random_reward": True},
+    ):  # fmt: skip
+        assert wanted in changes, f"each of these changes one thing of tuned GRPO: {wanted}"
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "papers").glob("*.yaml")), ids=lambda path: path.stem)

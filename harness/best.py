@@ -1,0 +1,83 @@
+"""The weights of the best frontier point, for runs that are evaluated there and not at their end.
+
+Training is not touched: with ``eval.weights=best`` a run takes the same steps, to the same end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.checkpoints import checkpoint_path, save_state
+from harness.files import read_json
+from harness.parallel import world
+from harness.policy import Policy
+
+#: The score of a point is the mean of these pass@k on the validation split, as far as its samples allow them.
+KS = (1, 8)
+
+
+def score(point: Mapping[str, Any]) -> float:
+    """The validation score of a frontier point (``n``, ``correct``)."""
+    from harness.statistics import mean_pass_at_ks, printable_ks
+
+    ks = printable_ks(int(point["n"]), KS)
+    return float(mean_pass_at_ks(int(point["n"]), point["correct"], ks).mean())
+
+
+def best_point(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The point with the highest score, the earliest of equal ones."""
+    return max(points, key=lambda point: (score(point), -int(point["step"])))
+
+
+def frontier_points(folder: Path) -> list[dict[str, Any]]:
+    """The frontier points of the run in ``folder``, by step."""
+    return [dict(read_json(path)) for path in sorted((folder / "eval").glob("frontier-*.json"))]
+
+
+def weights_path(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"best-{step:06d}.pt"
+
+
+def keep_if_best(policy: Policy, folder: Path, point: Mapping[str, Any]) -> None:
+    """Write the weights at ``point`` if no earlier point is as good.
+
+    Called before the point's own file is written, so that a point that stands has its weights. Those of a
+    point that is no longer the best are removed by :func:`forget_worse`.
+    """
+    earlier = [p for p in frontier_points(folder) if p["step"] < point["step"]]
+    if best_point([*earlier, point]) is point:
+        weights = policy.weights()  # all processes take part
+        if world().leads:
+            save_state({"step": int(point["step"]), "weights": weights}, weights_path(folder, point["step"]))
+
+
+def forget_worse(folder: Path) -> None:
+    """Remove the weights of points that are not the best."""
+    best = weights_path(folder, int(best_point(frontier_points(folder))["step"]))
+    if world().leads:
+        for path in best.parent.glob("best-*.pt"):
+            if path != best:
+                path.unlink()
+
+
+def load_best(policy: Policy, folder: Path) -> Mapping[str, Any]:
+    """Put the weights of the best frontier point into ``policy``; returns the point.
+
+    Raises:
+        FileNotFoundError: they are gone; the message says what to do.
+    """
+    point = best_point(frontier_points(folder))
+    path = weights_path(folder, int(point["step"]))
+    if not path.exists():  # a training taken over from a run that kept its last weights only
+        path = checkpoint_path(folder, int(point["step"]))
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is gone, the weights of the best frontier point (step {point['step']}); "
+            f"delete {folder} and start the run again"
+        )
+    policy.load_weights(torch.load(path, weights_only=True)["weights"])
+    return point
