@@ -8,6 +8,7 @@ from statistics import median
 
 import numpy as np
 
+from harness.report.entropy import Discipline, discipline
 from harness.report.explain import explain
 from harness.report.lines import block_of, entropy_ends, line_order, marks_of, numbers_of, rankable
 from harness.report.model import ALPHA, LEVEL, POWER, Line, Report, Table
@@ -80,7 +81,28 @@ def build_report(
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
     notes = explain(groups, tables[0], sets, missing, reference)
     curves = {(s.group.role, s.group.method): s.curve_SK() for s in everything if s.parts}
-    return Report(title, subtitle, reference, notes, tuple(groups), tuple(tables), curves)
+    entropy = _entropy(groups, curves, reference)
+    tables = [_with_numbers(table, entropy) for table in tables]
+    return Report(title, subtitle, reference, notes, tuple(groups), tuple(tables), curves, discipline=entropy)
+
+
+def _entropy(
+    groups: Sequence[Group], curves: Mapping[tuple[str, str], FloatArray], reference: str
+) -> dict[tuple[str, str], Discipline]:
+    anchor = next((g for g in groups if g.role == "method" and g.method == reference), None)
+    base = curves.get(("base", "base"))
+    keys = [(group.role, group.method) for group in groups]
+    return {
+        key: discipline(group, anchor, curves.get(key), base) for key, group in zip(keys, groups, strict=True)
+    }
+
+
+def _with_numbers(table: Table, entropy: Mapping[tuple[str, str], Discipline]) -> Table:
+    lines = tuple(
+        replace(line, numbers={**line.numbers, **entropy[line.group.role, line.group.method].numbers})
+        for line in table.lines
+    )
+    return replace(table, lines=lines)
 
 
 def _score_groups(groups: Sequence[Group], name: str) -> list[SetScores | None]:

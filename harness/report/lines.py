@@ -70,7 +70,7 @@ def numbers_of(group: Group, name: str, reference: str) -> dict[str, float | Non
     numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
-    for key in ("distinct", "mean_length", "truncated", "unparsed"):
+    for key in ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"):
         numbers[key] = mean_of(group, "evals", name, key)
     evals = [record["evals"].get(name) or {} for record in group.records]
     # The rule of pass@k, n >= 2k, holds for every printed k.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from harness.report.entropy import Discipline
 from harness.report.records import Group
 from harness.report.scores import FloatArray
 from harness.statistics import Interval
@@ -54,7 +55,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the writers need. ``curves`` holds pass@1..K averaged over test sets, [S, K] per group."""
+    """Everything the writers need.
+
+    Attributes:
+        curves: pass@1..K averaged over test sets, [S, K] per group.
+        discipline: what each row's entropy did, by (role, method); its plain numbers stand in the lines too.
+    """
 
     title: str
     subtitle: str
@@ -63,6 +69,7 @@ class Report:
     groups: tuple[Group, ...]
     tables: tuple[Table, ...]
     curves: Mapping[tuple[str, str], FloatArray]
+    discipline: Mapping[tuple[str, str], Discipline] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:

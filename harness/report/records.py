@@ -58,6 +58,16 @@ class Group:
         return bool(self.card.get("reconstruction", False))
 
     @property
+    def changes(self) -> Mapping[str, Any]:
+        """Of a control, what it changes of the tuned run of its method."""
+        return self.records[0].get("changes") or {}
+
+    @property
+    def sampling_differs(self) -> bool:
+        """Whether the row is a control that is sampled at another temperature, by its own profile."""
+        return any(key in self.changes for key in ("eval.temperature", "eval.profile_settings"))
+
+    @property
     def track(self) -> str:
         return str(self.card.get("track") or "main")
 
@@ -82,8 +92,10 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     rows = [record for _, record in ordered]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
-    for name in sorted({name for record in rows for name in record["evals"]}):
-        _check_profile(rows, name)
+    # a control at its best temperature says so in its row, and is the only one that may
+    alike = [record for record in rows if "eval.profile_settings" not in (record.get("changes") or {})]
+    for name in sorted({name for record in alike for name in record["evals"]}):
+        _check_profile(alike, name)
     members: dict[tuple[str, str], list[Record]] = {}
     for record in rows:
         members.setdefault((str(record["role"]), str(record["method"])), []).append(record)

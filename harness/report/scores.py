@@ -86,6 +86,7 @@ def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
     profiles = {
         str(entry["profile_hash"]): str(entry["profile"])
         for group in groups
+        if not group.sampling_differs
         for record in group.records
         for entry in [record["evals"].get(name) or {}]
         if "profile_hash" in entry
