@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from harness import catalog
+from harness.composition import from_words, is_composed, method_keys, parse
 from harness.errors import UserError, nearest, unknown
 from harness.method import NEVER_COUNTS, Method, check_ranges, counts, hp
 from harness.overrides import resolve
@@ -133,13 +134,15 @@ def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
     """The run that ``overrides`` describe, e.g. ``["method=steer", "train.lr=2e-4", "method.w_min=0.7"]``.
 
     Args:
-        overrides: Hydra override grammar; ``method=<name>`` chooses the method (default ``grpo``).
+        overrides: Hydra override grammar; ``method=<name>`` chooses the method (default ``grpo``), and
+            ``+<station>=<method>`` takes a station from another one (:mod:`harness.composition`).
         load_method: resolves a method name to its class.
 
     Raises:
         UserError: unknown name, wrong type, value out of range, or a combination the method refuses.
     """
-    name = "grpo"
+    name = RunConfig.method_name
+    taken: list[str] = []
     rest: list[str] = []
     for override in overrides:
         if "=" not in override:
@@ -147,9 +150,14 @@ def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
         key, _, value = override.partition("=")
         if key == "method":
             name = value.strip("'\"")
+        elif key.startswith("+") and "." not in key:
+            taken.append(override)
         else:
             rest.append(override)
+    name = from_words(name, taken)
     cls = load_method(name)
+    # self-composition is the method itself: one thing has one name and one identity
+    name = parse(name).name if is_composed(name) else name
     for override in rest:
         _check_key(override.partition("=")[0].lstrip("+~"), cls, name)
     return _build(resolve(rest, RunConfig, cls), cls, name)
@@ -198,16 +206,15 @@ def _check_key(key: str, cls: type[Method], name: str) -> None:
     top = [f.name for f in fields(RunConfig) if f.name != "method_name"]
     if head not in top:
         everything = [f"{s}.{f.name}" for s, c in SECTIONS.items() for f in fields(c)]  # type: ignore[arg-type]
-        inner = [e for e in everything if e.endswith(f".{head}")] + [
-            f"method.{f.name}" for f in fields(cls) if f.name == head
-        ]
+        inner = [e for e in everything if e.endswith(f".{head}")]
+        inner += [f"method.{k}" for k in method_keys(cls) if k in (head, key) or k.endswith(f".{head}")]
         if inner:
             raise UserError(f"unknown setting '{key}'; did you mean {' or '.join(inner)}?")
         raise unknown("setting", key, top)
     if head == "method":
-        known = [f.name for f in fields(cls)]
+        known = method_keys(cls)
         if tail not in known:
-            close = nearest(tail, known)
+            close = nearest(tail, known) or [k for k in known if k.endswith(f".{tail}")]
             hint = f"did you mean {' or '.join(close)}?" if close else f"it has: {', '.join(known)}"
             raise UserError(f"method '{name}' has no hyper-parameter '{tail}'; {hint}")
     elif head in SECTIONS:

@@ -173,12 +173,21 @@ def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
         lines.append(f"- reduces to nothing: {card.no_reduction}")
     lines += [f"- {variant}: {meaning}" for variant, meaning in card.variants.items()]
     lines += ["", "## Hyper-parameters", "", "| name | default | valid | meaning |", "|---|---|---|---|"]
+    lines += _knobs(cls, "method")
+    lines += ["", "## Deviations", ""]
+    return lines + ([f"- {text}" for text in card.deviations] or ["- none known"])
+
+
+def _knobs(cls: type, where: str) -> list[str]:
+    """A line per hyper-parameter; those of a composed method's parts after its own."""
+    lines = []
     for field in fields(cls):
         if "help" in field.metadata:
             valid, meaning = _escaped(range_text(field.metadata)), _escaped(field.metadata["help"])
-            lines.append(f"| method.{field.name} | {field.default} | {valid} | {meaning} |")
-    lines += ["", "## Deviations", ""]
-    return lines + ([f"- {text}" for text in card.deviations] or ["- none known"])
+            lines.append(f"| {where}.{field.name} | {field.default} | {valid} | {meaning} |")
+        elif isinstance(field.default_factory, type):
+            lines += _knobs(field.default_factory, f"{where}.{field.name}")
+    return lines
 
 
 # --- the index --------------------------------------------------------------------------------------------

@@ -75,9 +75,19 @@ def _schema(root: type, method: type) -> Any:
     base = OmegaConf.structured(root)
     OmegaConf.set_struct(base, False)
     base.method = OmegaConf.structured(method)
-    OmegaConf.set_readonly(base.method, False)
+    _make_writable(base.method)
     OmegaConf.set_struct(base, True)
     return base
+
+
+def _make_writable(node: Any) -> None:
+    """A frozen dataclass makes a read-only node, and so does each that stands inside it."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if OmegaConf.is_dict(node[key]):
+            _make_writable(node[key])
 
 
 @lru_cache(maxsize=512)
@@ -86,7 +96,7 @@ def _scratch(schema: type) -> Any:
     from omegaconf import OmegaConf
 
     node = OmegaConf.structured(schema)
-    OmegaConf.set_readonly(node, False)
+    _make_writable(node)
     return node
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.errors import UserError
-from methods.registry import Entry
+from methods.registry import ComposedEntry, Entry
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
+COMPOSED = "composed"
 FIDELITIES = ("code-verified", "paper-verified", "reconstruction", "baseline", "own")
 
 
@@ -38,10 +39,11 @@ class Card:
     deviations: tuple[str, ...]
     variants: dict[str, str]
     body: str
+    of_reconstructions: bool = False
 
     @property
     def reconstruction(self) -> bool:
-        return self.fidelity == "reconstruction"
+        return self.fidelity == "reconstruction" or self.of_reconstructions
 
 
 def read_card(entry: Entry) -> Card:
@@ -52,6 +54,8 @@ def read_card(entry: Entry) -> Card:
     Raises:
         UserError: no card, or a header that lacks something; the message names the file and the remedy.
     """
+    if isinstance(entry, ComposedEntry):
+        return _composed_card(entry)
     import yaml
 
     path = entry.card_path
@@ -93,4 +97,37 @@ def read_card(entry: Entry) -> Card:
         deviations=tuple(raw.get("deviations") or ()),
         variants=dict(raw.get("variants") or {}),
         body=body.strip(),
+    )
+
+
+def _composed_card(entry: ComposedEntry) -> Card:
+    """The card of a composition, from the cards of what is in it: nobody has published it."""
+    base = read_card(entry.base)
+    parts = [(station, part.name, read_card(part)) for station, part in entry.parts]
+    cards = [base, *(card for *_, card in parts)]
+    others = [card.track for card in cards if card.track != TRACKS[0]]
+    taken = ", ".join(f"{station} of {card.title}" for station, _, card in parts)
+    names = dict.fromkeys([entry.base.name, *(name for _, name, _ in parts)])
+    return Card(
+        title=f"{base.title} with {taken}",
+        paper=f"composed here of {', '.join(names)}; published by nobody",
+        track=others[0] if others else TRACKS[0],
+        fidelity=COMPOSED,
+        stations=tuple(dict.fromkeys([*base.stations, *(station for station, *_ in parts)])),
+        arxiv=", ".join(dict.fromkeys(card.arxiv for card in cards if card.arxiv != "–")) or "–",
+        official_code="none",
+        reduces_to=None,
+        no_reduction="a composition; the cards of its parts say what they reduce to",
+        deviations=tuple(
+            dict.fromkeys(
+                f"{name}: {text}"
+                for name, card in [(entry.base.name, base), *((name, card) for _, name, card in parts)]
+                for text in card.deviations
+            )
+        ),
+        variants={},
+        body="## Formula\nThat of "
+        + ", ".join(f"`entrobench methods show {name}`" for name in names)
+        + ", at the stations above.",
+        of_reconstructions=any(card.reconstruction for card in cards),
     )

@@ -2,7 +2,8 @@
 
 Names are found by reading the files' syntax, so listing methods imports nothing; a method's module is
 imported when the method is used. A file outside the package is named ``path/to/file.py`` or
-``path/to/file.py:name``.
+``path/to/file.py:name``; stages of several methods are composed by ``base+station=method``
+(:mod:`harness.composition`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from harness.composition import composed_class, is_composed, parse
 from harness.errors import UserError, unknown
 from harness.method import Method
 
 M = TypeVar("M", bound=type[Method])
 D = TypeVar("D", bound=type)
 _loaded: dict[str, type[Method]] = {}
+_composed: dict[tuple[Any, ...], type[Method]] = {}
 _diagnostics: dict[str, type] = {}
 FOLDER = Path(__file__).parent
 
@@ -52,6 +55,28 @@ class Entry:
         for file in sorted(_closure(self.file)):
             digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ComposedEntry(Entry):
+    """A composed method: its base, and the entry that each further station comes from."""
+
+    base: Entry
+    parts: tuple[tuple[str, Entry], ...]
+
+    @property
+    def slug(self) -> str:
+        return self.name
+
+    @property
+    def card_path(self) -> Path:
+        return self.base.card_path
+
+    @property
+    def hash(self) -> str:
+        """Hash of the method files of all that is in it."""
+        involved = [self.base, *(entry for _, entry in self.parts)]
+        return hashlib.sha256("".join(entry.hash for entry in involved).encode()).hexdigest()[:16]
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -139,11 +164,13 @@ def entries(folder: Path = FOLDER) -> dict[str, Entry]:
 
 
 def find(name: str) -> Entry:
-    """The entry of ``name``, or of ``path/to/file.py[:name]``.
+    """The entry of ``name``, of ``path/to/file.py[:name]``, or of several in ``base+station=method``.
 
     Raises:
         UserError: no such method; the message names the nearest ones.
     """
+    if is_composed(name):
+        return _find_composed(name)
     file_part, _, inner = name.partition(".py:")
     if name.endswith(".py") or inner:
         file = Path(f"{file_part}.py" if inner else name).expanduser()
@@ -164,9 +191,35 @@ def find(name: str) -> Entry:
     return known[name]
 
 
+def _find_composed(name: str) -> Entry:
+    entries_of: dict[str, Entry] = {}
+
+    def named(method: str) -> str:
+        entry = find(method)
+        if entries_of.setdefault(entry.name, entry).file != entry.file:
+            raise UserError(f"method '{name}' names two files that register '{entry.name}'; rename one")
+        return entry.name
+
+    composition = parse(name).renamed(named)
+    base = entries_of[composition.base]
+    if not composition.parts:
+        return base
+    parts = tuple((station, entries_of[method]) for station, method in composition.parts)
+    return ComposedEntry(composition.name, base.file, base, parts)
+
+
 def load(name: str) -> type[Method]:
     """The method class of ``name`` (see :func:`find`); imports its module."""
-    entry = find(name)
+    return _load(find(name))
+
+
+def _load(entry: Entry) -> type[Method]:
+    if isinstance(entry, ComposedEntry):
+        base, parts = _load(entry.base), [(s, part.name, _load(part)) for s, part in entry.parts]
+        key = (entry.name, base, *(cls for *_, cls in parts))
+        if key not in _composed:
+            _composed[key] = composed_class(entry.name, (entry.base.name, base), parts)
+        return _composed[key]
     if entry.name not in _loaded or not entry.file.is_relative_to(FOLDER):
         _import(entry.file)
     return _loaded[entry.name]
@@ -174,6 +227,7 @@ def load(name: str) -> type[Method]:
 
 def forget(modules: Container[str]) -> None:
     """Drop the classes of ``modules``: they are imported again when they are used."""
+    _composed.clear()
     for name in [name for name, cls in _loaded.items() if cls.__module__ in modules]:
         del _loaded[name]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 from harness import catalog
+from harness.composition import ComposedMethod
 from harness.errors import UserError
 from harness.method_pages import card_text
 
@@ -49,13 +51,37 @@ def show_method(name: str) -> int:
         return 0
     entry = registry.find(name)
     card = catalog.cards().read_card(entry)
-    text = card_text(entry.name, entry.file.name, card, catalog.methods().load(name))
+    cls = catalog.methods().load(name)
+    if issubclass(cls, ComposedMethod):
+        text = composed_text(entry, card, cls)
+    else:
+        text = card_text(entry.name, entry.file.name, card, cls)
     console = Console()
     if console.is_terminal:
         console.print(Markdown(text))
     else:
         print(text)
     return 0
+
+
+def composed_text(entry: Any, card: Any, cls: type[ComposedMethod]) -> str:
+    """The card of a composition: what it takes from where, and what it leaves behind."""
+    from harness.config import RunConfig
+    from harness.stages.compose import changes
+
+    cls().validate(RunConfig())
+    lines = ["| station | from |", "|---|---|", f"| all others | {entry.base.name} |"]
+    lines += [f"| {station} | {part.name} |" for station, part in entry.parts]
+    for part in dict.fromkeys(part for _, part in entry.parts):
+        taken = {station for station, other in entry.parts if other == part}
+        taken |= {"ratio", "bounds", "weights"} if "loss" in taken else set()
+        left = [s for s in changes(catalog.methods().load(part.name)().stages()) if s not in taken]
+        if left:
+            lines.append(f"\nNot taken from {part.name}, which changes them too: {', '.join(left)}.")
+    file = ", ".join(dict.fromkeys(e.file.name for e in (entry.base, *(part for _, part in entry.parts))))
+    head, _, rest = card_text(entry.name, file, card, cls).partition("\n\n")
+    note = "Composed: it has no golden vectors of its own, and is untuned until a sweep tunes it."
+    return "\n\n".join([head, note, "\n".join(lines), rest])
 
 
 def diagnostic_text(name: str, cls: type) -> str:

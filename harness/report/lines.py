@@ -28,8 +28,10 @@ def line_order(line: Line) -> tuple[object, ...]:
 def marks_of(
     group: Group, expected: int | None, scored: bool, reference_tokens: float | None
 ) -> tuple[str, ...]:
-    """Short warnings printed beside the name: untuned, missing seeds or evaluations, unequal budget."""
+    """Short remarks beside the name: composed, untuned, missing seeds or evaluations, unequal budget."""
     marks = []
+    if group.card.get("fidelity") == "composed":
+        marks.append("composed")
     if group.role == "method" and not group.tuned:
         marks.append("untuned")
     if any(record.get("tuning_stale") for record in group.records):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import catalog
+from harness.composition import parse
 from harness.files import write_text
 from harness.sweep.jobs import Job
 from harness.sweep.spec import Sweep
@@ -48,7 +49,9 @@ def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
     for model in models:
         yield from sorted(file for file in model.glob("*") if file.is_file())
     named = [*sweep.methods, *(str(own.get("method", "")) for own in sweep.controls.values())]
-    yield from sorted({Path(name.rpartition(":")[0]) for name in named if ".py:" in name})
+    composed = [parse(name) for name in named]
+    single = [method for c in composed for method in (c.base, *(part for _, part in c.parts))]
+    yield from sorted({Path(name.rpartition(":")[0]) for name in single if ".py:" in name})
     if sweep.tuned_path.exists():
         yield sweep.tuned_path
 

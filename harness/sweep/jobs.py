@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import catalog
+from harness.composition import STATIONS
 from harness.config import RunConfig, compose, slug
 from harness.sweep.sections import method_reference
 
@@ -146,7 +147,9 @@ class Runs:
 def _with_full_path(override: str) -> str:
     """A method file's full path, so that workers and later commands find it from anywhere."""
     key, sign, value = override.partition("=")
-    return f"method={method_reference(value)}" if sign and key == "method" else override
+    if sign and (key == "method" or key.removeprefix("+").replace("-", "_") in STATIONS):
+        return f"{key}={method_reference(value)}"
+    return override
 
 
 def check_names(run: RunConfig) -> None:

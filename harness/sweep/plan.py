@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.composition import parse
 from harness.config import RunConfig, to_dict
 from harness.errors import UserError
 from harness.files import read_json, write_json
@@ -144,7 +145,7 @@ def base_job(run: RunConfig, label: str, place: Place, backend: Backend, **more:
 
 def table_name(method: str) -> str:
     """The name in tables: a method file's registered name without its path."""
-    return method.rpartition(".py:")[2] or method
+    return parse(method).renamed(lambda name: name.rpartition(".py:")[2] or name).name
 
 
 def states(jobs: Sequence[Job], book: Ledger) -> list[RunState]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import catalog
+from harness.composition import is_composed, parse
 from harness.errors import UserError
 from harness.sweep.axes import Settings
 from harness.sweep.text import check_keys, flatten, list_of, mapping_of, positive_number, whole_number
@@ -102,7 +103,12 @@ def read_reproduces(raw: Mapping[str, Any], where: str) -> Reproduces:
 
 
 def method_reference(name: str, folder: Path = Path()) -> str:
-    """A registered name, or an absolute ``file.py:name`` for a file here or in ``folder``."""
+    """A registered name, or an absolute ``file.py:name`` for a file here or in ``folder``.
+
+    Of a composed method all names are replaced so, and the parts stand in the order of the step.
+    """
+    if is_composed(name):
+        return parse(name).renamed(lambda method: method_reference(method, folder)).name
     if ".py" in name:
         file, _, inner = name.partition(".py:")
         path = Path(f"{file}.py" if inner else name).expanduser()

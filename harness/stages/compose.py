@@ -1,0 +1,272 @@
+"""Putting stages of several methods into one :class:`Stages`, and refusing what does not belong together."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import lru_cache, partial
+from types import FunctionType, MethodType
+from typing import Any
+
+from harness.composition import STATIONS
+from harness.errors import UserError
+from harness.stages.base import Component, PromptSource, Stage, Stages
+from harness.stages.defaults import grpo_stages
+from harness.stages.loss import PolicyLoss
+
+#: Fields of a policy loss by the station they are taken as.
+PIECES = {"ratio": ("ratio",), "bounds": ("bounds", "dual_clip"), "weights": ("weight", "selection")}
+#: Stations whose values make up a method, each counted once.
+_ATOMS = tuple(s for s in STATIONS if s not in ("loss", "controllers"))
+#: Tags that the trainer itself sets.
+_GIVEN = {"row", "grpo_advantage", "grad_norm"}
+
+
+def composed_stages(
+    base_name: str,
+    base: Stages,
+    made_of: Sequence[tuple[str, str]],
+    parts: Mapping[str, Stages],
+    names: Mapping[str, str],
+) -> Stages:
+    """``base`` with the stations ``made_of`` (station, part) taken from ``parts``.
+
+    Args:
+        names: the method of each part, for messages.
+
+    Raises:
+        UserError: a station that the method leaves as it is, or one that cannot do without another.
+    """
+    stages = base
+    for station, part in made_of:
+        changed = _put(stages, station, parts[part], names[part], dict(made_of))
+        if same(changed, stages):
+            does = ", ".join(changes(parts[part])) or "nothing"
+            raise UserError(
+                f"+{station}={names[part]} changes nothing: {base_name} has the same there; "
+                f"{names[part]} changes {does}"
+            )
+        stages = changed
+    taken = {part: {s for s, p in made_of if p == part} for part in parts}
+    for part, stations in taken.items():
+        _refuse_torn(parts[part], names[part], stations, "take")
+    replaced = {station for station, _ in made_of if station not in ("regularisers", "controllers")}
+    _refuse_torn(base, base_name, replaced, "replace")
+    stages = replace(stages, components=_components(stages, base, taken, parts))
+    _refuse_missing_tags(stages, base, base_name, dict(made_of), parts, names)
+    return stages
+
+
+def changes(stages: Stages) -> list[str]:
+    """The stations at which ``stages`` differ from the plain ones, pieces of the loss one by one."""
+    plain = grpo_stages()
+    found = [s for s in _ATOMS if not same(_value(stages, s), _value(plain, s))]
+    loss = stages.loss
+    rest = ("surrogate", "aggregation")
+    if not isinstance(loss, PolicyLoss) or any(getattr(loss, k) != getattr(plain.loss, k) for k in rest):
+        found.append("loss")
+    return sorted([*found, *(["controllers"] if free_components(stages) else [])], key=STATIONS.index)
+
+
+def free_components(stages: Stages) -> dict[str, Component]:
+    """Components that no station refers to."""
+    used = {id(c) for station in _ATOMS for c in _components_in(_value(stages, station))}
+    used |= {id(c) for c in _components_in(stages.loss)}
+    return {name: c for name, c in stages.components.items() if id(c) not in used}
+
+
+# --- one station ------------------------------------------------------------------------------------------
+
+
+def _put(stages: Stages, station: str, other: Stages, name: str, made_of: Mapping[str, str]) -> Stages:
+    if station == "regularisers":
+        return replace(stages, regularisers=stages.regularisers + other.regularisers)
+    if station == "controllers":
+        free = free_components(other)
+        return replace(
+            stages, components={**stages.components, **{f"{name}/{k}": c for k, c in free.items()}}
+        )
+    if station not in PIECES:
+        return replace(stages, **{station: getattr(other, station)})
+    mine, theirs = stages.loss, other.loss
+    for loss, whose in ((mine, "the loss it would go into"), (theirs, f"the loss of {name}")):
+        if not isinstance(loss, PolicyLoss):
+            raise UserError(
+                f"+{station}={name}: {whose} is a {type(loss).__name__}, which has no {station} to exchange; "
+                f"take +loss={name}"
+            )
+    assert isinstance(mine, PolicyLoss) and isinstance(theirs, PolicyLoss)
+    if mine.surrogate != theirs.surrogate and (station != "weights" or theirs.surrogate != "clip"):
+        raise UserError(
+            f"+{station}={name} belongs to a loss with surrogate={theirs.surrogate}, and this one has "
+            f"surrogate={mine.surrogate}; take +loss={name}"
+        )
+    given = {key: getattr(theirs, key) for key in PIECES[station]}
+    if station == "weights":
+        given = {key: value for key, value in given.items() if value is not None}
+        claimed = [key for key in given if getattr(mine, key) is not None]
+        if "loss" in made_of and claimed:
+            raise UserError(
+                f"the loss that +loss= takes brings {station} of its own, and so does +weights={name}: two "
+                "methods claim one station; leave one out"
+            )
+    return replace(stages, loss=replace(mine, **given))
+
+
+def _value(stages: Stages, station: str) -> Any:
+    """What stands at a station; of a loss of another kind the pieces are all the loss itself."""
+    if station not in PIECES:
+        return getattr(stages, station)
+    loss = stages.loss
+    return tuple(getattr(loss, k) for k in PIECES[station]) if isinstance(loss, PolicyLoss) else loss
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values of stations, or two compositions, are equal; components are equal to themselves."""
+    if isinstance(a, Stages) and isinstance(b, Stages):
+        names = [f.name for f in fields(Stages)]
+        return all(same(getattr(a, name), getattr(b, name)) for name in names)
+    if isinstance(a, PromptSource) and type(a) is type(b):  # its state is not yet bound to problems
+        return _plain_settings(a) == _plain_settings(b)
+    return bool(a == b)
+
+
+def _plain_settings(source: PromptSource) -> dict[str, Any]:
+    return {k: v for k, v in vars(source).items() if isinstance(v, int | float | str | None)}
+
+
+# --- what belongs together --------------------------------------------------------------------------------
+
+
+def _components_in(value: Any) -> list[Component]:
+    """Components that ``value`` refers to: in fields, containers, bound methods and closures."""
+    found: dict[int, Component] = {}
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Component):
+            found[id(item)] = item
+        waiting += _inside(item)
+    return list(found.values())
+
+
+def _inside(item: Any) -> list[Any]:
+    if isinstance(item, list | tuple | set | frozenset):
+        return list(item)
+    if isinstance(item, Mapping):
+        return list(item.values())
+    if isinstance(item, MethodType):
+        return [item.__self__]
+    if isinstance(item, partial):
+        return [item.func, *item.args, *item.keywords.values()]
+    if isinstance(item, FunctionType):
+        return [cell.cell_contents for cell in item.__closure__ or ()]
+    if isinstance(item, Stage | Component) or (is_dataclass(item) and not isinstance(item, type)):
+        return list(vars(item).values())
+    return []
+
+
+def _refuse_torn(stages: Stages, name: str, chosen: set[str], verb: str) -> None:
+    """Stations that share a component are taken, or replaced, together."""
+    whole = chosen | (set(PIECES) if "loss" in chosen else set())
+    users = {s: {id(c) for c in _components_in(_value(stages, s))} for s in _ATOMS}
+    for station in [s for s in _ATOMS if s in whole]:
+        torn = [s for s in _ATOMS if s not in whole and users[s] & users[station]]
+        if torn:
+            both = [s for s in STATIONS if s in {*chosen, *torn}]
+            if verb == "take":
+                remedy = "take " + "".join(f"+{s}={name}" for s in both)
+            else:
+                remedy = f"replace all of {', '.join(both)}, or none"
+            raise UserError(
+                f"{station} and {', '.join(torn)} of {name} share a state, so one is nothing without the "
+                f"other; {remedy}"
+            )
+
+
+def _components(
+    stages: Stages, base: Stages, taken: Mapping[str, set[str]], parts: Mapping[str, Stages]
+) -> dict[str, Component]:
+    """The base's components that are still used, and those that the taken stations refer to."""
+    of_base = {id(c) for s in _ATOMS for c in _components_in(_value(base, s))}
+    now = {id(c) for s in (*_ATOMS, "loss") for c in _components_in(_value(stages, s))}
+    kept = {k: c for k, c in stages.components.items() if id(c) not in of_base or id(c) in now}
+    for part, other in parts.items():
+        used = {id(c) for s in taken[part] - {"controllers"} for c in _components_in(_value(other, s))}
+        kept |= {f"{part}/{k}": c for k, c in other.components.items() if id(c) in used}
+    return kept
+
+
+def _refuse_missing_tags(
+    stages: Stages,
+    base: Stages,
+    base_name: str,
+    made_of: Mapping[str, str],
+    parts: Mapping[str, Stages],
+    names: Mapping[str, str],
+) -> None:
+    """A stage that reads a tag of the batch needs the stage that writes it."""
+    written = _GIVEN | {tag for s in (*_ATOMS, "loss") for tag in _tags_at(stages, s)[1]}
+    for station in (*_ATOMS, "loss"):
+        for tag in sorted(_tags_at(stages, station)[0] - written):
+            part = made_of.get(station) or (made_of.get("loss") if station in PIECES else None)
+            whole, whose = (parts[part], names[part]) if part else (base, base_name)
+            writers = [s for s in _ATOMS if tag in _tags_at(whole, s)[1]]
+            kept = f"+{writers[0]}={whose}" if part and writers else f"the {whose} it comes from as it is"
+            raise UserError(f"{station} of {whose} reads '{tag}', which nothing here sets; it needs {kept}")
+
+
+def _tags_at(stages: Stages, station: str) -> tuple[set[str], set[str]]:
+    """Tags that the stages at a station read and write."""
+    kinds: list[Any] = [type(stage) for stage in _stages_in(_value(stages, station))]
+    found = [tags_of(kind) for kind in kinds]
+    return {tag for reads, _ in found for tag in reads}, {tag for _, writes in found for tag in writes}
+
+
+def _stages_in(value: Any) -> Iterator[Stage]:
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, Stage):
+            yield item
+            yield from _stages_in(item.parts())
+
+
+@lru_cache(maxsize=512)
+def tags_of(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    """Tags that a stage's source reads (``batch.tags["x"]``) and writes (``with_tags(x=…)``).
+
+    Functions of the stage's module that it calls are read too; ``tags.get`` can do without the tag.
+    """
+    reads: set[str] = set()
+    writes: set[str] = set()
+    module = sys.modules.get(cls.__module__)
+    waiting: list[Any] = [c for c in cls.__mro__ if c.__module__ not in ("builtins", "harness.stages.base")]
+    seen: set[Any] = set()
+    while waiting:
+        item = waiting.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
+        except (OSError, TypeError, SyntaxError):
+            continue  # made without a file: nothing can be said about it
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+                if node.value.attr == "tags" and isinstance(node.slice, ast.Constant):
+                    reads.add(str(node.slice.value))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr == "with_tags":
+                    writes |= {word.arg for word in node.keywords if word.arg}
+            elif isinstance(node, ast.Name):
+                called = getattr(module, node.id, None)
+                if isinstance(called, FunctionType) and called.__module__ == cls.__module__:
+                    waiting.append(called)
+    return frozenset(reads), frozenset(writes)
