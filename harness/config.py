@@ -23,7 +23,15 @@ class ModelConfig:
 
     path: str = hp("micro", "hub id, local folder, or the name of a model that a benchmark ships")
     revision: str | None = hp(None, "hub revision")
-    dtype: str = hp("float32", "parameter type", choices=("float32", "bfloat16"))
+    dtype: str = hp("float32", "type of the weights that are trained", choices=("float32", "bfloat16"))
+    compute_dtype: str = hp(
+        "same", "type of every pass, in sampling and training: that of the weights, or bfloat16",
+        choices=("same", "bfloat16"), absent="same",
+    )  # fmt: skip
+    attention: str = hp(
+        "auto", "attention back end; auto is sdpa where the model has it",
+        choices=("auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"), absent="auto",
+    )  # fmt: skip
 
 
 @dataclass
@@ -61,6 +69,10 @@ class TrainConfig:
     minibatches: int = hp(4, "optimiser steps per pass over the rollouts", ge=1)
     epochs: int = hp(2, "passes over the rollouts", ge=1)
     micro_batch_rows: int = hp(64, "rows per forward and backward pass; does not change the numbers", ge=1)
+    activation_checkpointing: bool = hp(
+        False, "compute activations again in the backward pass instead of keeping them", absent=NEVER_COUNTS
+    )
+    logits_chunk_mib: int = hp(64, "fp32 logits held at once by the log-prob operator, MiB", ge=1, absent=64)
     scope: str = hp("minibatch", "what statistics over tokens are taken over", choices=("minibatch", "micro"))
     checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1, absent=NEVER_COUNTS)
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
@@ -194,6 +206,16 @@ def _check_combinations(run: RunConfig) -> None:
                 f"eval.{name}={n} cannot tell even pass@1: pass@k is printed from n >= 2k samples a problem; "
                 f"use eval.{name}=2 or more"
             )
+    if run.model.compute_dtype == run.model.dtype:
+        raise UserError(
+            f"model.compute_dtype={run.model.compute_dtype} with model.dtype={run.model.dtype} would train "
+            "weights of the short type; leave model.dtype at float32, the type of the masters"
+        )
+    if run.model.attention.startswith("flash"):
+        raise UserError(
+            f"model.attention={run.model.attention} cannot take the mask of packed rows, in which responses "
+            "share their prompt; use model.attention=sdpa (or auto)"
+        )
     for diagnostic in run.train.diagnostics:
         catalog.methods().find_diagnostic(diagnostic)
     if not run.eval.splits and not run.eval.benchmarks:

@@ -161,19 +161,26 @@ class Policy:
 
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
-        model = copy.deepcopy(self.model).requires_grad_(False)
-        return Policy(model, self.tokenizer, self.temperature)
+        copied = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.temperature)
+        copied.network.compute, copied.network.chunk_mib = self.network.compute, self.network.chunk_mib
+        return copied
 
     def at_temperature(self, temperature: float) -> Policy:
         """The same network with statistics at another temperature."""
         return Policy(self.model, self.tokenizer, temperature, self.network)
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights by name, on the CPU."""
-        return {k: whole(v.detach()).cpu() for k, v in self.model.state_dict().items()}
+        """The weights that are trained by name, on the CPU."""
+        state = self.model.state_dict(keep_vars=True)
+        if self.network.masters is not None:
+            state = self.network.masters.state(state)
+        return {k: whole(v.detach()).cpu() for k, v in state.items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self.model.load_state_dict(weights)
+        if self.network.masters is not None:
+            self.network.masters.load(self.model, weights)
+        else:
+            self.model.load_state_dict(weights)
 
     def save(self, folder: Path) -> None:
         """A plain Hugging Face folder."""
@@ -194,8 +201,12 @@ def load_policy(
     dtype: str = "float32",
     device: str = "cpu",
     temperature: float = 1.0,
+    attention: str = "auto",
 ) -> Policy:
     """Load model and tokenizer from a hub id or a local folder.
+
+    Args:
+        attention: back end, a name of transformers'; ``auto`` is sdpa where the model has it.
 
     Raises:
         UserError: nothing there, no tokenizer, no end token, or logits this harness does not model.
@@ -204,8 +215,9 @@ def load_policy(
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision)
+        how = {} if attention == "auto" else {"attn_implementation": attention}
         model: Any = AutoModelForCausalLM.from_pretrained(
-            str(path), revision=revision, dtype=getattr(torch, dtype)
+            str(path), revision=revision, dtype=getattr(torch, dtype), **how
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

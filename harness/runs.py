@@ -60,7 +60,7 @@ def base_folder(run: RunConfig) -> Path:
         if k in ("data", "model", "numerics_version", "evaluation")
     }
     parts |= {k: identity_dict(run)[k] for k in ("rollout", "probe", "eval", "data", "device")}
-    parts["dtype"] = run.model.dtype
+    parts |= {k: v for k, v in identity_dict(run)["model"].items() if k not in ("path", "revision")}
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     return Path(run.runs_dir).expanduser() / f"base-{digest}"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.policy import Policy
+from harness.tokenstats import head_logits
 
 #: What this engine offers to rollout programs.
 CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature"})
@@ -107,7 +108,7 @@ def sample(
     alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
     live = torch.ones(rows, dtype=torch.bool, device=device)
     for t in range(max_tokens):
-        logits = head(hidden).float()
+        logits = head_logits(hidden, head.weight, getattr(head, "bias", None)).float()
         token = draw(_probabilities(logits / temperature, top_p), uniform[alive, t])
         logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
         tokens[alive[live], t] = token[live]

@@ -1,15 +1,21 @@
-"""The policy's network as one module, whole or sharded over processes by PyTorch's FSDP2."""
+"""The policy's network as one module, whole or sharded over processes by PyTorch's FSDP2.
+
+In this order: :meth:`Network.recompute`, then :meth:`Network.compute_in`, then :meth:`Network.shard`, so that
+FSDP2 wraps a layer that recomputes itself, and gathers and casts its weights once for both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.tokenstats import TokenStat, token_stats
+from harness.precision import Masters
+from harness.tokenstats import TokenStat, chunk_rows, token_stats
 
 #: Indices of hidden states, the tokens that follow them, and what is asked for there.
 Asked = tuple[Tensor, Tensor, Sequence[TokenStat]]
@@ -22,6 +28,9 @@ class Network(torch.nn.Module):
         super().__init__()
         self.model = model
         self.sharded = False
+        self.masters: Masters | None = None
+        self.compute: torch.dtype | None = None  # of the passes, where the weights have another
+        self.chunk_mib = 64
 
     @property
     def head(self) -> Any:
@@ -33,25 +42,62 @@ class Network(torch.nn.Module):
         """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states."""
         hidden_XD = self.model.base_model(**inputs, use_cache=False)[0].flatten(0, 1)
         head, out = self.head, dict[str, Tensor]()
+        chunk = chunk_rows(head.weight.shape[0], self.chunk_mib << 20)
         for at_N, target_N, stats in asked:
             out |= token_stats(
                 hidden_XD[at_N], head.weight, target_N, stats, bias_V=getattr(head, "bias", None),
-                temperature=temperature,
+                temperature=temperature, chunk=chunk,
             )  # fmt: skip
         return out
+
+    def recompute(self) -> None:
+        """Keep only the inputs of each layer for the backward pass, which computes the rest again."""
+        for layer in self.model.base_model.layers:
+            layer.forward = partial(_checkpointed, layer.forward)
+
+    def compute_in(self, compute: torch.dtype) -> None:
+        """Make every pass in ``compute``; what is trained and stepped on keeps the type it has."""
+        if self.sharded or self.masters is not None:
+            raise RuntimeError("the type of the passes is set once, before the weights are sharded")
+        self.compute = compute
+
+    def ready(self) -> None:
+        """Cast the weights for the passes, where no sharding does it; what is not trained needs no masters."""
+        if self.compute is None or self.sharded:
+            return
+        if any(p.requires_grad for p in self.parameters()):
+            self.masters = Masters(self.model, self.compute)
+        else:
+            for parameter in self.parameters():
+                parameter.data = parameter.data.to(self.compute)
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """What the optimiser steps on, and where the gradients are."""
+        if self.masters is not None:
+            return self.masters.trainable()
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def stepped(self) -> None:
+        """The optimiser has changed what is trained."""
+        if self.masters is not None:
+            self.masters.cast()
 
     def shard(self) -> None:
         """Shard the weights over all processes; gradients are summed: the loss divides by global counts."""
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         from harness.parallel import world
 
         device = next(self.parameters()).device.type
         mesh = init_device_mesh(device, (world().size,))
+        kept = next(self.parameters()).dtype
+        how: dict[str, Any] = {"mesh": mesh}
+        if self.compute is not None:
+            how["mp_policy"] = MixedPrecisionPolicy(param_dtype=self.compute, reduce_dtype=kept)
         for layer in self.model.base_model.layers:
-            fully_shard(layer, mesh=mesh)
-        fully_shard(self, mesh=mesh)
+            fully_shard(layer, **how)
+        fully_shard(self, **how)
         for part in self._parts():
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
@@ -97,6 +143,15 @@ class Network(torch.nn.Module):
             for part in parts:
                 part.set_reshard_after_forward(part is not self, recurse=False)
                 part.reshard()
+
+
+def _checkpointed(forward: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*arguments, **more)
+    from torch.utils.checkpoint import checkpoint
+
+    # no dropout anywhere, so there is no random state to keep
+    return checkpoint(forward, *arguments, use_reentrant=False, preserve_rng_state=False, **more)
 
 
 def whole(value: Tensor) -> Tensor:

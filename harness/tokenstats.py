@@ -73,10 +73,19 @@ ENTROPY = Entropy()
 PROMPT_LOGP = LogProb(name="prompt_logp", on="prompt")
 
 
+def head_logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None = None) -> Tensor:
+    """``[N,V]`` logits in fp32 or wider: products of bf16 values are summed and kept in fp32."""
+    if hidden_ND.dtype not in (torch.float16, torch.bfloat16):
+        return torch.nn.functional.linear(hidden_ND, weight_VD, bias_V)
+    if hidden_ND.is_cuda and not torch.is_grad_enabled():
+        logits = torch.mm(hidden_ND, weight_VD.T, out_dtype=torch.float32)
+    else:
+        logits = torch.nn.functional.linear(hidden_ND.float(), weight_VD.float())
+    return logits if bias_V is None else logits + bias_V.float()
+
+
 def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float) -> Tensor:
-    logits = torch.nn.functional.linear(hidden_ND, weight_VD, bias_V)
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = head_logits(hidden_ND, weight_VD, bias_V)
     return logits if temperature == 1.0 else logits / temperature
 
 

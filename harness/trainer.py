@@ -70,10 +70,19 @@ class Trainer:
                 f"method '{self.run.method_name}' needs {', '.join(sorted(missing))}, which the built-in "
                 "sampler does not offer; choose another method or engine"
             )
+        network = self.policy.network
+        network.chunk_mib = train.logits_chunk_mib
+        if self.run.model.compute_dtype != "same":
+            network.compute_in(getattr(torch, self.run.model.compute_dtype))
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
+        if train.activation_checkpointing:
+            network.recompute()
         if world().size > 1:
             self._shard()
-        self._parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        network.ready()
+        if self.reference is not None:
+            self.reference.network.ready()
+        self._parameters = network.trainable()
         self.optimizer = torch.optim.AdamW(
             self._parameters,
             lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay, fused=True,
@@ -262,6 +271,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = train.lr * warm * multiplier
         self.optimizer.step()
+        self.policy.network.stepped()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
         entropy = (log.sums.get("entropy", 0.0) - entropy_before) / max(log.tokens - tokens_before, 1.0)

@@ -56,6 +56,7 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
     policy = load_policy(
         resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
         dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
+        attention=run.model.attention,
     )  # fmt: skip
     benchmark: Benchmark = registry.load(run.data.benchmark)
     if run.data.template:

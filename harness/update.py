@@ -82,8 +82,12 @@ def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
         with torch.enable_grad():
             logp_BT = policy.stats(row, [LOGP])["logp"]
             grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
-        norms.append(torch.stack([g.norm() for g in grads if g is not None]).norm().cpu())
+        norms.append(torch.stack([_norm(g) for g in grads if g is not None]).norm().cpu())
     return torch.stack(norms)
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32)).norm()
 
 
 def token_draws(batch: Batch, key: tuple[object, ...]) -> Tensor:
