@@ -62,7 +62,7 @@ class Network(torch.nn.Module):
         self.compute = compute
 
     def ready(self) -> None:
-        """Cast the weights for the passes, where no sharding does it; what is not trained needs no masters."""
+        """Cast the weights for the passes, where no sharding does it; only what is trained needs masters."""
         if self.compute is None or self.sharded:
             return
         if any(p.requires_grad for p in self.parameters()):

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train and evaluate one run",
     "eval": "evaluate a model on benchmarks by a profile, grade its samples again, or finish a run",
     "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
+    "plan-memory": "what a run needs of each GPU's memory",
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "methods": "list the methods, show one, or make the pages of docs/methods",
@@ -66,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     add["train"].add_argument("overrides", nargs="*", help=settings)
     add["eval"].add_argument("words", nargs="*", metavar="FOLDER | key=value", help="see below")
     add["eval"].add_argument("--regrade", action="store_true", help="judge stored samples again, draw none")
+    add["plan-memory"].add_argument(
+        "words",
+        nargs="*",
+        metavar="key=value",
+        help="model=…, gpus=8, memory=80G, prompt_tokens=512, and as train",
+    )
     verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in SWEEP_VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
@@ -172,6 +179,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from harness.cli.evaluate import evaluate
 
         return evaluate(arguments.words, arguments.regrade)
+    if command == "plan-memory":
+        from harness.cli.memory import plan_memory_of
+
+        return plan_memory_of(arguments.words)
     if command == "sweep":
         from harness.cli.sweeps import run_verb
 

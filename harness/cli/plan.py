@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from harness.cli.memory import sweep_notes
 from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
 from harness.sweep.controls import left_out
 from harness.sweep.jobs import Backend, Job
@@ -114,6 +115,7 @@ def summary(
         lines.append(f"{unit}: {_number(sum(total.hours.values()))} ({', '.join(parts)}){rest}")
     else:
         lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
+    lines += sweep_notes(sweep, jobs)
     lines += tuning_notes(sweep, jobs)
     stale = stale_choices(jobs, backend)
     if stale:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.cli.memory import sweep_notes
 from harness.cli.plan import show_plan, show_scripts, tuning_notes
 from harness.cli.states import print_states, show_status, totals
 from harness.errors import UserError, unknown
@@ -76,7 +77,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         others = [f"{count[state]} {state}" for state in ("running", "waiting") if count[state]]
         print(f"{sweep.name}: nothing {', '.join([what, *others])}")
         return 1 if count["failed"] and not retry else 0
-    for line in launcher.notes():
+    for line in [*launcher.notes(), *_memory_notes(sweep, chosen)]:
         print(f"{sweep.name}: {line}")
     print(f"{sweep.name}: starting {len(chosen)} of {len(jobs)} runs, {count['done']} done", flush=True)
     start = time.monotonic()
@@ -91,6 +92,11 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         return 1
     print(f"{sweep.name}: {outcome.started} runs finished in {duration(time.monotonic() - start)}")
     return 0
+
+
+def _memory_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
+    """What would not fit the GPUs that Slurm is asked for; said before it is asked."""
+    return sweep_notes(sweep, jobs) if sweep.launcher == "slurm" else []
 
 
 def _tell_queued(sweep: Sweep, outcome: Outcome, watch: str) -> int:
@@ -198,6 +204,8 @@ def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
     if chosen:
         check_present((job.config for job in chosen), f"entrobench prefetch {sweep.path}")
         done = sum(s.state == "done" for s in states)
+        for line in _memory_notes(sweep, chosen):
+            print(f"{sweep.name}: {line}")
         print(f"{sweep.name}: {len(jobs)} {what}, {done} done, starting {len(chosen)}", flush=True)
         book.record(jobs)
         outcome = launcher.submit(chosen)

@@ -1,7 +1,7 @@
 """Bytes on each GPU of a run, by part and phase.
 
-What a layer keeps for its backward pass is counted from the operations of transformers' layers with SDPA and an
-explicit mask; ``tests/unit/test_memory.py`` compares it with what tensors really hold on a CPU, for every family.
+What a layer keeps for its backward pass is counted from the operations of transformers' layers with SDPA and
+an explicit mask; ``tests/unit/test_memory.py`` compares it, and a whole update, with what tensors hold on a CPU.
 What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
 """
 
@@ -20,8 +20,8 @@ SIZES = {"float32": 4, "bfloat16": 2}
 PROMPT_TOKENS = 512
 #: fp32 tensors as large as a chunk of logits that the log-prob operator's backward pass holds at once.
 CHUNKS_AT_ONCE = 5
-#: Bytes that the sampler holds for each row and token id at a draw: logits, their quotient by the temperature,
-#: probabilities in fp32, and probabilities and their sums in double precision.
+#: Bytes that the sampler holds for each row and token id at a draw: logits, their quotient by the
+#: temperature, probabilities in fp32, and probabilities and their sums in double precision.
 DRAW_BYTES = 4 + 4 + 4 + 8 + 8
 #: CUDA's context and libraries, and the share that the allocator cannot use: rules of thumb.
 CONTEXT_BYTES, FRAGMENTED = int(1.5 * GIB), 0.08
@@ -91,25 +91,24 @@ def layer_bytes(shape: ModelShape, size: int) -> float:
     return attention + mlp + inputs + norms
 
 
-def activation_bytes(shape: ModelShape, rows: int, length: int, size: int, recompute: bool) -> float:
-    """Bytes kept by all layers for ``rows`` packed rows of ``length`` tokens.
+def activation_bytes(shape: ModelShape, rows: int, length: int, size: int) -> tuple[float, float, float]:
+    """Bytes for ``rows`` packed rows of ``length`` tokens.
 
-    Args:
-        recompute: activation checkpointing; the inputs of all layers, and one layer's whole.
+    Returns:
+        what one layer keeps; its input, all that it keeps with activation checkpointing; the mask that all share.
     """
     tokens = rows * length
-    mask = rows * length * length  # bool, one for all layers; each layer keeps it once more in its own type
-    layer = tokens * layer_bytes(shape, size) + mask * size
-    if recompute:
-        return shape.layers * tokens * shape.hidden * size + layer + mask
-    return shape.layers * layer + mask
+    mask = rows * length * length  # bool; each layer keeps it once more in the type of its passes
+    return tokens * layer_bytes(shape, size) + mask * size, tokens * shape.hidden * size, mask
 
 
 def head_bytes(shape: ModelShape, tokens: int, size: int, chunk_mib: int) -> tuple[float, float]:
-    """Bytes of the log-prob operator: chunks and hidden states; and the gradient of the head."""
+    """Bytes of the log-prob operator: chunks with the hidden states, and the gradient of the head."""
     chunk = max(1, (chunk_mib << 20) // (4 * shape.vocab)) * 4 * shape.vocab
     hidden = tokens * shape.hidden * ((4 + size) + 2 * size + size)  # final norm, result, chosen; gradient
-    gradient = shape.vocab * shape.hidden * (4 + size + (4 if size == 2 else 0))  # sum, product, product in fp32
+    gradient = (
+        shape.vocab * shape.hidden * (4 + size + (4 if size == 2 else 0))
+    )  # sum, product, product in fp32
     return CHUNKS_AT_ONCE * chunk + hidden, gradient
 
 
@@ -149,7 +148,11 @@ def plan_memory(
     sampled = passes if vllm or not sharded else n * size
     gradients = n * kept / gpus + (n * kept if sharded and several else 0)
     chunks, head_gradient = head_bytes(shape, micro * length, size, train.get("logits_chunk_mib", 64))
-    layers = activation_bytes(shape, micro, length, size, train.get("activation_checkpointing", False))
+    layer, its_input, mask = activation_bytes(shape, micro, length, size)
+    layers = shape.layers * layer + mask
+    if train.get("activation_checkpointing", False):
+        # one layer at a time is computed again, after the head's backward pass has let go of its own
+        layers = shape.layers * its_input + mask + max(0.0, layer - chunks - head_gradient)
     parts = [
         Part("weights", n * kept / gpus, n * kept / gpus, "gpus"),
         Part("weights of the passes", passes, sampled, "model.compute_dtype"),

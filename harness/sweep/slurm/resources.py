@@ -26,6 +26,7 @@ class SlurmResources:
         partition, account, qos, constraint: as for sbatch.
         nodes: nodes of a run.
         gpus: GPUs on each node, a number or ``type:number``; 0 asks for none.
+        gpu_memory: memory of one GPU, e.g. ``80G``; nothing is asked for, but plans are compared with it.
         cpus: cores on each node; left out, ``train.threads`` of the runs.
         memory: of each node, with its unit: ``32G``.
         time: wall limit of one allocation: ``90m``, ``24h``, ``2d`` or a quoted ``"1-12:00:00"``. A run that
@@ -47,6 +48,7 @@ class SlurmResources:
     constraint: str = ""
     nodes: int = 1
     gpus: int | str = 0
+    gpu_memory: str = ""
     cpus: int | None = None
     memory: str = ""
     time: str = ""
@@ -104,7 +106,8 @@ def slurm_resources(raw: Mapping[str, Any], where: str = "slurm") -> SlurmResour
     if not isinstance(given.get("requeue", True), bool):
         raise UserError(f"{where}: requeue is {given['requeue']!r}; write true or false")
     _check_gpus(given.get("gpus", 0), where)
-    _check_memory(given.get("memory", ""), where)
+    for key in ("memory", "gpu_memory"):
+        _check_memory(given.get(key, ""), f"{where}: {key}")
     if "time" in given:
         _check_time(given["time"], where)
     for name in given.get("export", ()):
@@ -138,7 +141,7 @@ def _check_time(value: Any, where: str) -> None:
 
 def _check_memory(value: Any, where: str) -> None:
     if value != "" and not re.fullmatch(r"[1-9]\d*[KMGT]", str(value)):
-        raise UserError(f"{where}: memory is {value!r}; write it with its unit, e.g. 32G")
+        raise UserError(f"{where} is {value!r}; write it with its unit, e.g. 32G")
 
 
 def _check_gpus(value: Any, where: str) -> None:

@@ -1,0 +1,191 @@
+"""``entrobench plan-memory``: what a run needs of each GPU, before anything is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.errors import UserError
+from harness.memory import Plan, find_shape, plan_memory
+from harness.memory.estimate import GIB, PROMPT_TOKENS
+
+#: Memory of the GPU that is assumed unless ``memory=`` says otherwise.
+MEMORY = "80G"
+
+
+def plan_memory_of(words: Sequence[str]) -> int:
+    """Print the table for the run that ``words`` describe; exit code 1 when it does not fit."""
+    own = {"gpus": "1", "memory": MEMORY, "prompt_tokens": str(PROMPT_TOKENS)}
+    overrides = []
+    for word in words:
+        key, sign, value = word.partition("=")
+        if key in own and sign:
+            own[key] = value
+        else:
+            overrides.append(f"model.path={value}" if key == "model" and sign else word)
+    gpus, prompt = (_whole(own[key], key) for key in ("gpus", "prompt_tokens"))
+    memory = gpu_bytes(own["memory"])
+    from harness import catalog
+    from harness.config import compose, to_dict
+    from harness.policy_source import resolve_model
+
+    run = compose(overrides, catalog.methods().load)
+    path = resolve_model(run.model.path, catalog.benchmarks().shipped_models())
+    shape = find_shape(path, run.model.revision)
+    refuse_vocabulary(shape.vocab, run.train.logits_chunk_mib)
+    reference = any(stage.needs_reference for stage in run.method.stages().of_step())
+
+    def plan(config: Mapping[str, Any], on: int = gpus) -> Plan:
+        return plan_memory(
+            shape, config, gpus=on, gpu_bytes=memory, prompt_tokens=prompt, reference=reference
+        )
+
+    config = to_dict(run)
+    found = plan(config)
+    cards = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+    print(f"{run.model.path}: {shape.params / 1e9:.2f} billion parameters on {cards} of {own['memory']}")
+    passes = run.model.dtype if run.model.compute_dtype == "same" else run.model.compute_dtype
+    print(f"weights {run.model.dtype}, passes {passes}; micro-batches of {found.tokens} tokens at most\n")
+    for line in table(found):
+        print(line)
+    print(f"\n{verdict(found, memory, own['memory'])}")
+    if found.peak <= memory:
+        return 0
+    print("what would help, each on top of those before:")
+    for change, other in remedies(config, plan, gpus, memory):
+        print(f"  {change}: {other.peak / GIB:.1f} GiB{', fits' if other.peak <= memory else ''}")
+    return 1
+
+
+def table(plan: Plan) -> list[str]:
+    """The parts by phase, in GiB."""
+    rows = [(p.name, f"{p.update / GIB:.2f}", f"{p.sampling / GIB:.2f}", p.knob) for p in plan.parts]
+    rows.append(("sum", f"{plan.update / GIB:.2f}", f"{plan.sampling / GIB:.2f}", ""))
+    width = max(len(row[0]) for row in rows)
+    head = ("GiB on each GPU", "update", "sampling", "setting")
+    return [
+        f"{name:<{width}}  {update:>8}  {sampling:>8}  {knob}".rstrip()
+        for name, update, sampling, knob in (head, *rows)
+    ]
+
+
+def verdict(plan: Plan, memory: float, text: str) -> str:
+    """One line: whether it fits, and how much is left or missing."""
+    worst = "update" if plan.update >= plan.sampling else "sampling"
+    if plan.peak <= memory:
+        return f"fits: {(memory - plan.peak) / GIB:.1f} GiB of {text} are left at the worst moment ({worst})"
+    part = plan.largest()
+    return (
+        f"does not fit: {(plan.peak - memory) / GIB:.1f} GiB are missing in {worst}; "
+        f"most of what a setting changes is {part.name} ({part.knob})"
+    )
+
+
+def remedies(config: Mapping[str, Any], plan: Any, gpus: int, memory: float) -> list[tuple[str, Plan]]:
+    """Changes of settings and what is needed with them, the most useful first, until it fits."""
+    taken: list[tuple[str, Plan]] = []
+    now = plan(config)
+    while now.peak > memory:
+        tried = [(text, changed, plan(changed, gpus)) for text, changed in changes(config)]
+        text, changed, best = min(tried, key=lambda item: item[2].peak, default=("", config, now))
+        if best.peak > 0.98 * now.peak:  # settings do not help any more
+            gpus *= 2
+            text, changed, best = f"gpus={gpus}", config, plan(config, gpus)
+            if best.peak > 0.98 * now.peak:
+                break
+        taken.append((text, best))
+        config, now = changed, best
+    return taken
+
+
+def changes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The run with one setting changed that lowers what it needs and hardly or never its numbers."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    def change(section: str, key: str, value: Any) -> None:
+        changed = {**config, section: {**config[section], key: value}}
+        found.append((f"{section}.{key}={str(value).lower()}", changed))
+
+    model, train, rollout = config["model"], config["train"], config["rollout"]
+    if model["compute_dtype"] == "same" and model["dtype"] == "float32":
+        change("model", "compute_dtype", "bfloat16")
+    if not train["activation_checkpointing"]:
+        change("train", "activation_checkpointing", True)
+    if train["micro_batch_rows"] > 1:
+        change("train", "micro_batch_rows", train["micro_batch_rows"] // 2)
+    if train["logits_chunk_mib"] > 16:
+        change("train", "logits_chunk_mib", 16)
+    rows = rollout["prompts_per_step"] * rollout["group_size"]
+    if config["eval"]["batch_rows"] > rows:
+        change("eval", "batch_rows", rows)
+    return found
+
+
+def refuse_vocabulary(vocab: int, chunk_mib: int) -> None:
+    """
+    Raises:
+        UserError: not even one position's logits fit a chunk.
+    """
+    if 4 * vocab > chunk_mib << 20:
+        need = -(-4 * vocab // (1 << 20))
+        raise UserError(
+            f"the logits of one position over {vocab} tokens need {need} MiB, but train.logits_chunk_mib is "
+            f"{chunk_mib}; write train.logits_chunk_mib={need} or more"
+        )
+
+
+def gpu_bytes(text: str) -> float:
+    """``80G`` in bytes."""
+    found = re.fullmatch(r"([1-9]\d*)([GM])i?B?", text)
+    if not found:
+        raise UserError(f"memory={text}: write a GPU's memory with its unit, e.g. 80G")
+    return int(found[1]) * (GIB if found[2] == "G" else GIB / 1024)
+
+
+def _whole(text: str, key: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"{key}={text}: write a whole number of at least 1")
+    return int(text)
+
+
+def sweep_notes(sweep: Any, jobs: Sequence[Any]) -> list[str]:
+    """What of a sweep on GPUs would not fit: a line for each place, by its most demanding row.
+
+    Nothing is said about models whose sizes are not known on this machine.
+    """
+    from harness import catalog
+    from harness.policy_source import resolve_model
+    from harness.sweep.slurm.resources import slurm_resources
+
+    resources = slurm_resources(sweep.slurm)
+    if not resources.total_gpus:
+        return []
+    if not resources.gpu_memory:
+        return ["memory: not compared; give slurm.gpu_memory, e.g. 80G, the memory of one GPU"]
+    memory, shipped = gpu_bytes(resources.gpu_memory), catalog.benchmarks().shipped_models()
+    worst: dict[str, tuple[Plan, Any]] = {}
+    unknown: set[str] = set()
+    for job in jobs:
+        path = job.config["model"]["path"]
+        try:
+            shape = find_shape(resolve_model(path, shipped), job.config["model"]["revision"])
+        except UserError:
+            unknown.add(path)
+            continue
+        plan = plan_memory(shape, job.config, gpus=resources.total_gpus, gpu_bytes=memory)
+        if job.place not in worst or plan.peak > worst[job.place][0].peak:
+            worst[job.place] = plan, job
+    lines = [f"memory: the sizes of {path} are not known here, fetch it first" for path in sorted(unknown)]
+    for place, (plan, job) in worst.items():
+        need = f"memory of {place}: {plan.peak / GIB:.0f} of {memory / GIB:.0f} GiB a GPU"
+        if plan.peak <= memory:
+            lines.append(f"{need} (estimated)")
+        else:
+            lines.append(f"WARNING: {need} (estimated), at {job.label}")
+            lines.append(f"  {verdict(plan, memory, resources.gpu_memory)}")
+            same = f"model={job.config['model']['path']} gpus={resources.total_gpus}"
+            lines.append(
+                f"  see: entrobench plan-memory {same} memory={resources.gpu_memory} and its settings"
+            )
+    return lines

@@ -1,0 +1,220 @@
+"""The memory plan against what tensors hold: weights, activations, a whole update; and the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.cli import main
+from harness.config import to_dict
+from harness.errors import UserError
+from harness.memory import KNOWN, find_shape, plan_memory
+from harness.memory.estimate import activation_bytes
+from harness.memory.shape import from_config
+from harness.packing import pack
+from harness.policy import Policy
+from harness.stages import Minibatch
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import plan
+from harness.sweep.spec import load_sweep
+from harness.tokenstats import ENTROPY, LOGP
+from harness.trainer import Trainer
+from harness.update import UpdateLog
+from tests.helpers.live_bytes import LiveBytes, kept_for_backward
+from tests.helpers.tiny import LetterBenchmark, build_model, make_batch, small_run, tiny_policy
+
+PROMPT, RESPONSE = 20, 101
+FAMILIES = ("qwen2", "qwen3", "llama", "olmo2")
+
+
+def config_of(family: str, **sizes: Any) -> Any:
+    import transformers as hf
+
+    kind = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "olmo2": "Olmo2"}[family]
+    return getattr(hf, f"{kind}Config")(**sizes)
+
+
+def small(family: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    sizes = {
+        "vocab_size": 512, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "eos_token_id": 1,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config_of(family, **sizes)).eval()
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_the_table_counts_the_parameters_of_the_real_architecture(name: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    shape = KNOWN[name]
+    config = config_of(
+        shape.family, hidden_size=shape.hidden, intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers, num_attention_heads=shape.heads, head_dim=shape.head_dim,
+        num_key_value_heads=shape.kv_heads, vocab_size=shape.vocab, tie_word_embeddings=shape.tied,
+        max_position_embeddings=shape.positions,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert sum(p.numel() for p in model.parameters()) == shape.params
+    assert from_config(config.to_dict(), name) == shape
+
+
+@pytest.mark.parametrize("compute", [None, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_what_a_forward_pass_keeps(family: str, compute: torch.dtype | None) -> None:
+    policy = Policy(small(family), tiny_policy().tokenizer)
+    if compute is not None:
+        policy.network.compute_in(compute)
+    policy.network.ready()
+    shape = from_config(policy.model.config.to_dict(), family)
+    assert shape.params == sum(p.numel() for p in policy.network.trainable())
+    batch = make_batch(policy, [[5] * PROMPT] * 8, [[7] * RESPONSE] * 8)
+    rows, length = pack(batch).ids_RL.shape
+    kept = {}
+    for layers in (3, 2):  # the difference is one layer: what stands outside the layers cancels
+        policy.model.base_model.layers = policy.model.base_model.layers[:layers]
+        policy.model.base_model.config.num_hidden_layers = layers
+        with kept_for_backward(policy.model) as found:
+            policy.stats(batch, (LOGP, ENTROPY))
+        kept[layers] = sum(found.values())
+    size = 2 if compute else 4
+    assert kept[3] - kept[2] == pytest.approx(activation_bytes(shape, rows, length, size)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("compute", ["same", "bfloat16"])
+def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> None:
+    run = small_run(
+        f"model.compute_dtype={compute}", f"train.activation_checkpointing={str(recompute).lower()}",
+        "train.micro_batch_rows=4", "train.logits_chunk_mib=1", "train.minibatches=1",
+        f"rollout.max_response_tokens={RESPONSE}", "rollout.prompts_per_step=4", "rollout.group_size=2",
+    )  # fmt: skip
+    tokenizer = tiny_policy().tokenizer
+    sizes = {"vocab_size": 2048, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 6}
+    policy = Policy(build_model(tokenizer, **sizes), tokenizer)
+    trainer = Trainer(run, policy, LetterBenchmark(), run.method.stages())
+    batch = make_batch(policy, [[5 + i] * PROMPT for i in range(8)], [[7] * RESPONSE] * 8)
+    batch = trainer._old_pass(batch.with_(advantage_BT=torch.ones(batch.mask_BT.shape)))
+    shape = from_config(policy.model.config.to_dict(), "tiny")
+    found = plan_memory(shape, to_dict(run), prompt_tokens=PROMPT)
+    expected = sum(part.update for part in found.parts if "assumed" not in part.name)
+    if compute != "same":
+        expected += 4 * shape.vocab * shape.hidden  # a CPU multiplies by a head in fp32
+    with LiveBytes() as held:
+        for value in (*policy.model.parameters(), *policy.network.trainable()):
+            held.hold(value)
+        for _ in range(2):
+            trainer._update(Minibatch(batch), UpdateLog(), trainer._context())
+    assert held.peak == pytest.approx(expected, rel=0.1)
+
+
+def test_several_processes_share_what_is_sharded() -> None:
+    config, shape = to_dict(small_run("train.micro_batch_rows=1")), KNOWN["Qwen/Qwen2.5-7B"]
+    one, many = (plan_memory(shape, config, gpus=gpus) for gpus in (1, 8))
+    first, eighth = ({p.name: p.update for p in found.parts} for found in (one, many))
+    assert eighth["optimiser"] == first["optimiser"] / 8 and eighth["weights"] == first["weights"] / 8
+    assert eighth["gradients"] == first["gradients"] / 8  # one micro-batch: nothing is added up
+    added_up = plan_memory(
+        shape, to_dict(small_run("train.micro_batch_rows=1", "train.minibatches=1")), gpus=8
+    )
+    assert {p.name: p.update for p in added_up.parts}["gradients"] > first["gradients"]
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+SETTINGS = (
+    "rollout.prompts_per_step=32", "rollout.group_size=8", "rollout.max_response_tokens=1024",
+    "train.micro_batch_rows=4", "eval.batch_rows=256",
+)  # fmt: skip
+
+
+def test_a_run_that_fits_and_one_that_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan-memory", "model=Qwen/Qwen2.5-Math-1.5B", "model.compute_dtype=bfloat16", *SETTINGS]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "1.54 billion parameters on 1 GPU of 80G" in out and "fits: " in out
+    assert main([*words, "memory=40G"]) == 1
+    out = capsys.readouterr().out
+    assert "does not fit: " in out and "(train.micro_batch_rows)" in out
+    last = out.strip().splitlines()[-1]
+    assert last.endswith("fits") and float(last.split(": ")[1].split()[0]) <= 40
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["model=no/such-model"], "entrobench prefetch"),
+        (["gpus=0"], "whole number of at least 1"),
+        (["memory=80"], "with its unit"),
+        (["model=Qwen/Qwen3-4B", "train.lr_=1"], "did you mean train.lr"),
+    ],
+)
+def test_bad_words_are_refused(words: list[str], remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan-memory", *words]) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_a_vocabulary_larger_than_a_chunk_names_the_knob(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(tmp_path, vocab_size=1_000_000)
+    assert main(["plan-memory", f"model={tmp_path}", "train.logits_chunk_mib=2"]) == 2
+    assert "train.logits_chunk_mib=4 or more" in capsys.readouterr().err
+
+
+def test_a_family_whose_layers_are_unknown_is_refused(tmp_path: Path) -> None:
+    write_config(tmp_path, model_type="mamba")
+    with pytest.raises(UserError, match="family 'mamba'"):
+        find_shape(str(tmp_path))
+
+
+def write_config(folder: Path, **changes: Any) -> None:
+    sizes = {
+        "model_type": "qwen2", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(sizes | changes))
+
+
+def test_a_fetched_model_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    write_config(repository / "snapshots" / "abc")
+    assert find_shape("some/model").vocab == 512
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------
+
+
+def notes(sweep_file: Callable[..., Path], **changes: Any) -> list[str]:
+    from harness.cli.memory import sweep_notes
+
+    body: dict[str, Any] = {
+        "models": ["Qwen/Qwen2.5-Math-1.5B"], "launcher": "slurm",
+        "slurm": {"gpus": 1, "gpu_memory": "80G"},
+        "settings": {"rollout": {"max_response_tokens": 1024, "prompts_per_step": 32}, "eval.batch_rows": 128,
+                     "train.micro_batch_rows": 2},
+    }  # fmt: skip
+    sweep = load_sweep(sweep_file(**body | changes))
+    return sweep_notes(sweep, plan(sweep, Runs()))
+
+
+def test_a_sweep_that_fits_says_so_and_one_that_does_not_warns(sweep_file: Callable[..., Path]) -> None:
+    (line,) = notes(sweep_file)
+    assert line.startswith("memory of Qwen/Qwen2.5-Math-1.5B/default: ") and "(estimated)" in line
+    warned = notes(sweep_file, slurm={"gpus": 1, "gpu_memory": "24G"})
+    assert warned[0].startswith("WARNING: ") and "does not fit" in warned[1] and "plan-memory" in warned[2]
+    assert "slurm.gpu_memory" in notes(sweep_file, slurm={"gpus": 1})[0]
+    assert "not known here" in notes(sweep_file, models=["some/model"])[0]
+    assert notes(sweep_file, slurm={"gpus": 0}) == []
