@@ -1,7 +1,7 @@
 """Bytes on each GPU of a run, by part and phase.
 
 What a layer keeps for its backward pass is counted from the operations of transformers' layers with SDPA and
-an explicit mask; ``tests/unit/test_memory.py`` compares it, and a whole update, with what tensors hold on a CPU.
+an explicit mask; ``tests/unit/test_memory.py`` compares it, and a whole update, with what tensors hold.
 What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
 """
 
@@ -95,7 +95,7 @@ def activation_bytes(shape: ModelShape, rows: int, length: int, size: int) -> tu
     """Bytes for ``rows`` packed rows of ``length`` tokens.
 
     Returns:
-        what one layer keeps; its input, all that it keeps with activation checkpointing; the mask that all share.
+        what one layer keeps; its input, which is all of it with activation checkpointing; the shared mask.
     """
     tokens = rows * length
     mask = rows * length * length  # bool; each layer keeps it once more in the type of its passes
