@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv .venv-vllm demo demo-full test test-all bench lint clean cluster cluster-stop
+.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint clean cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
@@ -18,6 +18,7 @@ help:
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
 	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
+	@echo "make bench-gpu   training and the log-prob operator on a GPU; writes results/gpu/"
 	@echo "make lint        ruff and mypy"
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
@@ -89,6 +90,10 @@ bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_methods
 	$(BIN)/python -m tests.performance.bench_grading
 	$(BIN)/python -m tests.performance.bench_trl
+
+# GPU_BENCH="--models 0.5b --lengths 1024" for a part of it, "--tiny --out /tmp/x" to try it without a GPU.
+bench-gpu: $(VENV)/.peers
+	$(BIN)/python -m tests.performance.bench_gpu $(GPU_BENCH)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

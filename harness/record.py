@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import catalog
-from harness.config import RunConfig, identity_dict, slug
+from harness.config import RunConfig, identity_dict, slug, to_dict
 from harness.policy_source import model_fingerprint, resolve_model
+from harness.untested import untested_in
 
 #: Raised whenever a change of the harness changes the numbers of a run.
 NUMERICS_VERSION = 2
@@ -94,8 +95,12 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def hardware() -> str:
-    """CPU model and core count, or the GPU's name."""
+def hardware(device: str = "cpu") -> str:
+    """CPU model and core count, or the GPUs' name."""
+    if device == "cuda":
+        import torch
+
+        return f"{torch.cuda.get_device_name()}, {torch.cuda.device_count()} on this node"
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -123,15 +128,23 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if changes else "")
 
 
-def new_result(run: RunConfig, **body: Any) -> dict[str, Any]:
-    """The frame of a result record: what is known before training (schema 1)."""
+def new_result(
+    run: RunConfig, *, device: str = "cpu", processes: int = 1, **body: Any
+) -> dict[str, Any]:  # fmt: skip
+    """The frame of a result record: what is known before training (schema 1).
+
+    Args:
+        device: ``cpu`` or ``cuda``, as the run was carried out.
+        processes: processes that shared the run.
+    """
     parts = identity_parts(run)
     benchmark = catalog.benchmarks().load(run.data.benchmark)
+    marks = untested_in(to_dict(run), device, processes)
     return {
         "schema": 1, "run_id": run_id(run), "method": catalog.methods().find(run.method_name).name,
         "seed": run.seed, "model": run.model.path, "benchmark": f"{benchmark.name}@{benchmark.version}",
         "hyperparameters": run.method.hyperparameters(), "train": dataclasses.asdict(run.train),
         "config_hash": identity(run), "method_hash": parts["method_hash"], "data_hash": parts["data"],
         "model_hash": parts["model"], "numerics_version": NUMERICS_VERSION, "commit": commit(),
-        "hardware": hardware(), **body,
+        "hardware": hardware(device), **({"untested_on_gpu": marks} if marks else {}), **body,
     }  # fmt: skip

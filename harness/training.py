@@ -243,6 +243,8 @@ def _result(
     counters = trainer.counters
     return new_result(
         run,
+        device=device_of(run),
+        processes=world().size,
         determinism="bitwise" if device_of(run) == "cpu" else "statistical",
         budget={
             "generated_tokens": counters.generated_tokens, "updates": counters.updates,

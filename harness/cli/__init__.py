@@ -220,7 +220,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return golden(arguments.folder)
     if command == "doctor":
-        from harness.cli.checks import doctor
+        from harness.cli.doctor import doctor
 
         return doctor()
     if command == "_slurm":

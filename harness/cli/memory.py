@@ -28,12 +28,13 @@ def plan_memory_of(words: Sequence[str]) -> int:
     memory = gpu_bytes(own["memory"])
     from harness import catalog
     from harness.config import compose, to_dict
+    from harness.model_checks import check_vocabulary
     from harness.policy_source import resolve_model
 
     run = compose(overrides, catalog.methods().load)
     path = resolve_model(run.model.path, catalog.benchmarks().shipped_models())
     shape = find_shape(path, run.model.revision)
-    refuse_vocabulary(shape.vocab, run.train.logits_chunk_mib)
+    check_vocabulary(shape.vocab, run.train.logits_chunk_mib)
     reference = any(stage.needs_reference for stage in run.method.stages().of_step())
 
     def plan(config: Mapping[str, Any], on: int = gpus) -> Plan:
@@ -122,19 +123,6 @@ def changes(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def refuse_vocabulary(vocab: int, chunk_mib: int) -> None:
-    """
-    Raises:
-        UserError: not even one position's logits fit a chunk.
-    """
-    if 4 * vocab > chunk_mib << 20:
-        need = -(-4 * vocab // (1 << 20))
-        raise UserError(
-            f"the logits of one position over {vocab} tokens need {need} MiB, but train.logits_chunk_mib is "
-            f"{chunk_mib}; write train.logits_chunk_mib={need} or more"
-        )
-
-
 def gpu_bytes(text: str) -> float:
     """``80G`` in bytes."""
     found = re.fullmatch(r"([1-9]\d*)([GM])i?B?", text)
@@ -167,6 +155,8 @@ def sweep_notes(sweep: Any, jobs: Sequence[Any]) -> list[str]:
     worst: dict[str, tuple[Plan, Any]] = {}
     unknown: set[str] = set()
     for job in jobs:
+        if job.role == "base":
+            continue  # only evaluated
         path = job.config["model"]["path"]
         try:
             shape = find_shape(resolve_model(path, shipped), job.config["model"]["revision"])

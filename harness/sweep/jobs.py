@@ -160,6 +160,7 @@ def check_names(run: RunConfig) -> None:
     """
     from harness.errors import unknown
     from harness.evaluation.in_run import check_run
+    from harness.model_checks import check_model
     from harness.policy_source import resolve_model
 
     registry = catalog.benchmarks()
@@ -173,4 +174,4 @@ def check_names(run: RunConfig) -> None:
                 "(eval.splits=… or eval.benchmarks=… sets what is evaluated)",
             )
     check_run(run, registry.names())
-    resolve_model(run.model.path, registry.shipped_models())
+    check_model(run, resolve_model(run.model.path, registry.shipped_models()))

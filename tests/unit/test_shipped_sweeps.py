@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import math_data
+from harness.cli.memory import sweep_notes
 from harness.sweep.budget import gpus_of
 from harness.sweep.controls import BASE_AT_BEST, left_out
 from harness.sweep.jobs import Runs
@@ -15,6 +16,8 @@ from harness.sweep.plan import make_plan
 from harness.sweep.sections import Reproduces
 from harness.sweep.spec import load_sweep
 from harness.sweep.tune import trials
+from methods import registry
+from methods.cards import read_card
 
 FOLDER = Path(__file__).parent.parent.parent / "sweeps"
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.endswith(".tuned.yaml"))
@@ -82,6 +85,23 @@ def test_every_table_has_the_controls(path: Path) -> None:
         {"train.random_reward": True},
     ):  # fmt: skip
         assert wanted in changes, f"each of these changes one thing of tuned GRPO: {wanted}"
+
+
+@pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)
+def test_the_standard_settings_have_every_ranked_method(path: Path) -> None:
+    ranked = {name for name, entry in registry.entries().items() if not read_card(entry).reconstruction}
+    sweep = load_sweep(path)
+    assert sweep.tuning is not None
+    missing = {"methods": ranked - set(sweep.methods), "tuning: knobs": ranked - set(sweep.tuning.knobs)}
+    assert not any(missing.values()), f"{path.name} lacks {missing}; add them, or they are never compared"
+
+
+@pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)
+def test_the_standard_settings_fit_their_gpus(path: Path) -> None:
+    sweep = load_sweep(path)
+    notes = sweep_notes(sweep, make_plan(sweep, Runs()))
+    assert len(notes) == len(sweep.places)
+    assert all(" of 80 GiB a GPU (estimated)" in line and "WARNING" not in line for line in notes), notes
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "papers").glob("*.yaml")), ids=lambda path: path.stem)
