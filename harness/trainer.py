@@ -163,6 +163,8 @@ class Trainer:
         if not any(len(minibatch.batch) for minibatch in plan.value):
             return metrics | {"skipped_update": 1.0} | self._usage()
 
+        for component in stages.all_components().values():
+            metrics |= component.before_update(batch, ctx)
         log, norms = UpdateLog(), []
         with self._clock("update"):
             for minibatch in plan.value:
@@ -285,12 +287,13 @@ class Trainer:
         run, counters = self.run, self.counters
         budget = run.train.token_budget
         used = counters.generated_tokens / budget if budget else counters.step / run.train.steps
+        started = used if budget else (counters.step - 1) / run.train.steps
         return StepContext(
             step=counters.step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
             prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
             max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
             minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=self.policy.eos_ids[0],
-            decode=self.policy.decode,
+            started=min(started, 1.0), decode=self.policy.decode,
         )  # fmt: skip
 
     def _update_metrics(self, log: UpdateLog, norms: Sequence[float]) -> dict[str, float]:

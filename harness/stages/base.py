@@ -56,6 +56,8 @@ class StepContext:
         step: 1-based step of the run.
         fraction: share of the run's budget used when the step starts, plus this step where the budget is
             counted in steps (``step / total_steps``); in [0, 1]. Schedules use this.
+        started: share of the run's budget used when the step starts, 0 in the first step; for schedules that
+            count their steps from 0.
         total_steps: step limit of the run.
         seed: the run's seed.
         prompts_per_step, group_size, max_response_tokens, temperature: the rollout settings of the run.
@@ -75,6 +77,7 @@ class StepContext:
     minibatches: int = 1
     epochs: int = 1
     eos_id: int = 0
+    started: float = 0.0
     decode: Callable[[Sequence[Sequence[int]]], list[str]] = _no_tokenizer
 
     def generator(self, *purpose: object) -> torch.Generator:
@@ -125,6 +128,11 @@ class Component:
 
     def after_rollout(self, batch: Batch, ctx: StepContext) -> None:
         """Called with the verified rollouts, before any group is filtered out."""
+
+    def before_update(self, batch: Batch, ctx: StepContext) -> Mapping[str, float]:
+        """Called before the first update with the rollouts that have advantages, and with ``batch.old``:
+        what is decided here holds for this step's updates. Returns what to log."""
+        return {}
 
     def after_minibatch(self, entropy: float, ctx: StepContext) -> None:
         """Called after every optimiser step with its token-mean entropy (nats, current pass)."""

@@ -68,7 +68,7 @@ class Step:
             prompt_logits=self.old.prompt_logits_BPV, tokens=b.response_BT, prompt_tokens=b.prompt_BP,
             prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(), groups=b.group_B.tolist(),
             correct=[bool(c) for c in b.correct_B], tempered=[bool(t) for t in b.tags["tempered"]],
-            temperature=self.ctx.temperature, fraction=self.ctx.fraction,
+            temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
             max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
         )  # fmt: skip
 
@@ -121,7 +121,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
     )
     ctx = StepContext(
         step=3, fraction=0.3, total_steps=10, seed=seed, prompts_per_step=GROUPS, group_size=SIZE,
-        max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches,
+        max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches, started=0.2,
     )  # fmt: skip
     policies = [LogitsPolicy(z, prompt, ctx.temperature) for z in (current, old, reference)]
     return Step(batch, *policies, ctx)

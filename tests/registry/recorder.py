@@ -25,6 +25,7 @@ class Update:
     model: Any
     state: dict[str, float]
     fraction: float
+    started: float
     loss: float = float("nan")
     gradient: dict[str, Tensor] = field(default_factory=dict)
     after: dict[str, Tensor] = field(default_factory=dict)
@@ -57,7 +58,8 @@ class Step:
             prompt_tokens=b.prompt_BP, prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(),
             groups=b.group_B.tolist(), correct=[bool(c) for c in b.correct_B],
             tempered=[bool(t) for t in tempered], temperature=self.trainer.run.rollout.temperature,
-            fraction=update.fraction, max_response_tokens=self.trainer.run.rollout.max_response_tokens,
+            fraction=update.fraction, started=update.started,
+            max_response_tokens=self.trainer.run.rollout.max_response_tokens,
             state=update.state, draws=update.draws,
         )  # fmt: skip
         return recorded, current
@@ -109,7 +111,8 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         now = {k: c.state_dict() for k, c in trainer.stages.components.items()}
         flat = {k: v for values in now.values() for k, v in values.items()}
         rows = minibatch.batch.tags["row"].tolist()
-        step.updates.append(Update(rows, copy.deepcopy(trainer.policy.model), flat, ctx.fraction))
+        model = copy.deepcopy(trainer.policy.model)
+        step.updates.append(Update(rows, model, flat, ctx.fraction, ctx.started))
         out = update(minibatch, log, ctx)
         step.updates[-1].loss = out[0]
         step.updates[-1].after = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}

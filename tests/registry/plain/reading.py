@@ -19,7 +19,9 @@ class Recorded:
 
     ``logits``, ``old_logits``, ``ref_logits`` are raw, ``[B,T,V]``: position t predicts response token t.
     ``prompt_logits`` ``[B,P,V]`` are the old policy's: position p predicts prompt token p + 1.
+    ``fraction`` of the run is used with this step, ``started`` when it begins, where steps are counted.
     ``draws`` ``[B,T]`` are the random numbers that the optimiser step was given, if its loss asked for any.
+    ``variant`` is what follows the @ in the method's name.
     """
 
     logits: Tensor
@@ -35,9 +37,11 @@ class Recorded:
     tempered: list[bool]
     temperature: float
     fraction: float
+    started: float
     max_response_tokens: int
     state: Mapping[str, float] = field(default_factory=dict)
     draws: Tensor | None = None
+    variant: str = ""
 
     @property
     def rows(self) -> range:
