@@ -109,11 +109,20 @@ def load_reported(path: Path, slugs: Container[str] | None = None) -> list[Repor
 
 
 def baseline_of(row: Reported, rows: Sequence[Reported]) -> Reported | None:
-    """The baseline's value under the same conditions, where the paper prints it."""
+    """The baseline's value under the same conditions, where the paper prints it.
+
+    The conditions of a setting stand between commas; a baseline has those of its row that apply to it.
+    """
     wanted = (row.paper, row.baseline, row.model, row.benchmark, row.metric, row.unit)
     same = [r for r in rows if (r.paper, r.method, r.model, r.benchmark, r.metric, r.unit) == wanted]
-    exact = [r for r in same if r.setting == row.setting]
-    return exact[0] if exact else same[0] if len(same) == 1 else None
+    shared = [r for r in same if _conditions(r) <= _conditions(row)] or same
+    most = max((len(_conditions(r)) for r in shared), default=0)
+    best = [r for r in shared if len(_conditions(r)) == most]
+    return best[0] if len(best) == 1 else None
+
+
+def _conditions(row: Reported) -> set[str]:
+    return set(row.setting.split(", ")) if row.setting else set()
 
 
 def _row(cells: Sequence[str], where: str, number: int) -> Reported:

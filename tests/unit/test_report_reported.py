@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_the_shipped_file_is_sound() -> None:
     assert gains == pytest.approx({"Qwen2.5-7B": 2.0, "Qwen2.5-32B": 6.4})
 
 
+def test_every_named_baseline_has_a_value() -> None:
+    rows = load_reported(REPORTED)
+    compared = [row for row in rows if row.baseline and row.unit != "points"]
+    assert len(rows) > 1300 and len({row.paper for row in rows}) > 50 and len(compared) > 600
+    lost = [row.line for row in compared if baseline_of(row, rows) is None]
+    assert not lost, f"lines {lost}: no line of the baseline has the same conditions"
+
+
 def card_numbers(body: str) -> Iterator[str]:
     """Numbers in the cells of the tables under a card's ``## Reported``; cells with words are labels."""
     section = re.search(r"^## Reported.*?(?=^## |\Z)", body, re.M | re.S)
@@ -46,7 +55,7 @@ def test_cards_and_file_print_the_same_numbers() -> None:
     for entry in catalog.methods().entries().values():
         card = catalog.cards().read_card(entry)
         values = {row.value for row in rows if row.arxiv in card.arxiv}
-        for number in card_numbers(card.body) if values else ():
+        for number in card_numbers(card.body):
             assert float(number) in values, (
                 f"{entry.card_path.name} prints {number}, which results/reported.csv does not have for "
                 f"arXiv {card.arxiv}: enter it there, or mend the card"
@@ -93,6 +102,23 @@ def test_a_baseline_is_found_only_under_the_same_conditions(tmp_path: Path) -> N
         write(tmp_path, GRPO.replace("aime24", "aime25"), ROW.replace("steer,steer,,", "steer,steer,grpo,"))
     )
     assert baseline_of(other[1], other) is None
+
+
+def test_the_baseline_has_the_conditions_that_apply_to_it(tmp_path: Path) -> None:
+    def row(method: str, base: str, setting: str, value: float) -> str:
+        plain = ROW.replace("steer,steer,,,", f'steer,{method},{base},"{setting}",')
+        return plain.replace("36.2", str(value))
+
+    rows = load_reported(
+        write(
+            tmp_path,
+            row("grpo", "", "easy", 1),
+            row("grpo", "", "hard", 2),
+            row("steer", "grpo", "step 3, hard", 3),
+        )
+    )
+    assert baseline_of(rows[2], rows) == rows[1]
+    assert baseline_of(replace(rows[2], setting="step 3"), rows) is None
 
 
 def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
