@@ -43,6 +43,8 @@ class Batch:
         advantage_BT: credit of each token.
         loss_mask_BT: tokens that train (default: ``mask_BT``).
         count_mask_BT: tokens and rows that denominators count (default: ``loss_mask_BT``).
+        segment_BT: number of the segment that a response token belongs to, from 0 in every response, when a
+            stage has cut responses into segments (int64); anything on padding.
         draw_BT: uniform numbers in [0,1), fresh in every optimiser step, when a stage needs them.
         tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows
             that plain GRPO would not have had (refills, branches, replays): the activity measure counts
@@ -68,6 +70,7 @@ class Batch:
     advantage_BT: Tensor | None = None
     loss_mask_BT: Tensor | None = None
     count_mask_BT: Tensor | None = None
+    segment_BT: Tensor | None = None
     draw_BT: Tensor | None = None
     tags: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -53,7 +53,14 @@ from harness.stages.loss import (
     log_ratio,
     sequence_log_ratio,
 )
-from harness.stages.ratios import PrefixMinimumRatio, prefix_minimum
+from harness.stages.ratios import (
+    PrefixMinimumRatio,
+    ResponseRatio,
+    SegmentRatio,
+    prefix_minimum,
+    segment_means,
+    segment_numbers,
+)
 from harness.stages.regularise import KL_ESTIMATORS, EntropyBonus, ReferenceKL, kl_estimate
 from harness.stages.score import BoundedWeight, bounded, score_loss
 
@@ -61,10 +68,11 @@ __all__ = [
     "AGGREGATIONS", "Advantage", "BoundedWeight", "Bounds", "Component", "Diagnostic", "Draw",
     "EntropyBonus", "FixedBounds", "Generate", "GroupAdvantage", "GroupFilter", "KL_ESTIMATORS", "KeepAll",
     "Loss", "Minibatch", "Out", "PlainRollout", "PolicyLoss", "PrefixMinimumRatio", "Program", "Prompt",
-    "PromptSource", "ReferenceKL", "Regulariser", "Reward", "RolloutProgram", "Score", "SelectAll",
-    "Selection", "SequenceRatio", "ShuffledMinibatches", "ShuffledPrompts", "Signals", "Stage", "Stages",
-    "Stats", "StepContext", "StepSize", "TokenRatio", "TokenSelection", "TokenWeight", "UpdatePlan",
-    "VerdictReward", "Verify", "aggregate", "bounded", "clipped_surrogate", "clipped_tokens",
-    "group_mean_std", "group_normalised", "grpo_stages", "kl_estimate", "log_ratio", "prefix_minimum",
-    "score_loss", "sequence_log_ratio", "token_coefficients",
+    "PromptSource", "ReferenceKL", "Regulariser", "ResponseRatio", "Reward", "RolloutProgram", "Score",
+    "SegmentRatio", "SelectAll", "Selection", "SequenceRatio", "ShuffledMinibatches", "ShuffledPrompts",
+    "Signals", "Stage", "Stages", "Stats", "StepContext", "StepSize", "TokenRatio", "TokenSelection",
+    "TokenWeight", "UpdatePlan", "VerdictReward", "Verify", "aggregate", "bounded", "clipped_surrogate",
+    "clipped_tokens", "group_mean_std", "group_normalised", "grpo_stages", "kl_estimate", "log_ratio",
+    "prefix_minimum", "score_loss", "segment_means", "segment_numbers", "sequence_log_ratio",
+    "token_coefficients",
 ]  # fmt: skip

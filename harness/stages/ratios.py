@@ -1,4 +1,4 @@
-"""Ratios over more than a token and less than a response."""
+"""Ratios over more than a token: a segment, a prefix, the whole response."""
 
 from __future__ import annotations
 
@@ -11,6 +11,55 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.stages.base import Stats
 from harness.stages.loss import TokenRatio, log_ratio
+
+
+@dataclass(frozen=True)
+class ResponseRatio(TokenRatio):
+    """log s = sum over the response's tokens of (logp - old_logp), on every token (arXiv 2402.14740; TRL).
+
+    The gradient goes through the sum, so a mean over tokens of a loss in s is that loss. Not clamped.
+    """
+
+    clamp: float | None = None
+
+    def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
+        own = log_ratio(current["logp"], batch.old["logp"], self.clamp)
+        total_B1 = torch.where(batch.mask_BT, own, 0.0).sum(1, keepdim=True)
+        return total_B1.expand(own.shape)
+
+
+def segment_numbers(closes_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Segment of each token, ``[B,T]`` int64, -1 on padding: a token that closes a segment belongs to it."""
+    mask = mask_BT.bool()
+    closed_before = (closes_BT & mask).long().cumsum(1) - (closes_BT & mask).long()
+    return torch.where(mask, closed_before, -1)
+
+
+def segment_means(value_BT: Tensor, segment_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """The mean of ``value_BT`` over the token's segment, on each of its tokens, ``[B,T]``; 0 on padding."""
+    mask = mask_BT.bool()
+    value, index = torch.where(mask, value_BT, 0.0), torch.where(mask, segment_BT, 0)
+    zeros = value.new_zeros(len(value), int(index.max()) + 1 if index.numel() else 1)
+    total = zeros.scatter_add(1, index, value)
+    count = zeros.scatter_add(1, index, mask.to(value.dtype)).clamp(min=1)
+    return torch.where(mask, (total / count).gather(1, index), 0.0)
+
+
+@dataclass(frozen=True)
+class SegmentRatio(TokenRatio):
+    """s of a segment at each of its tokens, the geometric mean of their ratios, in GSPO's token form.
+
+    A token's gradient with respect to its own log-prob is s. The segments are the batch's ``segment_BT``.
+    """
+
+    clamp: float | None = None
+
+    def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
+        if batch.segment_BT is None:
+            raise ValueError("the batch has no segments: a selection stage has to set segment_BT")
+        logp = current["logp"]
+        own = log_ratio(logp.detach(), batch.old["logp"], self.clamp)
+        return logp - logp.detach() + segment_means(own, batch.segment_BT, batch.mask_BT)
 
 
 def prefix_minimum(log_ratio_BT: Tensor, mask_BT: Tensor, *, at_most: float = math.inf) -> Tensor:

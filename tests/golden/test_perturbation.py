@@ -115,6 +115,17 @@ FORMULAS = {
     ],
     "clip-low-high": ["harness.stages.loss:clipped_surrogate", "harness.stages:clipped_tokens"],
     "dispo": ["methods.dispo:bounds_by_sign", "harness.stages.score:bounded"],
+    "sspo": ["harness.stages.ratios:segment_means", "methods.sspo:scaled", "harness.stages:group_normalised"],
+    "reinforce-family": [
+        "methods.reinforce_family:less_baseline",
+        "methods.reinforce_family:standardised",
+        "methods.reinforce_family:leave_one_out",
+        "harness.stages.credit:at_last_token",
+        "harness.stages.credit:returns_to_go",
+        "harness.stages.credit:whitened",
+        "harness.stages.credit:reference_kl",
+        "harness.stages.loss:clipped_surrogate",
+    ],
     "minpro": ["harness.stages.ratios:prefix_minimum", "harness.stages.score:bounded"],
 }
 #: Entries of the json that are text or are stored as arrays too.
@@ -166,6 +177,8 @@ def others(value: Any) -> list[Any]:
     """Values that a hyper-parameter might be confused with."""
     if isinstance(value, bool):
         return [not value]
+    if value is None:  # an option that is off: here always a range
+        return [[-0.1, 0.1]]
     if isinstance(value, str):
         return [v for v in ("linear", "cosine") if v != value]
     return [

@@ -18,6 +18,7 @@ from harness.tokenstats import ENTROPY, LOGP, TokenStat, token_stats
 from harness.update import UpdateLog, backward, token_draws
 
 VOCAB, WIDTH_T, WIDTH_P = 7, 6, 5
+PIECES = ("a", "b,", "c", ".", "d e", "\n", "f")  # what the tokens say
 GROUPS, SIZE, TEMPERED_GROUPS = 5, 4, 1
 KINDS = ("random", "all-equal", "one-token", "truncated", "far")
 
@@ -70,6 +71,7 @@ class Step:
             correct=[bool(c) for c in b.correct_B], tempered=[bool(t) for t in b.tags["tempered"]],
             temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
             max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
+            pieces=dict(enumerate(PIECES)),
         )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
     ctx = StepContext(
         step=3, fraction=0.3, total_steps=10, seed=seed, prompts_per_step=GROUPS, group_size=SIZE,
         max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches, started=0.2,
+        decode=lambda rows: ["".join(PIECES[i] for i in row) for row in rows],
     )  # fmt: skip
     policies = [LogitsPolicy(z, prompt, ctx.temperature) for z in (current, old, reference)]
     return Step(batch, *policies, ctx)

@@ -61,6 +61,7 @@ class Step:
             fraction=update.fraction, started=update.started,
             max_response_tokens=self.trainer.run.rollout.max_response_tokens,
             state=update.state, draws=update.draws,
+            pieces={i: self.trainer.policy.decode([[i]])[0] for i in set(b.response_BT.flatten().tolist())},
         )  # fmt: skip
         return recorded, current
 

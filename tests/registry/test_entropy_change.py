@@ -40,11 +40,12 @@ def entropy(logits_SK: Tensor) -> Tensor:
 
 def taken(
     made: Stages, logits_SK: Tensor, tokens_SN: Tensor, advantage_SN: Tensor, size: float,
-    old_SK: Tensor | None = None,
+    old_SK: Tensor | None = None, reference: Tensor | None = None,
 ) -> tuple[Tensor, UpdateLog]:  # fmt: skip
     """The logits after one gradient step on the loss of ``made``, and what the update logged.
 
-    ``old_SK`` are the logits of the policy that drew the tokens, by default the current ones.
+    ``old_SK`` are the logits of the policy that drew the tokens, by default the current ones; ``reference``
+    the reference's log-probs of the tokens.
     """
     states, n = tokens_SN.shape
     old = logits_SK if old_SK is None else old_SK
@@ -55,6 +56,7 @@ def taken(
         temperature_B=torch.ones(states), truncated_B=torch.zeros(states, dtype=torch.bool),
         rollout_logp_BT=torch.zeros(states, n), problems=(Problem("state", "?"),) * states,
         texts=("",) * states, advantage_BT=advantage_SN, tags={"row": row},
+        ref_logp_BT=reference,
         old={"logp": old.log_softmax(1).gather(1, tokens_SN), "entropy": entropy(old)[:, None].expand(-1, n)},
     )  # fmt: skip
     leaf = logits_SK[:, None].expand(-1, n, -1).clone().requires_grad_()
@@ -332,3 +334,35 @@ def test_what_each_bound_of_dispo_does_to_entropy(bound: str, sign: int, sharpne
     predicted = (here * (weight - ratio) * coin * factor).mean(1)
     torch.testing.assert_close(measured, predicted, rtol=1e-2, atol=1e-6)
     assert sign * float(measured.mean()) > 1e-5
+
+
+# --- the KL to a reference, by estimator --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 2.0])
+def test_what_each_estimator_of_the_kl_pulls_to(sharpness: float) -> None:
+    """Expected gradients in closed form: of KL(p, ref) for k2 in the loss and k1 in the reward, of KL(ref, p)
+    for k3 in the loss, and none for k1 in the loss."""
+    expected = Expected.make(sharpness)
+    g = torch.Generator().manual_seed(3)
+    reference = expected.logits + 0.3 * torch.randn(expected.logits.shape, generator=g, dtype=torch.float64)
+    logits = expected.logits.clone().requires_grad_()
+    p, q = logits.log_softmax(1), reference.log_softmax(1)
+    (forward,) = torch.autograd.grad((q.exp() * (q - p)).sum(), logits, retain_graph=True)
+    (reverse,) = torch.autograd.grad((p.exp() * (p - q)).sum(), logits)
+    zero = torch.zeros_like(expected.tokens, dtype=torch.float64)
+    ref_logp = q.gather(1, expected.tokens)
+
+    def pull(estimator: str) -> Tensor:
+        made = stages("kl-penalty@loss", estimator=estimator, coef=1.0)
+        moved = taken(made, expected.logits, expected.tokens, zero, 1.0, reference=ref_logp)[0]
+        return expected.logits - moved
+
+    assert float(reverse.abs().max()) > 1e-3
+    torch.testing.assert_close(pull("k1"), torch.zeros_like(reverse), rtol=0, atol=1e-9)
+    torch.testing.assert_close(pull("k2"), reverse, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(pull("k3+"), reverse, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(pull("k3"), forward, rtol=1e-5, atol=1e-9)
+    d = p.gather(1, expected.tokens).detach() - ref_logp
+    moved = taken(stages("grpo", **PLAIN), expected.logits, expected.tokens, -d, 1.0)[0]
+    torch.testing.assert_close(expected.logits - moved, reverse, rtol=1e-5, atol=1e-9)

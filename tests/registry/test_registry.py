@@ -54,6 +54,13 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "dcpo": [{"gap_cap": 1.0, "t_high": 2.0}],
     "clip-low-high": [{"eps_low": 1.0, "eps_high": 0.1}, {"eps_low": None, "eps_high": 0.1}],
     "dispo": [{"eps_low_pos": 0.1, "eps_high_pos": 0.2, "aggregation": "seq-mean-token-mean"}],
+    "sspo": [{"eps_low": 0.02, "eps_high": 0.03, "scale_lo": 0.8, "scale_hi": 1.1, "delimiters": "ae"}],
+    "kl-penalty@loss": [{"estimator": "k1"}, {"estimator": "abs", "coef": 0.2}],
+    "kl-penalty@reward": [{"estimator": "k3", "aggregation": "token-mean"}],
+    "reinforce-family@plain": [{"whiten": "biased", "gamma": 0.9, "kl_coef": 0.1}],
+    "reinforce-family@plusplus": [{"kl_coef": 0.1, "kl_estimator": "k3"}],
+    "reinforce-family@rloo": [{"kl_coef": 0.1, "kl_after": True}],
+    "reinforce-family@rloo-trl": [{"kl_coef": 0.0, "normalise": True}],
     "minpro": [{"seeded": True, "cap": 1.2, "floor": 0.8}],
 }
 SETTINGS = [(n, o) for n in NAMES for o in [{}, *OPTIONS.get(n, [])]]
@@ -293,6 +300,8 @@ def test_out_of_range_is_refused_by_name(name: str) -> None:
         ("dispo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("minpro", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("minpro", {"floor": 5.0}, {}, "lower floor"),
+        ("sspo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("sspo", {"scale_lo": 3.0}, {}, "lower it"),
         ("clip-low-high", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("clip-low-high", {"eps_low": 1.0}, {}, "set method.eps_low < 1"),
         ("clip-low-high", {"eps_low": None}, {}, "set method.eps_low < 1"),

@@ -22,6 +22,7 @@ class Recorded:
     ``fraction`` of the run is used with this step, ``started`` when it begins, where steps are counted.
     ``draws`` ``[B,T]`` are the random numbers that the optimiser step was given, if its loss asked for any.
     ``variant`` is what follows the @ in the method's name.
+    ``pieces`` are the texts of single tokens.
     """
 
     logits: Tensor
@@ -42,6 +43,7 @@ class Recorded:
     state: Mapping[str, float] = field(default_factory=dict)
     draws: Tensor | None = None
     variant: str = ""
+    pieces: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> range:
