@@ -9,15 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.cli import main
 from harness.engines import vllm as vllm_engine
 from harness.evaluation.samples import Sample, read_samples
+from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
-from tests.helpers.tiny import build_model, build_tokenizer
 
 VLLM = ("vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_gib=0.5")
 NEEDS_VLLM = pytest.mark.skipif(bool(vllm_engine.unusable()), reason=str(vllm_engine.unusable()))
@@ -26,26 +25,7 @@ COMMAND = [sys.executable, "-m", "harness.cli", "eval"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Saved like any model: a folder with weights, BPE tokenizer and chat template."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tokenizer = build_tokenizer()
-    made = build_model(  # heads of 32: vLLM's CPU attention wants them so
-        tokenizer, scale=0.2, hidden_size=64, num_attention_heads=2, num_key_value_heads=1,
-        max_position_embeddings=8192,
-    )  # fmt: skip
-    made.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def samples_of(folder: Path) -> dict[str, list[Sample]]:
-    (inner,) = [p for p in folder.iterdir() if p.name != ".sweeps"]
-    return {p.name: read_samples(p) for p in sorted(inner.glob("*.parquet"))}
-
-
-def record_of(folder: Path) -> dict[str, Any]:
-    (file,) = folder.glob("*/record.json")
-    return dict(json.loads(file.read_text()))
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 def alike(one: Sample, other: Sample) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.cli import main
-from harness.evaluation.samples import Sample, read_samples
+from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
 
 ENGINE = ["engine=vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_gib=0.5"]
@@ -17,27 +16,7 @@ ENGINE = ["engine=vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_g
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Qwen2 with heads that vLLM's CPU attention has a kernel for, and a context for long problems."""
-    from tests.helpers.tiny import build_model, build_tokenizer
-
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    tokenizer = build_tokenizer()
-    build_model(
-        tokenizer, scale=0.2, hidden_size=64, num_attention_heads=2, num_key_value_heads=1,
-        max_position_embeddings=8192,
-    ).save_pretrained(folder)  # fmt: skip
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def samples_of(folder: Path) -> dict[str, list[Sample]]:
-    (inner,) = [p for p in folder.iterdir() if p.name != ".sweeps"]
-    return {p.name: read_samples(p) for p in sorted(inner.glob("*.parquet"))}
-
-
-def record_of(folder: Path) -> dict[str, Any]:
-    (file,) = folder.glob("*/record.json")
-    return dict(json.loads(file.read_text()))
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 def test_real_seven_benchmarks(model: Path, tmp_path: Path) -> None:
