@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.evaluation.scores import votes
+from harness.evaluation.scores import digest, votes
 from harness.files import replacing
 from harness.policy import Policy
 from harness.problems import Benchmark, Problem, verify_all
@@ -125,11 +123,8 @@ def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (
 
 
 def samples_sha256(table: Any) -> str:
-    """A digest of the responses themselves, whatever file format and version they are stored with."""
-    rows = table.sort_values(["problem_id", "sample"])
-    lines = zip(rows["problem_id"], rows["sample"], rows["text"], strict=True)
-    text = "\n".join(json.dumps([str(problem), int(sample), str(text)]) for problem, sample, text in lines)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """A digest of the responses themselves, see :func:`harness.evaluation.scores.digest`."""
+    return digest(zip(table["problem_id"], table["sample"], table["text"], strict=True))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan-memory": "what a run needs of each GPU's memory",
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "report": "write the leaderboard of a sweep, or of a folder of records",
+    "verify": "grade the samples behind a result record again and say whether its numbers hold",
     "methods": "list the methods, show one, or make the pages of docs/methods",
     "new-method": "write the files of a new method",
     "check": "golden FOLDER: replay golden vectors; grading FILE: conformance cases; "
@@ -91,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
     add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
     add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
     add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
+    add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
+    add["verify"].add_argument(
+        "options", nargs="*", help="run=ID (how it begins), samples=FOLDER, runs_dir=FOLDER (default: runs)"
+    )
     shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME | docs")
     shown.add_parser("show", help="the card of one method").add_argument("name")
     docs = shown.add_parser("docs", help="write a page per method and an index from cards and classes")
@@ -197,6 +202,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from harness.cli.report import report
 
         return report(arguments.source, arguments.options)
+    if command == "verify":
+        from harness.cli.verify import verify
+
+        return verify(arguments.record, arguments.options)
     if command == "methods":
         from harness.cli.methods import list_methods, show_method, write_pages
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.evaluation.samples import Sample
@@ -31,6 +33,7 @@ def summary(samples: Sequence[Sample], problems: Sequence[Problem]) -> dict[str,
         "problem_ids": [p.id for p in problems],
         "correct": [sum(s.status == "right" for s in by_problem[p.id]) for p in problems],
         "answers": answers,
+        "samples_sha256": digest((s.problem_id, s.sample, s.text) for s in samples),
         "distinct": [len(a.split()) for a in answers],
         "distinct_correct": [a.count("+") for a in answers],
         "mean_length": sum(s.tokens for s in samples) / total,
@@ -45,6 +48,12 @@ def summary(samples: Sequence[Sample], problems: Sequence[Problem]) -> dict[str,
             sum(s.second == "right" for s in judged_twice) / len(judged_twice) if judged_twice else None
         ),
     }  # fmt: skip
+
+
+def digest(samples: Iterable[tuple[str, int, str]]) -> str:
+    """A digest of ``(problem, sample, text)``, in whatever order, file format and version they are stored."""
+    text = "\n".join(json.dumps([str(p), int(i), str(t)]) for p, i, t in sorted(samples))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _answers(samples: Sequence[Sample], *, single: bool) -> str:

@@ -4,8 +4,8 @@ Definitions, all from records alone:
 
 * *start*, *end*: first and last probe entropy. *area*: its mean over the generated tokens of the run
   (trapezoids between probes, divided by their span), so that runs of unequal steps compare.
-* *collapse*: the first probe from which on the entropy stays below ``COLLAPSED`` of the run's own start. Seeds
-  that never collapse have none; the step printed is the mean over those that did, beside their share.
+* *collapse*: the first probe from which on the entropy stays below ``COLLAPSED`` of the run's own start; the
+  step printed is the mean over the seeds that collapse, beside their share.
 * *right*, *wrong*: token means over training rollouts with that verdict, of the last quarter of the training.
 * *overtaken at*: the smallest k at which the untrained model's pass@k reaches the row's, having been below at
   k = 1; none where that does not happen up to the printed k.

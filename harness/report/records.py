@@ -85,7 +85,7 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     """
     unique = {canonical(record): record for record in records}
     for record in unique.values():
-        _check_one(record)
+        check_record(record)
     ordered = sorted(
         unique.items(), key=lambda item: (item[1]["role"], item[1]["method"], int(item[1]["seed"]), item[0])
     )
@@ -102,7 +102,12 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     return [_group(role, method, runs) for (role, method), runs in members.items()]
 
 
-def _check_one(record: Record) -> None:
+def check_record(record: Record) -> None:
+    """Refuse a record that no table can use.
+
+    Raises:
+        ValueError: another schema, a missing part, or an unknown role; the message names the record.
+    """
     if record.get("schema") != SCHEMA:
         raise ValueError(
             f"record {record.get('run_id', '?')} has schema {record.get('schema')!r}, this version reads "

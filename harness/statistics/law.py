@@ -1,6 +1,6 @@
 """R = -a exp(H) + b: validation score against policy entropy (arXiv 2505.22617, eq. 6), and its uncertainty.
 
-The paper does not say how it fits; here it is ordinary least squares in ``(exp H, 1)``, with no bound on ``a``.
+The paper does not say how it fits; here it is ordinary least squares in ``(exp H, 1)``, ``a`` unbounded.
 The law is about training in which nothing holds the entropy up; elsewhere a fit is only a description.
 """
 

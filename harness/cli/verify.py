@@ -1,0 +1,35 @@
+"""``entrobench verify RECORD``: grade the samples behind a record again and say whether its numbers hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UserError, unknown
+
+_OPTIONS = ("run", "samples", "runs_dir")
+
+
+def verify(source: str, words: Sequence[str]) -> int:
+    """Print a line per run and evaluation set; returns 0 when every number holds, 1 otherwise."""
+    from harness.verify import HOLDS, records_at, samples_folder, verify_record
+
+    options = dict(_option(word) for word in words)
+    path = Path(source)
+    given = Path(options["samples"]) if "samples" in options else None
+    good = True
+    for record in records_at(path, options.get("run", "")):
+        folder = samples_folder(record, path, given, Path(options.get("runs_dir", "runs")))
+        for finding in verify_record(record, folder):
+            good &= finding.state == HOLDS
+            print(f"{finding.run_id}  {finding.name}  {finding.state}: {finding.detail}", flush=True)
+    return 0 if good else 1
+
+
+def _option(word: str) -> tuple[str, str]:
+    key, sign, value = word.partition("=")
+    if not sign or key not in _OPTIONS:
+        raise unknown("option", word, [f"{key}=" for key in _OPTIONS])
+    if not value:
+        raise UserError(f"{key}= needs a value")
+    return key, value
