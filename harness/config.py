@@ -76,6 +76,10 @@ class TrainConfig:
     scope: str = hp("minibatch", "what statistics over tokens are taken over", choices=("minibatch", "micro"))
     checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1, absent=NEVER_COUNTS)
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
+    mirror: str = hp(
+        "", "a live copy of metrics.jsonl: empty for none, or wandb", choices=("", "wandb"),
+        absent=NEVER_COUNTS,
+    )  # fmt: skip
     random_reward: bool = hp(False, "control: verdicts are replaced by fair coin flips in training")
     diagnostics: list[str] = field(
         default_factory=list,

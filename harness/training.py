@@ -16,6 +16,7 @@ from harness.config import RunConfig
 from harness.evaluate import evaluate_problems, probe_entropy, summary
 from harness.evaluation.in_run import evaluate_benchmarks
 from harness.files import write_json
+from harness.mirror import Copy, mirrored
 from harness.notice import ALLOCATION_ENDS, Notice, Stopped
 from harness.parallel import world
 from harness.policy import Policy, load_policy
@@ -90,20 +91,33 @@ def train_and_evaluate(
         _finish_step(run, trainer, folder, checkpoints, {"metrics": {"generated_tokens": 0}}, notice)
     elif pending:
         _finish_step(run, trainer, folder, checkpoints, pending, notice)
+    with mirrored(run, folder) as mirror:
+        _train(run, trainer, folder, status, checkpoints, notice, mirror)
+        status.write(state="running", phase="evaluate", step=trainer.counters.step)
+        with notice.leaving():
+            last = trainer.counters.step
+            evaluated = load_best(policy, folder)["step"] if run.eval.weights == "best" else last
+            evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
+            result = _result(run, trainer, folder, evals, status, evaluated) | {"trained_by": trained_by}
+        mirror.summarise(result)
+    return result
+
+
+def _train(
+    run: RunConfig, trainer: Trainer, folder: Path, status: Status, checkpoints: Checkpoints,
+    notice: Notice, mirror: Copy,
+) -> None:  # fmt: skip
+    """Take the steps that are left."""
     status.write(state="running", phase="train", step=trainer.counters.step)
     while not trainer.finished():
         metrics = _step(trainer, checkpoints, notice, status)
         row = _finish_step(run, trainer, folder, checkpoints, metrics, notice)
+        mirror.send(row)
         status.write(
             state="running", phase="train", step=trainer.counters.step,
             generated_tokens=trainer.counters.generated_tokens, eta_s=round(_eta(trainer, status), 1),
             **{k: row[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in row},
         )  # fmt: skip
-    status.write(state="running", phase="evaluate", step=trainer.counters.step)
-    with notice.leaving():
-        evaluated = load_best(policy, folder)["step"] if run.eval.weights == "best" else trainer.counters.step
-        evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
-        return _result(run, trainer, folder, evals, status, evaluated) | {"trained_by": trained_by}
 
 
 def _step(trainer: Trainer, checkpoints: Checkpoints, notice: Notice, status: Status) -> dict[str, Any]:
