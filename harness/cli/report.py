@@ -16,17 +16,21 @@ def report(source: str, options: Sequence[str]) -> int:
     """Write the report of a sweep file (collecting finished runs first) or of a folder of records."""
     path = Path(source)
     if path.is_dir():
+        from harness.report.load import load_records
         from harness.report.places import places_of
-        from harness.sweep.collect import RECORDS, read_records
+        from harness.sweep.collect import RECORDS
 
         if options:
             raise UserError("a folder of records takes no options; give the sweep file instead")
-        records = read_records(path / RECORDS)
+        loaded = load_records(path / RECORDS)
+        for line in loaded.left_out:
+            print(line)
+        records = loaded.records
         if not records:
             raise UserError(f"no records in {path / RECORDS}")
         title = str(records[0].get("sweep") or path.resolve().name)
         _write(places_of(records), path, title, "")
-        return 0
+        return 1 if loaded.left_out else 0
     return _of_sweep(path, options)
 
 
@@ -50,7 +54,7 @@ def _of_sweep(path: Path, options: Sequence[str]) -> int:
         subtitle = f"{subtitle} {note}".strip()
     planned = as_expected([(*job.table_place, job.label) for job in jobs if job.role != "base"])
     _write(places_of(collected.records, planned), sweep.results, sweep.title or sweep.name, subtitle)
-    return 1 if collected.damaged else 0
+    return 0 if collected.whole else 1
 
 
 def _write(places: Sequence[Place], out: Path, title: str, subtitle: str) -> None:

@@ -235,4 +235,4 @@ def collect_records(sweep: Sweep) -> int:
         print(line)
     there = len(collected.records)
     print(f"{collected.path}: {there} records ({collected.new} new) of {collected.planned} planned runs")
-    return 1 if collected.damaged else 0
+    return 0 if collected.whole else 1

@@ -28,7 +28,7 @@ from harness.statistics import (
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """A group with its scores on the sets of one table; ``parts`` is empty unless it has all of them."""
 
     group: Group
@@ -73,9 +73,9 @@ def build_report(
     per_set = {name: _score_groups(groups, name) for name in sets}
     tables = []
     if len(sets) != 1:  # with one set the average would repeat it
-        tables.append(_table("average", _join(groups, list(per_set.values())), expected, reference))
-    tables += [_table(name, _join(groups, [per_set[name]]), expected, reference) for name in sets]
-    everything = _join(groups, list(per_set.values()))
+        tables.append(_table("average", join_groups(groups, list(per_set.values())), expected, reference))
+    tables += [_table(name, join_groups(groups, [per_set[name]]), expected, reference) for name in sets]
+    everything = join_groups(groups, list(per_set.values()))
     tables[0] = _with_ranks(tables[0], everything)
     present = {group.method for group in groups}
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
@@ -110,16 +110,17 @@ def _score_groups(groups: Sequence[Group], name: str) -> list[SetScores | None]:
     return [score_set(group, name, ids) for group in groups]
 
 
-def _join(groups: Sequence[Group], per_set: Sequence[Sequence[SetScores | None]]) -> list[_Scored]:
+def join_groups(groups: Sequence[Group], per_set: Sequence[Sequence[SetScores | None]]) -> list[Scored]:
+    """Each group with its scores on all sets, ``per_set[set][group]``."""
     joined = []
     for index, group in enumerate(groups):
         parts = [scores[index] for scores in per_set]
         known = tuple(part for part in parts if part is not None)
-        joined.append(_Scored(group, known if len(known) == len(parts) else ()))
+        joined.append(Scored(group, known if len(known) == len(parts) else ()))
     return joined
 
 
-def _seed_matrix(scored: Sequence[_Scored]) -> FloatArray:
+def seed_matrix(scored: Sequence[Scored]) -> FloatArray:
     """[M, S] pass@1 of every run, nan where a method has no such seed."""
     seeds = sorted({seed for row in scored for seed in row.group.seeds})
     column = {seed: index for index, seed in enumerate(seeds)}
@@ -133,12 +134,12 @@ def _key(group: Group) -> str:
     return f"{group.role}/{group.method}"
 
 
-def _compare(scored: Sequence[_Scored], reference: str) -> _Comparison:
+def _compare(scored: Sequence[Scored], reference: str) -> _Comparison:
     result = _Comparison()
     trained = [row for row in scored if row.trained]
     if not trained:
         return result
-    matrix = _seed_matrix(trained)
+    matrix = seed_matrix(trained)
     noise = seed_noise(matrix)
     for row, seeds in zip(trained, matrix, strict=True):
         known = seeds[np.isfinite(seeds)]
@@ -167,12 +168,12 @@ def _compare(scored: Sequence[_Scored], reference: str) -> _Comparison:
     return result
 
 
-def _stacked(scored: Sequence[_Scored]) -> list[FloatArray]:
+def _stacked(scored: Sequence[Scored]) -> list[FloatArray]:
     """Per test set [M, P]: the problem means of all rows under each other."""
     return [np.stack(column) for column in zip(*(row.problem_means for row in scored), strict=True)]
 
 
-def _table(name: str, scored: Sequence[_Scored], expected: Mapping[str, int], reference: str) -> Table:
+def _table(name: str, scored: Sequence[Scored], expected: Mapping[str, int], reference: str) -> Table:
     compared = _compare(scored, reference)
     # A column stands as soon as one row has the samples for it (n >= 2 k); the others show a dash there.
     fewest = [min(part.n for part in row.parts) for row in scored if row.parts]
@@ -208,7 +209,7 @@ def _table(name: str, scored: Sequence[_Scored], expected: Mapping[str, int], re
     return Table(name, tuple(ks), tuple(lines), compared.detectable, compared.comparisons)
 
 
-def _with_ranks(table: Table, scored: Sequence[_Scored]) -> Table:
+def _with_ranks(table: Table, scored: Sequence[Scored]) -> Table:
     """Ranks of the headline table, track by track: Holm over all pairs of a track's ranked methods.
 
     The noise is pooled over every trained row, as it is for the intervals.
@@ -216,7 +217,7 @@ def _with_ranks(table: Table, scored: Sequence[_Scored]) -> Table:
     trained = [row for row in scored if row.trained]
     if not trained:
         return table
-    noise = seed_noise(_seed_matrix(trained))
+    noise = seed_noise(seed_matrix(trained))
     by_key = {_key(row.group): row for row in trained}
     ranks: dict[str, tuple[int, int]] = {}
     for _, block in table.blocks:
@@ -224,7 +225,7 @@ def _with_ranks(table: Table, scored: Sequence[_Scored]) -> Table:
         if not lines:
             continue
         members = [by_key[_key(line.group)] for line in lines]
-        p = paired_differences(_seed_matrix(members), _stacked(members), noise).p
+        p = paired_differences(seed_matrix(members), _stacked(members), noise).p
         pairs = np.triu_indices(len(members), 1)
         corrected = np.full(p.shape, np.nan)
         corrected[pairs] = holm(p[pairs])

@@ -24,11 +24,13 @@ class Loaded:
 
 
 def load_records(path: Path) -> Loaded:
-    """The records in ``path`` (one JSON object a line); a bad one never hides the others.
+    """The records in ``path`` (one JSON object a line), none without it; a bad one never hides the others.
 
     Raises:
-        UserError: there is no such file.
+        UserError: the file cannot be read.
     """
+    if not path.exists():
+        return Loaded((), ())
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:

@@ -21,7 +21,7 @@ from harness.sweep.plan import ledger, states
 from harness.sweep.spec import Sweep
 from harness.sweep.state import locked
 
-RECORDS, OLD_RECORDS = "records.jsonl", "records.old.jsonl"
+RECORDS, OLD_RECORDS, LEFT_OUT = "records.jsonl", "records.old.jsonl", "records.left-out.jsonl"
 _PLACE = ("model_name", "training_set")
 #: What every result has; one without is half a result.
 _NEEDED = ("schema", "run_id", "method", "seed", "model", "benchmark", "numerics_version", "evals")
@@ -39,6 +39,8 @@ class Collected:
         older_rows: rows that come from older code.
         planned: runs of the sweep.
         damaged: run folder -> why its result was left out.
+        unusable: what to say of each line of the records' file that is no record of today's schema; such
+            lines are kept in ``records.left-out.jsonl``.
         running: planned runs that somebody is at just now, this sweep or another that shares them.
     """
 
@@ -49,6 +51,12 @@ class Collected:
     planned: int
     damaged: Mapping[Path, str]
     running: int = 0
+    unusable: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Nothing that should be a record was left out."""
+        return not self.damaged and not self.unusable
 
 
 def collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
@@ -62,7 +70,8 @@ def collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
 
 def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     path, archive = sweep.results / RECORDS, sweep.results / OLD_RECORDS
-    existing, old = read_records(path), read_records(archive)
+    existing, unusable, bad = _readable(path)
+    old = read_records(archive)
     current: dict[tuple[str, ...], dict[str, Any]] = {}
     damaged: dict[Path, str] = {}
     found = states(jobs, ledger(sweep))
@@ -90,18 +99,41 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
         archived = {_line(record) for record in old}
         added = [record for record in moved if _line(record) not in archived]
         write_records(archive, sorted([*old, *added], key=_order))
-    if records != existing:
+    if bad:  # like older records: first to the other file, then out of this one
+        _keep_aside(path.with_name(LEFT_OUT), bad)
+    if records != existing or bad:
         write_records(path, records)
     known = {_line(record) for record in existing}
     new = sum(_line(record) not in known for record in records)
     rows = tuple(sorted({str(record["method"]) for record in kept}))
     running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
-    return Collected(records, path, new, rows, len(planned), damaged, running)
+    return Collected(records, path, new, rows, len(planned), damaged, running, unusable)
+
+
+def _readable(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
+    """The records in ``path``; what to say of lines that are none, or none of today's schema; those lines."""
+    from harness.report.load import read_record
+
+    records, told, bad = [], [], []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(dict(read_record(line)))
+        except ValueError as error:
+            told.append(f"left out: {path}:{number}: {error}")
+            bad.append(line)
+    return records, tuple(told), bad
+
+
+def _keep_aside(path: Path, lines: Sequence[str]) -> None:
+    there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    write_text(path, "".join(f"{line}\n" for line in dict.fromkeys([*there, *lines])))
 
 
 def told(collected: Collected) -> list[str]:
     """What a person should know about runs that were left out, a line each with the remedy."""
-    lines = [
+    lines = [f"{line}; the line is now in {LEFT_OUT}" for line in collected.unusable]
+    lines += [
         f"left out: {folder.name}: {reason}; delete {folder / 'result.json'} and submit again"
         for folder, reason in collected.damaged.items()
     ]

@@ -97,6 +97,22 @@ def test_unfinished_runs_are_not_collected(sweep_file: Write, backend: Any, tmp_
     assert not (tmp_path / "results").exists()
 
 
+def test_a_line_that_is_no_record_is_named_and_kept_aside(finished: Path, backend: Any) -> None:
+    path = _collect(finished, backend).path
+    whole = path.read_bytes()
+    lines = path.read_text().splitlines()
+    old = lines[1].replace('"schema": 1', '"schema": 0').replace('"seed": 1', '"seed": 7')
+    path.write_text("\n".join([lines[0][:50], *lines[1:], old]) + "\n")
+    collected = _collect(finished, backend)
+    assert not collected.whole and path.read_bytes() == whole, "the run itself is still there"
+    told_lines = told(collected)
+    assert any("records.jsonl:1: a damaged record" in line for line in told_lines)
+    assert any("has schema 0, this version reads schema 1" in line for line in told_lines)
+    aside = path.with_name("records.left-out.jsonl")
+    assert aside.read_text().splitlines() == [lines[0][:50], old]
+    assert _collect(finished, backend).whole
+
+
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text('{"a": 1}\n{"a":\n')
