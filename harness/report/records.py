@@ -83,13 +83,12 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     Raises:
         ValueError: see :func:`harness.report.write_report`.
     """
-    unique = {canonical(record): record for record in records}
-    for record in unique.values():
+    cells: dict[tuple[str, str, int], list[Record]] = {}
+    for record in records:
         check_record(record)
-    ordered = sorted(
-        unique.items(), key=lambda item: (item[1]["role"], item[1]["method"], int(item[1]["seed"]), item[0])
-    )
-    rows = [record for _, record in ordered]
+        key = (str(record["role"]), str(record["method"]), int(record["seed"]))
+        cells.setdefault(key, []).append(record)
+    rows = [record for key in sorted(cells) for record in _distinct(cells[key])]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
     # a control at its best temperature says so in its row, and is the only one that may
@@ -100,6 +99,14 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     for record in rows:
         members.setdefault((str(record["role"]), str(record["method"])), []).append(record)
     return [_group(role, method, runs) for (role, method), runs in members.items()]
+
+
+def _distinct(runs: list[Record]) -> list[Record]:
+    """Each record once; the order in which they came does not matter."""
+    if len(runs) == 1:  # nearly always, and a record's whole text is long
+        return runs
+    unique = {canonical(record): record for record in runs}
+    return [unique[text] for text in sorted(unique)]
 
 
 def check_record(record: Record) -> None:
