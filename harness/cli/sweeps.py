@@ -69,20 +69,25 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         job for job, state in zip(jobs, found, strict=True)
         if (needs_retry(state) if retry else needs_start(state) and state.state != "failed")
     ]  # fmt: skip
+    running = [job for job, state in zip(jobs, found, strict=True) if state.state == "running"]
+    shared = [] if retry else launcher.elsewhere(running)
     count = Counter("waiting" if s.queued and s.state != "running" else s.state for s in found)
     if not retry and count["failed"]:
         print(f"{count['failed']} failed earlier; start them again with: entrobench sweep retry {sweep.path}")
-    if not chosen:
+    if not chosen and not shared:
         what = "failed or lost" if retry else f"left to start: {count['done']} of {len(jobs)} done"
         others = [f"{count[state]} {state}" for state in ("running", "waiting") if count[state]]
         print(f"{sweep.name}: nothing {', '.join([what, *others])}")
         return 1 if count["failed"] and not retry else 0
     for line in [*launcher.notes(), *_memory_notes(sweep, chosen)]:
         print(f"{sweep.name}: {line}")
-    print(f"{sweep.name}: starting {len(chosen)} of {len(jobs)} runs, {count['done']} done", flush=True)
+    awaited = f", waiting for {len(shared)} that another process makes" if shared else ""
+    print(
+        f"{sweep.name}: starting {len(chosen)} of {len(jobs)} runs, {count['done']} done{awaited}", flush=True
+    )
     start = time.monotonic()
     book.record(jobs)
-    outcome = launcher.submit(chosen)
+    outcome = launcher.submit([*chosen, *shared])
     if outcome.queued:
         return _tell_queued(sweep, outcome, f"entrobench sweep status {sweep.path}")
     if outcome.failed:
@@ -201,14 +206,16 @@ def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
     # One that failed is tried again: the choice needs all of them.
     states = launcher.status(jobs)
     chosen = [j for j, s in zip(jobs, states, strict=True) if needs_start(s)]
-    if chosen:
+    shared = launcher.elsewhere([j for j, s in zip(jobs, states, strict=True) if s.state == "running"])
+    if chosen or shared:
         check_present((job.config for job in chosen), f"entrobench prefetch {sweep.path}")
         done = sum(s.state == "done" for s in states)
         for line in _memory_notes(sweep, chosen):
             print(f"{sweep.name}: {line}")
-        print(f"{sweep.name}: {len(jobs)} {what}, {done} done, starting {len(chosen)}", flush=True)
+        others = f", waiting for {len(shared)} that another process makes" if shared else ""
+        print(f"{sweep.name}: {len(jobs)} {what}, {done} done, starting {len(chosen)}{others}", flush=True)
         book.record(jobs)
-        outcome = launcher.submit(chosen)
+        outcome = launcher.submit([*chosen, *shared])
         if outcome.queued:
             again = f"entrobench sweep tune {sweep.path}, which goes on once all are done"
             return _tell_queued(sweep, outcome, again)

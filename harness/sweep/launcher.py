@@ -54,6 +54,10 @@ class Launcher(Protocol):
     def cancel(self, jobs: Sequence[Job]) -> int:
         """Stop what is running of ``jobs``; returns how many."""
 
+    def elsewhere(self, running: Sequence[Job]) -> list[Job]:
+        """Of the ``running`` runs those that somebody else makes and that ``submit`` can wait for: it takes
+        them on like the others, and carries one on where it was left unfinished."""
+
     def notes(self) -> list[str]:
         """What the last :meth:`status` has to say besides the states, a line each."""
 

@@ -64,6 +64,11 @@ class LocalLauncher:
     def status(self, jobs: Sequence[Job]) -> list[RunState]:
         return states(jobs, self._book)
 
+    def elsewhere(self, running: Sequence[Job]) -> list[Job]:
+        """All of them, unless they may be this sweep's own: a worker waits for the run's lock, and makes the
+        run only if the other one has not finished it."""
+        return [] if holder(self._book.lock) else list(running)
+
     def notes(self) -> list[str]:
         return []
 

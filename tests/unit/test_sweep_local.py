@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +19,10 @@ import pytest
 
 from harness.cli.sweeps import submit
 from harness.errors import UserError
-from harness.sweep.local import LocalLauncher
+from harness.sweep.local import ROOT, LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
-from harness.sweep.state import locked
+from harness.sweep.state import lock_path, locked
 
 Write = Callable[..., Path]
 
@@ -75,6 +78,60 @@ def test_a_second_submitter_is_turned_away(sweep_file: Write, backend: Any, work
     assert not any(job.folder.exists() for job in jobs)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_another_sweep_makes_is_waited_for(
+    finished: bool, sweep_file: Write, backend: Any, worker: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    """The first sweep's run is finished, or carried on where it was given up."""
+    sweep = load_sweep(sweep_file(methods=["grpo"], seeds=[1, 2], base_temperatures=[]))
+    jobs, book = make_plan(sweep, backend), ledger(sweep)
+    shared = jobs[0].folder
+    polite = tmp_path / "polite_worker.py"
+    polite.write_text(
+        textwrap.dedent(f"""
+        import json, runpy, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(ROOT)!r})
+        from harness.sweep.state import lock_path, locked
+        folder = Path(json.loads(Path(sys.argv[1]).read_text())["folder"])
+        with locked(lock_path(folder), wait=True):
+            if not (folder / "result.json").exists():
+                runpy.run_path({worker[1]!r}, run_name="__main__")
+        """)
+    )
+
+    def other() -> None:
+        """Another sweep's worker, until ours is there."""
+        with locked(lock_path(shared), wait=False):
+            shared.mkdir(parents=True)
+            (shared / "starts").write_text("x")
+            status = {"state": "running", "step": 1, "steps": 3, "host": platform.node(), "pid": os.getpid()}
+            (shared / "status.json").write_text(json.dumps(status))
+            begun.set()
+            deadline = time.monotonic() + 60
+            while not book.log(jobs[0]).exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if finished:
+                (shared / "eval").mkdir()
+                for split in jobs[0].splits:
+                    (shared / "eval" / f"{split}.parquet").touch()
+                (shared / "result.json").write_text("{}")
+                (shared / "status.json").write_text(json.dumps(status | {"state": "done", "step": 3}))
+
+    begun = threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert begun.wait(60)
+    launcher = LocalLauncher(sweep, book, [sys.executable, str(polite)])
+    with locked(book.lock, wait=False):  # while this sweep's own submitter is at it, the run may be its own
+        assert launcher.elsewhere(jobs) == []
+    assert submit(sweep, jobs, launcher, book, retry=False) == 0
+    thread.join()
+    assert "starting 1 of 2 runs, 0 done, waiting for 1 that another process makes" in capsys.readouterr().out
+    assert [_starts(job.folder) for job in jobs] == [1 if finished else 2, 1]
+    assert [state.state for state in launcher.status(jobs)] == ["done", "done"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_ends_the_workers_and_the_next_submission_goes_on(
     sweep_file: Write, backend: Any, worker: list[str], tmp_path: Path, how: int, monkeypatch: Any
@@ -87,7 +144,7 @@ def test_interruption_ends_the_workers_and_the_next_submission_goes_on(
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
         from conftest import FakeBackend
-        from harness.sweep.local import LocalLauncher
+        from harness.sweep.local import ROOT, LocalLauncher
         from harness.sweep.plan import ledger, make_plan
         from harness.sweep.spec import load_sweep
         sweep = load_sweep(Path({str(path)!r}), ["workers=2"])

@@ -216,6 +216,10 @@ class SlurmLauncher:
 
     # --- the other verbs -------------------------------------------------------------------------------
 
+    def elsewhere(self, running: Sequence[Job]) -> list[Job]:
+        """None: an allocation that only waits for another one would be wasted."""
+        return []
+
     def cancel(self, jobs: Sequence[Job]) -> int:
         """Take the runs of this sweep out of the queue; those that run save first."""
         require_slurm()
