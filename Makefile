@@ -9,14 +9,15 @@ BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint clean cluster cluster-stop
+.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
 	@echo "make test        the tests that need nothing but Python"
-	@echo "make test-all    also those that need further packages, vLLM (for CPUs) and Slurm among them"
+	@echo "make test-all    also those that need further packages, vLLM (for CPUs), Slurm and a browser"
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
+	@echo "make chromium    a browser for the tests of the leaderboard's page (root, Debian)"
 	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
 	@echo "make bench-gpu   training and the log-prob operator on a GPU; writes results/gpu/"
 	@echo "make lint        ruff and mypy"
@@ -45,10 +46,10 @@ demo-full: $(VENV)/.installed
 	$(call sweep,sweeps/demo-full.yaml)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m "not slurm and not vllm and not gpu and not peers"
+	$(BIN)/python -m pytest -q -m "not slurm and not vllm and not gpu and not peers and not browser"
 
 $(VENV)/.peers: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,peers]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,peers,browser]'
 	@touch $@
 
 # vLLM pins what it runs with, so it has an environment of its own: here its build for CPUs, which the tests
@@ -65,9 +66,14 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 .venv-vllm: $(VENV_VLLM)/.installed
 
 # The environment's own part comes first, so that the last summary is the one of all other tests.
-test-all: $(VENV)/.peers $(VENV_VLLM)/.installed
+test-all: $(VENV)/.peers $(VENV_VLLM)/.installed chromium
 	$(VENV_VLLM)/bin/python -m pytest -q -m vllm
 	$(call on_cluster,$(BIN)/python -m pytest -q -m "not vllm")
+
+# The tests marked browser look at the leaderboard's page: where Chromium cannot be installed they are skipped.
+chromium: $(VENV)/.installed
+	$(BIN)/python tests/browser/chromium.py || \
+	if [ $$? -eq 3 ]; then echo "the tests marked browser will be skipped" >&2; else exit 1; fi
 
 # The tests marked slurm need a cluster: a real one of three nodes, on this machine. Where that cannot be
 # (no root, no Debian) they are skipped and say so.

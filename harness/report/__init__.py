@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from harness.report.model import Report
+
 __all__ = ["render_terminal", "write_report"]
 
 
@@ -24,8 +26,9 @@ def write_report(
     subtitle: str = "",
     expected_seeds: Mapping[str, int] | None = None,
     reference: str = "grpo",
+    pages: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write ``leaderboard.{md,csv,html}`` and ``{entropy,passk,frontier}.png`` into ``out_dir``.
+    """Write ``leaderboard.{md,csv,tex,json,html}`` and ``{entropy,passk,frontier}.png`` into ``out_dir``.
 
     Args:
         records: result records, schema 1, in any order.
@@ -33,6 +36,7 @@ def write_report(
         expected_seeds: method -> number of seeds its sweep planned; rows with fewer are marked and not
             ranked, methods without any record are listed as missing.
         reference: the method that differences are taken against.
+        pages: method -> address of its page, relative to ``out_dir``.
 
     Returns:
         The files written, in a fixed order.
@@ -43,24 +47,38 @@ def write_report(
             sides and the remedy.
     """
     from harness.report.build import build_report
-    from harness.report.figures import draw_figures
-    from harness.report.write import csv_text, html_text, markdown_text
 
     report = build_report(
         records, title=title, subtitle=subtitle, expected_seeds=expected_seeds, reference=reference
     )
+    return write_files(report, out_dir, pages or {})
+
+
+def write_files(report: Report, out_dir: Path, pages: Mapping[str, str]) -> list[Path]:
+    """The files of :func:`write_report` from a built report."""
+    from harness.files import replacing
+    from harness.report.data import json_text, report_data
+    from harness.report.figures import draw_figures
+    from harness.report.latex import latex_text
+    from harness.report.page import html_page
+    from harness.report.write import csv_text, markdown_text
+
     figures = draw_figures(report)
+    page = html_page([report], title=report.title, subtitle=report.subtitle, pages=pages)
     contents: dict[str, bytes] = {
         "leaderboard.md": markdown_text(report, sorted(figures)).encode(),
         "leaderboard.csv": csv_text(report).encode(),
-        "leaderboard.html": html_text(report, figures).encode(),
+        "leaderboard.tex": latex_text(report).encode(),
+        "leaderboard.json": json_text(report_data(report)).encode(),
+        "leaderboard.html": page.encode(),
         **figures,
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for name, content in contents.items():
         path = out_dir / name
-        path.write_bytes(content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
         written.append(path)
     return written
 

@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from harness.report.entropy import Discipline, discipline
-from harness.report.explain import explain
+from harness.report.explain import explain, facts_of
 from harness.report.lines import block_of, entropy_ends, line_order, marks_of, numbers_of, rankable
 from harness.report.model import ALPHA, LEVEL, POWER, Line, Report, Table
 from harness.report.records import Group, Record, evaluation_sets, group_records
@@ -83,7 +83,10 @@ def build_report(
     curves = {(s.group.role, s.group.method): s.curve_SK() for s in everything if s.parts}
     entropy = _entropy(groups, curves, reference)
     tables = [_with_numbers(table, entropy) for table in tables]
-    return Report(title, subtitle, reference, notes, tuple(groups), tuple(tables), curves, discipline=entropy)
+    return Report(
+        title, subtitle, reference, notes, tuple(groups), tuple(tables), curves,
+        facts=facts_of(groups, tables[0], reference), discipline=entropy,
+    )  # fmt: skip
 
 
 def _entropy(

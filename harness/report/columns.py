@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.report.model import Line, Table
@@ -143,6 +143,13 @@ def _score_columns(table: Table) -> list[Column]:
 
 NAME = Column("method", "method", "method, with warnings", name_text, lambda line: line.group.label)
 SEEDS = Column("seeds", "seeds", "finished of planned", seeds_text, lambda line: float(len(line.group.seeds)))
+ACTIVITY = Column(
+    "activity",
+    "activity",
+    "share of tokens whose gradient the method changed",
+    activity_text,
+    lambda line: line.numbers.get("activity"),
+)
 RANK = Column(
     "rank",
     "rank",
@@ -165,13 +172,7 @@ def headline_columns(table: Table) -> list[Column]:
             entropy_text,
             lambda line: line.entropy[1] if line.entropy else None,
         ),
-        Column(
-            "activity",
-            "activity",
-            "share of tokens whose gradient the method changed",
-            activity_text,
-            lambda line: line.numbers.get("activity"),
-        ),
+        ACTIVITY,
         _number("generated_tokens", "gen. tokens", "generated training tokens per run"),
         _number("updates", "updates", "optimiser steps per run"),
         SEEDS,
@@ -200,6 +201,17 @@ def _plain(number: float | None) -> str:
     return DASH if number is None else f"{number:.1f}"
 
 
+def entropy_columns(lines: Sequence[Line]) -> list[Column]:
+    """Entropy control as a discipline of its own: the columns that any row has something for."""
+    columns = [
+        Column("entropy", "probe entropy", "nats per token, first → last, over training", entropy_text,
+               lambda line: line.entropy[1] if line.entropy else None),
+        _number("target_tracking_error", "target error", "mean distance to the method's own target", _three),
+        ACTIVITY,
+    ]  # fmt: skip
+    return [NAME, *(c for c in columns if any(c.value(line) is not None for line in lines))]
+
+
 def cost_columns() -> list[Column]:
     """What a run cost, means over seeds."""
     return [
@@ -211,7 +223,6 @@ def cost_columns() -> list[Column]:
         _number("updates", "updates", "optimiser steps"),
         _number("steps", "steps", "rollout batches"),
         _number("wall_s", "wall time", "per run, on its own hardware", _duration),
-        _number("target_tracking_error", "target error", "mean distance to the method's own target", _three),
     ]
 
 

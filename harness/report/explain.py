@@ -70,6 +70,31 @@ def explain(
     return tuple(notes)
 
 
+def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[tuple[str, str], ...]:
+    """The outcome in a few numbers: ``(number, what it counts)``."""
+    ranked = [line for line in headline.lines if line.rank is not None]
+    methods = [group for group in groups if group.role == "method"]
+    runs = sum(len(group.records) for group in groups if group.role != "base")
+    facts = [
+        (str(len(ranked)), f"of {len(methods)} methods ranked: tuned, all seeds, every test set"),
+    ]
+    tested = [line for line in ranked if line.p is not None]
+    if tested:
+        apart = [line for line in tested if line.p is not None and line.p < ALPHA]
+        better = sum((line.delta or 0.0) > 0 for line in apart)
+        facts += [
+            (f"{better} · {len(apart) - better}", f"better · worse than tuned {reference} beyond chance"),
+            (str(len(tested) - len(apart)), f"cannot be told apart from tuned {reference}"),
+        ]
+    if headline.detectable is not None:
+        points = f"{100 * headline.detectable:.1f} points"
+        facts.append(
+            (points, f"of pass@1: the smallest difference these runs can detect ({100 * POWER:.0f} % power)")
+        )
+    facts.append((str(runs), "training runs, each one click away"))
+    return tuple(facts)
+
+
 def _ranks(groups: Sequence[Group], headline: Table, sets: Sequence[str]) -> str:
     methods = [group for group in groups if group.role == "method"]
     if methods and not any(group.tuned for group in methods):

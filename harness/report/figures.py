@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.report.data import looks_of, row_id
 from harness.report.model import Report
 from harness.report.records import Group
 from harness.report.scores import entropy_curve, frontier_curves, frontier_k
-from harness.report.style import BASE, Style, styles
+from harness.report.style import BASE, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ _RC: dict[Any, Any] = {
 def draw_figures(report: Report) -> dict[str, bytes]:
     """PNG files by name. They hold no date and no software tag, so equal records give equal bytes."""
     drawn = _drawn(report)
-    looks = styles((g.label for g in report.groups if g.role != "base"), report.reference)
+    looks = looks_of(report)
     limited = sum(group.role != "base" for group in report.groups) > MAX_CURVES
     with _plain_matplotlib():
         return {
@@ -103,7 +104,7 @@ def _label(group: Group) -> str:
 
 
 def _look(group: Group, looks: dict[str, Style]) -> Style:
-    return BASE if group.role == "base" else looks[group.label]
+    return looks[row_id(group)]
 
 
 def _titles(axes: Axes, title: str, x: str, y: str, limited: bool) -> None:
@@ -125,7 +126,7 @@ def _entropy(axes: Axes, drawn: list[Group], looks: dict[str, Style], limited: b
             continue
         mean = curve.values_ST.mean(axis=0)
         if group.role == "base":
-            axes.axhline(float(mean[0]), color=look.colour, ls=look.dash, lw=look.width, label=_label(group))
+            axes.axhline(float(mean[0]), color=look.colour, ls=look.line, lw=look.width, label=_label(group))
             continue
         axes.fill_between(
             curve.steps_T,
@@ -203,7 +204,7 @@ def _frontier(axes: Axes, drawn: list[Group], looks: dict[str, Style], limited: 
 def _line(look: Style) -> dict[str, Any]:
     return {
         "color": look.colour,
-        "linestyle": look.dash,
+        "linestyle": look.line,
         "linewidth": look.width,
         "marker": "" if look is BASE else look.marker,
         "markersize": 5.5,

@@ -60,6 +60,7 @@ class Report:
     Attributes:
         curves: pass@1..K averaged over test sets, [S, K] per group.
         discipline: what each row's entropy did, by (role, method); its plain numbers stand in the lines too.
+        facts: the outcome in a few numbers, each with what it counts.
     """
 
     title: str
@@ -70,8 +71,13 @@ class Report:
     tables: tuple[Table, ...]
     curves: Mapping[tuple[str, str], FloatArray]
     discipline: Mapping[tuple[str, str], Discipline] = field(default_factory=dict)
+    facts: tuple[tuple[str, str], ...] = ()
 
     @property
     def ranked(self) -> bool:
         """Whether any row has a rank."""
         return any(line.rank is not None for line in self.tables[0].lines)
+
+    def is_ranked(self, group: Group) -> bool:
+        """Whether the row has a rank."""
+        return any(line.rank is not None for line in self.tables[0].lines if line.group is group)

@@ -1,39 +1,22 @@
-"""Write the report as Markdown, CSV and one self-contained HTML page."""
+"""Write the report as Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from harness.report.columns import Column, cost_columns, headline_columns, p_text, points, set_columns
-from harness.report.explain import set_title
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
-from harness.report.records import Group
-from harness.report.style import BASE, styles
+from harness.report.sections import sections_of
 
 FIGURES = {
     "entropy.png": "Probe entropy over training steps; the band spans the seeds from smallest to largest.",
     "passk.png": "pass@k for growing k, with the base model's curve.",
     "frontier.png": "pass@1 against pass@k over checkpoints: diversity at equal accuracy.",
 }
-
-
-def _sections(report: Report) -> list[tuple[str, str, list[Column], list[tuple[str, list[Line]]]]]:
-    """``(id, heading, columns, blocks)`` of every table that is printed."""
-    first, *others = report.tables
-    found = [("average", set_title(first.name), headline_columns(first), first.blocks)]
-    found += [(table.name, set_title(table.name), set_columns(table), table.blocks) for table in others]
-    trained = [(name, [line for line in lines if line.group.role != "base"]) for name, lines in first.blocks]
-    found.append(
-        ("cost", "What it cost", cost_columns(), [(name, lines) for name, lines in trained if lines])
-    )
-    return found
 
 
 def _cell(text: str) -> str:
@@ -47,8 +30,10 @@ def markdown_text(report: Report, figures: Sequence[str]) -> str:
     if report.subtitle:
         out += [report.subtitle, ""]
     out += [f"- **{label}.** {text}" for label, text in report.notes] + [""]
-    for _, heading, columns, blocks in _sections(report):
-        out += [f"## {heading}", ""]
+    for section in sections_of(report):
+        columns, blocks = section.columns, section.blocks
+        out += [f"## {section.heading}", ""]
+        out += [section.lead, ""] if section.lead else []
         out.append("| " + " | ".join(_cell(column.header) for column in columns) + " |")
         out.append("|" + "|".join(":--" if column.key == "method" else "--:" for column in columns) + "|")
         for name, lines in blocks:
@@ -144,68 +129,3 @@ def _csv_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
     return str(value)
-
-
-def html_text(report: Report, figures: Mapping[str, bytes]) -> str:
-    """One page with everything inside: no font, script or picture is loaded from anywhere."""
-    from importlib.resources import files
-
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("harness.report").joinpath("leaderboard.html.j2").read_text(encoding="utf-8")
-    looks = styles((g.label for g in report.groups if g.role != "base"), report.reference)
-    colours = {g.label: BASE.colour if g.role == "base" else looks[g.label].colour for g in report.groups}
-    pictures = [
-        (FIGURES[name], "data:image/png;base64," + b64encode(content).decode())
-        for name, content in sorted(figures.items(), key=lambda item: list(FIGURES).index(item[0]))
-    ]
-    return environment.from_string(source).render(
-        report=report,
-        sections=_sections(report),
-        colours=colours,
-        pictures=pictures,
-        cards=[_card(group) for group in report.groups],
-        delta_text=points,
-        p_text=p_text,
-    )
-
-
-def _card(group: Group) -> dict[str, Any]:
-    """Method note: what it is, how faithful, with which hyper-parameters."""
-    record = group.records[0]
-    facts = {
-        "track": group.track if group.role == "method" else None,
-        "fidelity": group.card.get("fidelity"),
-        "tuned": ("yes" if group.tuned else "no") if group.role == "method" else None,
-        "tuning choice": _flat(record.get("tuning_choice")),
-        "hyper-parameters": _flat(record.get("hyperparameters")),
-        "seeds": ", ".join(str(seed) for seed in group.seeds) if group.role != "base" else None,
-        "method file": record.get("method_hash"),
-    }
-    paper = str(group.card.get("paper") or "")
-    return {
-        "label": group.label,
-        "title": group.card.get("title") or group.label,
-        "role": group.role,
-        "reconstruction": group.reconstruction,
-        "paper": paper,
-        "link": _link(paper),
-        "facts": [(key, value) for key, value in facts.items() if value],
-    }
-
-
-def _flat(values: Any) -> str:
-    if not isinstance(values, Mapping):
-        return "" if values is None else str(values)
-    return ", ".join(f"{key} = {json.dumps(values[key], ensure_ascii=False)}" for key in sorted(values))
-
-
-def _link(paper: str) -> str | None:
-    """A link only to arXiv or to a plain https address, whatever a card says."""
-    found = re.search(r"\b(\d{4}\.\d{4,5})(v\d+)?\b", paper)
-    if paper.startswith("https://") and not re.search(r"[\s\"'<>]", paper):
-        return paper
-    return f"https://arxiv.org/abs/{found.group(1)}" if found else None

@@ -1,0 +1,212 @@
+"""The report as plain data: ``leaderboard.json``, and what the page draws its plots and details from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.report.columns import interval_text
+from harness.report.model import Line, Report, Table
+from harness.report.places import place_of
+from harness.report.records import Group
+from harness.report.scores import Curve, entropy_curve, frontier_curves, frontier_k
+from harness.report.style import BASE, Style, styles
+
+FORMAT = 1
+#: Sections of a record that are told in full for every run; of the others the plain values are.
+_TOLD = ("budget",)
+_LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "method", "role")
+
+
+def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Everything the tables and plots show, with the runs behind each row; numbers are unrounded shares.
+
+    Args:
+        pages: method name -> address of its page.
+    """
+    looks = looks_of(report)
+    records = [record for group in report.groups for record in group.records]
+    model, training_set = place_of(records[0]) if records else ("", "")
+    k = frontier_k(report.groups)
+    return {
+        "format": FORMAT,
+        "title": report.title,
+        "subtitle": report.subtitle,
+        "model": model,
+        "training_set": training_set,
+        "reference": report.reference,
+        "notes": [list(note) for note in report.notes],
+        "frontier_k": k,
+        "rows": [_row(group, report, looks[row_id(group)], k, pages or {}) for group in report.groups],
+        "tables": [_table(table) for table in report.tables],
+    }
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """JSON with sorted keys that a person can read in a diff: a line for every short list or object."""
+    return _pretty(data, "") + "\n"
+
+
+def _pretty(value: Any, indent: str) -> str:
+    plain = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    if not isinstance(value, (Mapping, list, tuple)) or len(plain) + len(indent) <= 110 or _flat(value):
+        return plain
+    deeper = indent + " "
+    if isinstance(value, Mapping):
+        parts = [
+            f"{json.dumps(str(key), ensure_ascii=False)}: {_pretty(value[key], deeper)}"
+            for key in sorted(value)
+        ]
+        return "{\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(deeper + _pretty(part, deeper) for part in value) + f"\n{indent}]"
+
+
+def _flat(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and not any(
+        isinstance(v, (Mapping, list, tuple, str)) for v in value
+    )
+
+
+def row_id(group: Group) -> str:
+    """Key of a row within a report."""
+    return f"{group.role}/{group.method}"
+
+
+def looks_of(report: Report) -> dict[str, Style]:
+    """Row id -> how it is drawn."""
+    controls = {g.label for g in report.groups if g.role == "control"}
+    found = styles((g.label for g in report.groups if g.role != "base"), report.reference, controls)
+    return {row_id(g): BASE if g.role == "base" else found[g.label] for g in report.groups}
+
+
+def _row(
+    group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str]
+) -> dict[str, Any]:
+    first = group.records[0]
+    curve_SK = report.curves.get((group.role, group.method))
+    frontier = frontier_curves(group, k) if k else None
+    paper = str(group.card.get("paper") or "")
+    return {
+        "id": row_id(group),
+        "label": "base model" if group.role == "base" else group.label,
+        "method": group.method,
+        "role": group.role,
+        "track": group.track if group.role == "method" else None,
+        "title": group.card.get("title"),
+        "paper": paper or None,
+        "link": paper_link(group.card.get("arxiv"), paper),
+        "page": pages.get(group.method) if group.role == "method" else None,
+        "fidelity": group.card.get("fidelity"),
+        "reconstruction": group.reconstruction,
+        "tuned": group.tuned,
+        "tuning_choice": first.get("tuning_choice"),
+        "hyperparameters": first.get("hyperparameters"),
+        "look": {
+            "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),
+            "width": look.width,
+        },
+        "entropy_curve": _curve(entropy_curve(group)),
+        "frontier": frontier and {"pass@1": _curve(frontier[0]), f"pass@{k}": _curve(frontier[1])},
+        "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
+        "trace": _traces(group),
+        "runs": [_run(record) for record in group.records],
+    }  # fmt: skip
+
+
+def _band(values_ST: Any) -> dict[str, list[float]]:
+    """Mean over the seeds, and the smallest and largest seed."""
+    return {
+        "mean": _round(values_ST.mean(axis=0)),
+        "low": _round(values_ST.min(axis=0)),
+        "high": _round(values_ST.max(axis=0)),
+    }
+
+
+def _curve(curve: Curve | None) -> dict[str, list[Any]] | None:
+    return None if curve is None else {"step": curve.steps_T.tolist(), **_band(curve.values_ST)}
+
+
+def _round(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in np.asarray(values, dtype=float)]
+
+
+def _traces(group: Group) -> dict[str, list[Any]] | None:
+    """The recorded course of the runs, averaged over the seeds window by window; nothing unless all have it.
+
+    Seeds that a token budget ended earlier have fewer windows: those that all have are told.
+    """
+    traces = [record.get("trace") for record in group.records]
+    known = [trace for trace in traces if isinstance(trace, Mapping) and trace.get("step")]
+    if not known or len(known) < len(traces):
+        return None
+    names = sorted(set.intersection(*(set(trace) for trace in known)))
+    windows = min(len(trace["step"]) for trace in known)
+    told: dict[str, list[Any]] = {}
+    for name in names:
+        columns = [[trace[name][w] for trace in known] for w in range(windows)]
+        told[name] = [None if None in c else float(f"{sum(c) / len(c):.5g}") for c in columns]
+    return told
+
+
+def _run(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What leads from a number to its run: the record's plain values, and what each set was judged by."""
+    told = {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
+    told |= {key: record[key] for key in _TOLD if record.get(key)}
+    told["evals"] = {
+        name: {key: entry[key] for key in sorted(entry) if _plain(entry[key])}
+        for name, entry in sorted(record["evals"].items())
+        if entry
+    }
+    return told
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and value != ""
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "pass_ks": list(table.ks),
+        "detectable": table.detectable,
+        "comparisons": table.comparisons,
+        "lines": [_line(line) for line in table.lines],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    interval = line.interval
+    return {
+        "row": row_id(line.group),
+        "block": line.block,
+        "marks": list(line.marks),
+        "rank": list(line.rank) if line.rank else None,
+        "pass_at": {str(k): value for k, value in line.pass_at.items()},
+        "interval": None
+        if interval is None
+        else {
+            "kind": interval.kind,
+            "low": interval.low,
+            "high": interval.high,
+            "text": interval_text(line),
+        },
+        "delta": line.delta,
+        "p_holm": line.p,
+        "entropy_nats": list(line.entropy) if line.entropy else None,
+        "seeds": list(line.group.seeds),
+        "seeds_expected": line.expected,
+        "numbers": {key: value for key, value in sorted(line.numbers.items()) if value is not None},
+    }
+
+
+def paper_link(arxiv: Any, paper: str) -> str | None:
+    """A link only to arXiv or to a plain https address, whatever a card says."""
+    for text in (str(arxiv or ""), paper):
+        found = re.search(r"\b(\d{4}\.\d{4,5})(v\d+)?\b", text)
+        if found and not text.startswith("https://"):
+            return f"https://arxiv.org/abs/{found.group(1)}"
+    return paper if paper.startswith("https://") and not re.search(r"[\s\"'<>]", paper) else None
