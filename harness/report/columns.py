@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.report.model import Line, Table
@@ -31,6 +31,11 @@ def percent(share: float | None, digits: int = 1) -> str:
 def points(share: float | None) -> str:
     """A signed difference of shares in points, with a real minus."""
     return DASH if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def three(number: float | None) -> str:
+    """Three decimals, or a dash."""
+    return DASH if number is None else f"{number:.3f}"
 
 
 def p_text(p: float | None) -> str:
@@ -103,7 +108,8 @@ def name_text(line: Line) -> str:
     return line.group.label + (f" ({', '.join(line.marks)})" if line.marks else "")
 
 
-def _number(key: str, header: str, help: str, text: Callable[[float | None], str] = count) -> Column:
+def number_column(key: str, header: str, help: str, text: Callable[[float | None], str] = count) -> Column:
+    """A column of ``line.numbers``."""
     return Column(
         key, header, help, lambda line: text(line.numbers.get(key)), lambda line: line.numbers.get(key)
     )
@@ -173,8 +179,8 @@ def headline_columns(table: Table) -> list[Column]:
             lambda line: line.entropy[1] if line.entropy else None,
         ),
         ACTIVITY,
-        _number("generated_tokens", "gen. tokens", "generated training tokens per run"),
-        _number("updates", "updates", "optimiser steps per run"),
+        number_column("generated_tokens", "gen. tokens", "generated training tokens per run"),
+        number_column("updates", "updates", "optimiser steps per run"),
         SEEDS,
     ]
 
@@ -186,13 +192,14 @@ def set_columns(table: Table) -> list[Column]:
         NAME,
         *_score_columns(table),
         *(
-            _number(key, key, f"majority vote of {key[4:]} samples, correct in %", percent)
+            number_column(key, key, f"majority vote of {key[4:]} samples, correct in %", percent)
             for key in sorted(votes, key=lambda key: int(key[4:]))
         ),
-        _number("distinct", "distinct", "distinct answers per problem, mean over problems", _plain),
-        _number("mean_length", "length", "mean response length in tokens", _plain),
-        _number("truncated", "cut off %", "responses that hit the length limit", percent),
-        _number("unparsed", "unparsed %", "responses without a readable answer", percent),
+        number_column("distinct", "distinct", "distinct answers per problem, mean over problems", _plain),
+        number_column("distinct_correct", "distinct right", "distinct right answers per problem", _plain),
+        number_column("mean_length", "length", "mean response length in tokens", _plain),
+        number_column("truncated", "cut off %", "responses that hit the length limit", percent),
+        number_column("unparsed", "unparsed %", "responses without a readable answer", percent),
         SEEDS,
     ]
 
@@ -201,33 +208,22 @@ def _plain(number: float | None) -> str:
     return DASH if number is None else f"{number:.1f}"
 
 
-def entropy_columns(lines: Sequence[Line]) -> list[Column]:
-    """Entropy control as a discipline of its own: the columns that any row has something for."""
-    columns = [
-        Column("entropy", "probe entropy", "nats per token, first → last, over training", entropy_text,
-               lambda line: line.entropy[1] if line.entropy else None),
-        _number("target_tracking_error", "target error", "mean distance to the method's own target", _three),
-        ACTIVITY,
-    ]  # fmt: skip
-    return [NAME, *(c for c in columns if any(c.value(line) is not None for line in lines))]
-
-
 def cost_columns() -> list[Column]:
     """What a run cost, means over seeds."""
     return [
         NAME,
-        _number("generated_tokens", "generated tokens", "sampled while training; runs stop at equal numbers"),
-        _number("train_tokens", "trained tokens", "tokens in backward passes"),
-        _number("extra_forward_tokens", "extra forward tokens", "forward passes beyond the base method's"),
-        _number("verifier_calls", "verifier calls", "answers judged"),
-        _number("updates", "updates", "optimiser steps"),
-        _number("steps", "steps", "rollout batches"),
-        _number("wall_s", "wall time", "per run, on its own hardware", _duration),
+        number_column(
+            "generated_tokens", "generated tokens", "sampled while training; runs stop at equal numbers"
+        ),
+        number_column("train_tokens", "trained tokens", "tokens in backward passes"),
+        number_column(
+            "extra_forward_tokens", "extra forward tokens", "forward passes beyond the base method's"
+        ),
+        number_column("verifier_calls", "verifier calls", "answers judged"),
+        number_column("updates", "updates", "optimiser steps"),
+        number_column("steps", "steps", "rollout batches"),
+        number_column("wall_s", "wall time", "per run, on its own hardware", _duration),
     ]
-
-
-def _three(number: float | None) -> str:
-    return DASH if number is None else f"{number:.3f}"
 
 
 def _duration(seconds: float | None) -> str:

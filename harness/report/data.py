@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.report.columns import interval_text
+from harness.report.entropy import Law
 from harness.report.model import Line, Report, Table
 from harness.report.places import place_of
 from harness.report.records import Group
@@ -113,8 +114,24 @@ def _row(
         "frontier": frontier and {"pass@1": _curve(frontier[0]), f"pass@{k}": _curve(frontier[1])},
         "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
         "trace": _traces(group),
+        "law": _law(report.discipline[group.role, group.method].law),
         "runs": [_run(record) for record in group.records],
     }  # fmt: skip
+
+
+def _law(law: Law | None) -> dict[str, Any] | None:
+    """The fit, and per seed ``[entropy, pass@1, residual]`` of each checkpoint."""
+    if law is None:
+        return None
+    parts = {"a": law.a, "b": law.b, "ceiling": law.ceiling}
+    told: dict[str, Any] = {key: [part.value, part.low, part.high] for key, part in parts.items()}
+    return told | {
+        "rmse": law.rmse,
+        "r2": law.r2 if np.isfinite(law.r2) else None,
+        "points": [[_round(point) for point in own] for own in law.points],
+        "applies": law.applies,
+        "why_not": law.why_not or None,
+    }
 
 
 def _band(values_ST: Any) -> dict[str, list[float]]:

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.report.columns import Column, cost_columns, entropy_columns, headline_columns, set_columns
+from harness.report.columns import Column, cost_columns, headline_columns, set_columns
+from harness.report.entropy_columns import entropy_columns, law_columns
 from harness.report.explain import set_title
 from harness.report.model import Line, Report
 
 _INTERVAL = (
     "± is a 95 % interval for pass@1 on fresh training seeds and fresh problems; methods that cannot be told "
     "apart share ranks."
+)
+_ENTROPY = (
+    "Probe entropy in nats per token: fresh rollouts on fixed held-out prompts at temperature 1, the same "
+    "for every row. Right and wrong are the training rollouts with that verdict, at the method's own "
+    "temperature."
+)
+_LAW = (
+    "The fit of R = −a exp(H) + b (arXiv 2505.22617) to the checkpoints: R is pass@1 on the validation set, "
+    "H the training entropy just before. Where something holds the entropy up the law does not apply, and "
+    "the fit only describes."
 )
 Blocks = list[tuple[str, list[Line]]]
 
@@ -37,12 +48,13 @@ def sections_of(report: Report) -> list[Section]:
         Section(table.name, set_title(table.name), _INTERVAL, set_columns(table), table.blocks, table.name)
         for table in others
     ]
-    entropy = entropy_columns(first.lines)
-    if entropy:
-        lead = "Probe entropy in nats per token, on fixed held-out prompts, the same for every row."
-        found.append(Section("entropy", "Entropy", lead, entropy, _kept(first.blocks, lambda line: True)))
-    lead = "Means over the seeds. Runs stop at equal generated tokens; what else they used stands here."
+    if entropy := entropy_columns(report):
+        found.append(Section("entropy", "Entropy", _ENTROPY, entropy, first.blocks))
     trained = _kept(first.blocks, lambda line: line.group.role != "base")
+    if law := law_columns(report):
+        fitted = _kept(trained, lambda line: line.numbers.get("law_a") is not None)
+        found.append(Section("law", "Score against entropy", _LAW, law, fitted))
+    lead = "Means over the seeds. Runs stop at equal generated tokens; what else they used stands here."
     found.append(Section("cost", "What it cost", lead, cost_columns(), trained))
     return found
 

@@ -37,7 +37,16 @@ def driver() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    records = [record | ({"trace": TRACE} if record["role"] != "base" else {}) for record in standard()]
+    records = [
+        record
+        | {
+            "trace": TRACE,
+            "frontier": [p | {"entropy_nats": 1 - p["step"] / 160} for p in record["frontier"]],
+        }
+        if record["role"] != "base"
+        else record
+        for record in standard()
+    ]
     out = tmp_path_factory.mktemp("page")
     write_report(records, out, title="Demo", expected_seeds=EXPECTED, pages={"better": "docs/better.md"})
     return out / "leaderboard.html"
@@ -170,9 +179,9 @@ def test_plots_show_every_row_and_the_legend_rules_them_all(show: Show) -> None:
     driver = show()
     count = """return [...document.querySelectorAll("figure[data-plot]")]
                  .map((f) => [f.dataset.plot, f.querySelectorAll(".series").length]);"""
-    assert dict(js(driver, count)) == {"frontier": 10, "entropy": 10, "passk": 10}
+    assert dict(js(driver, count)) == {"frontier": 10, "entropy": 10, "passk": 10, "law": 9}
     click(driver, '.legend button[data-row="method/worse"]')
-    assert dict(js(driver, count)) == {"frontier": 9, "entropy": 9, "passk": 9}
+    assert dict(js(driver, count)) == {"frontier": 9, "entropy": 9, "passk": 9, "law": 8}
     pressed = "return document.querySelector('.legend button[data-row=\"method/worse\"]').ariaPressed"
     assert js(driver, pressed) == "false"
     click(driver, ".legend button.set")  # all

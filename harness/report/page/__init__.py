@@ -78,6 +78,7 @@ def _place(report: Report, pages: Mapping[str, str], number: int, count: int) ->
         "facts": report.facts,
         "notes": [note for note in report.notes if note[0] != "Scope"],
         "sections": sections,
+        "has_law": any(row["law"] for row in data["rows"]),
         "plots_before": "entropy" if any(section["id"] == "entropy" for section in sections) else "cost",
         "cards": [
             {**row, "swatch": swatch(looks[row["id"]])} for row in data["rows"] if row["role"] != "base"

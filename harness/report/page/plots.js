@@ -60,6 +60,12 @@ const PLOTS = {
   },
 };
 
+PLOTS.law = () => ({ title: "Score against entropy", caption: "Checkpoints of every seed and the fit R = −a exp(H) + b. Where something holds the entropy up, the law does not apply and the fit only describes.",
+  x: "training entropy before the checkpoint, nats per token", y: "pass@1 in %, validation set", scatter: true,
+  points: (row) => row.law && row.law.points.flat().map(([x, y, off]) => ({ x, y: 100 * y, off: 100 * off, why: row.law.why_not })).sort((a, b) => a.x - b.x),
+  fit: (row) => (x) => 100 * (row.law.b[0] - row.law.a[0] * Math.exp(x)),
+  say: (p) => `H = ${p.x.toFixed(3)}: pass@1 ${p.y.toFixed(1)} %, ${p.off.toFixed(1)} points off its seed's fit${p.why ? `; the law does not apply: ${p.why}` : ""}` });
+
 const hiddenRows = new Set();
 let current = null;
 
@@ -99,6 +105,13 @@ function drawSeries(svg, spec, s, { row, points }) {
   const path = (list) => list.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
   if (points.some((p) => p.low != null && p.low !== p.high)) {
     make("path", { class: "band", d: path([...points.map((p) => [s.x(p.x), s.y(p.high)]), ...points.map((p) => [s.x(p.x), s.y(p.low)]).reverse()]) + "Z" }, group);
+  }
+  if (spec.scatter) {
+    const fit = spec.fit(row), [a, b] = [points[0].x, points[points.length - 1].x];
+    const curve = Array.from({ length: 25 }, (_, i) => a + (b - a) * i / 24).map((x) => [s.x(x), s.y(fit(x))]);
+    make("path", { class: "look", d: path(curve), "stroke-width": line.width, "stroke-dasharray": line.dashes.map((d) => d * line.width).join(" ") }, group);
+    points.forEach((p) => mark(line, s.x(p.x), s.y(p.y), 2.6, group));
+    return;
   }
   const flat = spec.flat && points.length === 1 ? [[s.box.left, s.y(points[0].y)], [s.box.right, s.y(points[0].y)]] : points.map((p) => [s.x(p.x), s.y(p.y)]);
   make("path", { class: "look", d: path(flat), "stroke-width": line.width, "stroke-dasharray": line.dashes.map((d) => d * line.width).join(" "), "stroke-linejoin": "round" }, group);

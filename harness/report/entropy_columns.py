@@ -1,0 +1,131 @@
+"""The columns of entropy control as a discipline of its own, and of the law that ties scores to entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.report.columns import ACTIVITY, DASH, NAME, Column, entropy_text, number_column, three
+from harness.report.entropy import COLLAPSED, Discipline, Law
+from harness.report.model import Line, Report
+from harness.statistics.law import Estimate
+
+
+def entropy_columns(report: Report) -> list[Column]:
+    """What each row's entropy did: the columns that any row has something for."""
+    columns = [
+        Column(
+            "entropy",
+            "probe entropy",
+            "nats per token, first → last, over training",
+            entropy_text,
+            lambda line: line.entropy[1] if line.entropy else None,
+        ),
+        number_column("entropy_area", "area", "mean probe entropy over the generated tokens, nats", three),
+        Column(
+            "collapse_step",
+            "collapse",
+            f"first step from which entropy stays below {100 * COLLAPSED:.0f} % of its start; seeds that do",
+            lambda line: _collapse_text(line, _of(report, line)),
+            lambda line: line.numbers.get("collapse_step"),
+        ),
+        number_column("entropy_right", "right", "entropy of right rollouts, last quarter of training", three),
+        number_column("entropy_wrong", "wrong", "entropy of wrong rollouts, last quarter of training", three),
+        Column(
+            "overtaken_at",
+            "base overtakes",
+            "smallest k at which the untrained model's pass@k reaches the row's",
+            _overtaken_text,
+            lambda line: line.numbers.get("overtaken_at"),
+        ),
+        number_column(
+            "target_tracking_error", "target error", "mean distance to the method's own target", three
+        ),
+        ACTIVITY,
+    ]
+    lines = report.tables[0].lines
+    shown = [
+        c for c in columns if c.key == "collapse_step" or any(c.value(line) is not None for line in lines)
+    ]
+    return [NAME, *shown] if any(line.entropy for line in lines) else []
+
+
+def law_columns(report: Report) -> list[Column]:
+    """The fit of R = -a exp(H) + b; empty where no row has one."""
+    if not any(found.law for found in report.discipline.values()):
+        return []
+
+    def estimate(key: str, header: str, help: str, of: Callable[[Law], Estimate]) -> Column:
+        return Column(
+            key,
+            header,
+            help,
+            lambda line: _estimate_text(of(law)) if (law := _of(report, line).law) else DASH,
+            lambda line: line.numbers.get(key),
+        )
+
+    def law_number(key: str, header: str, help: str, of: Callable[[Law], float]) -> Column:
+        return Column(
+            key,
+            header,
+            help,
+            lambda line: three(of(law)) if (law := _of(report, line).law) else DASH,
+            lambda line: of(law) if (law := _of(report, line).law) else None,
+        )
+
+    return [
+        NAME,
+        estimate(
+            "law_a", "a", "how much score an exp(nat) buys, with its 95 % interval over seeds", lambda w: w.a
+        ),
+        estimate("law_b", "b", "with its 95 % interval over seeds", lambda w: w.b),
+        estimate(
+            "law_ceiling",
+            "ceiling b − a",
+            "pass@1 where the entropy is spent, by the fit",
+            lambda w: w.ceiling,
+        ),
+        law_number("law_rmse", "residual", "root mean square of pass@1 minus fit, a share", lambda w: w.rmse),
+        law_number(
+            "law_r2",
+            "R²",
+            "share of the variance about each seed's mean that the fits explain",
+            lambda w: w.r2,
+        ),
+        Column(
+            "law_applies",
+            "does the law apply?",
+            "it is about plain training on verdicts whose entropy nothing holds up",
+            lambda line: _applies_text(_of(report, line).law),
+            lambda line: _applies_text(_of(report, line).law) if _of(report, line).law else None,
+        ),
+    ]
+
+
+def _of(report: Report, line: Line) -> Discipline:
+    return report.discipline[line.group.role, line.group.method]
+
+
+def _collapse_text(line: Line, found: Discipline) -> str:
+    if found.collapsed is None:
+        return DASH
+    if not found.collapsed:
+        return "none"
+    seeds = len(line.group.seeds)
+    return f"step {found.collapse_step:.0f} ({round(found.collapsed * seeds)} of {seeds})"
+
+
+def _overtaken_text(line: Line) -> str:
+    k = line.numbers.get("overtaken_at")
+    return DASH if k is None else f"k = {k:.0f}"
+
+
+def _estimate_text(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.value:.3f}".replace("-", "−")
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]".replace("-", "−")
+
+
+def _applies_text(law: Law | None) -> str:
+    if law is None:
+        return DASH
+    return "yes" if law.applies else f"no: {law.why_not}"

@@ -1,0 +1,101 @@
+"""LaTeX and JSON of the leaderboard: complete, safe, and true to the tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import write_report
+from harness.report.latex import escape
+from tests.unit.test_report import EXPECTED, standard, table
+
+ODD = r"50% of $x_1$ & #2 {a} \b ~ ^ <c> | “q” é 漢"
+
+
+def with_law() -> list[dict[str, Any]]:
+    """The standard records with the training entropy before every checkpoint, as newer runs have it."""
+    records = standard()
+    for record in records:
+        for point in record["frontier"]:
+            point["entropy_nats"] = 1 - point["step"] / 160
+    return records
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("formats")
+    write_report(with_law(), out, title="Demo", subtitle=ODD, expected_seeds=EXPECTED)
+    return out
+
+
+def test_latex_is_a_whole_document_with_every_row(folder: Path) -> None:
+    text = (folder / "leaderboard.tex").read_text()
+    assert text.isascii() or "é" in text
+    assert re.sub(r"[^\x00-\x7fé]", "", text) == text  # what an engine without fonts for it could not set
+    stack: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    plain = re.sub(r"\\[{}\\]", "", text)
+    assert plain.count("{") == plain.count("}")
+    for body in re.findall(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}(.*?)\\end\{tabular\}", text, re.S):
+        rows = [line for line in body[1].splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(body[0]) - 1}
+        assert body[1].count(r"\toprule") == body[1].count(r"\bottomrule") == 1
+    assert r"worse" in text and r"\emph{Reconstructions (never ranked)}" in text and "{Entropy}" in text
+
+
+def test_latex_escapes_what_would_be_a_command() -> None:
+    assert escape("50% & a_b") == r"50\% \& a\_b"
+    assert escape(r"\input{x}") == r"\textbackslash{}input\{x\}"
+    assert escape("−1.0 ± 2 → 漢") == r"$-$1.0 $\pm$ 2 $\to$ ?"
+
+
+def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
+    engine = shutil.which("pdflatex")
+    if engine is None:
+        pytest.skip("no pdflatex here; install texlive-latex-recommended")
+    command = [engine, "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={tmp_path}"]
+    done = subprocess.run([*command, str(folder / "leaderboard.tex")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout, re.findall(r"Overfull.*", done.stdout)
+    assert (tmp_path / "leaderboard.pdf").stat().st_size > 10_000
+
+
+def test_json_has_what_the_tables_show_and_the_runs_behind_it(folder: Path) -> None:
+    data = json.loads((folder / "leaderboard.json").read_text())
+    files = {"leaderboard.csv": (folder / "leaderboard.csv").read_bytes()}
+    printed = table(files)
+    lines = {line["row"]: line for line in data["tables"][0]["lines"]}
+    assert len(lines) == len(printed) == len(data["rows"]) == 10
+    for row in data["rows"]:
+        line = lines[row["id"]]
+        assert line["pass_at"]["1"] == pytest.approx(float(printed[row["method"]]["pass@1"]), abs=1e-5)
+        assert [run["seed"] for run in row["runs"]] == line["seeds"]
+        for run in row["runs"]:
+            assert {"run_id", "commit", "config_hash", "method_hash", "determinism", "hardware"} <= set(run)
+            assert set(run["evals"]) == {"test_id", "test_hard", "test_ood"}
+    better = next(row for row in data["rows"] if row["method"] == "better")
+    assert better["tuning_choice"] == {"lr": 1e-4} and better["runs"][0]["budget"]["updates"] == 640
+    assert len(better["law"]["points"]) == 3 and better["law"]["applies"] is True
+    assert better["passk"]["mean"][0] == pytest.approx(lines["method/better"]["pass_at"]["1"], abs=1e-5)
+    assert max(map(len, (folder / "leaderboard.json").read_text().splitlines())) < 2000
+
+
+def test_the_law_and_the_entropies_have_tables(folder: Path) -> None:
+    text = (folder / "leaderboard.md").read_text()
+    assert "## Entropy" in text and "## Score against entropy" in text
+    law = text.split("## Score against entropy")[1].split("## ")[0]
+    assert "| better | " in law and "| yes |" in law and "no: trained" not in law
+    assert "| base" not in law  # it was not trained
+    collapse = text.split("## Entropy")[1].split("## ")[0]
+    assert re.search(r"\| better .*\| none \|", collapse)
