@@ -19,7 +19,6 @@ _CHARACTERS = {
 # The page takes the size of the largest table, so that nothing is cut off however many rows there are.
 _HEAD = r"""%% Made by entrobench from result records; copy a tabular from here into a paper (needs booktabs).
 \documentclass[10pt]{article}
-\usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{booktabs}
 \usepackage[paperwidth=%dcm,paperheight=%dcm,margin=1.5cm]{geometry}
