@@ -169,12 +169,14 @@ class Policy:
         """The same network with statistics at another temperature."""
         return Policy(self.model, self.tokenizer, temperature, self.network)
 
+    def held(self) -> dict[str, Any]:
+        """What is trained by name, as this process holds it: masters, not what passes make of them."""
+        state = self.model.state_dict(keep_vars=True)
+        return state if self.network.masters is None else self.network.masters.state(state)
+
     def weights(self) -> dict[str, Tensor]:
         """The weights that are trained by name, on the CPU."""
-        state = self.model.state_dict(keep_vars=True)
-        if self.network.masters is not None:
-            state = self.network.masters.state(state)
-        return {k: whole(v.detach()).cpu() for k, v in state.items()}
+        return {k: whole(v.detach()).cpu() for k, v in self.held().items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         if self.network.masters is not None:

@@ -183,7 +183,7 @@ def plan_memory(
 def engine_share(rollout: Mapping[str, Any]) -> float:
     """The share of a GPU's memory that vLLM may take."""
     for setting in rollout.get("engine_settings") or ():
-        key, _, value = str(setting).partition(":")
-        if key == "gpu_memory":
+        key, _, value = str(setting).replace("=", ":").partition(":")
+        if key.strip() == "gpu_memory":
             return float(value)
-    return 0.4
+    return 0.5

@@ -35,7 +35,7 @@ from harness.files import write_json
 from harness.memory import KNOWN, ModelShape, plan_memory
 from harness.policy import Policy
 from harness.record import commit, versions
-from harness.tokenstats import ENTROPY, LOGP, token_stats
+from harness.tokenstats import ENTROPY, LOGP, chunk_rows, token_stats
 from harness.trainer import Trainer
 from harness.untested import PATHS
 from tests.helpers.live_bytes import LiveBytes
@@ -173,9 +173,15 @@ def measure_training(
 Operator = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def ours(hidden: Tensor, weight: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    out = token_stats(hidden, weight, target, (LOGP, ENTROPY))
-    return out["logp"], out["entropy"]
+def ours(chunk_mib: int) -> Operator:
+    """Ours with chunks of so many MiB of fp32 logits (`train.logits_chunk_mib`)."""
+
+    def operator(hidden: Tensor, weight: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        chunk = chunk_rows(weight.shape[0], chunk_mib << 20)
+        out = token_stats(hidden, weight, target, (LOGP, ENTROPY), chunk=chunk)
+        return out["logp"], out["entropy"]
+
+    return operator
 
 
 def plain(hidden: Tensor, weight: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +222,7 @@ def outcome(operator: Operator, values: Sequence[Tensor]) -> list[Tensor]:
     hidden, weight, target = values
     logp, entropy = operator(hidden, weight, target)
     gradients = torch.autograd.grad((logp - 0.01 * entropy).mean(), [hidden, weight])
-    return [x.float() for x in (logp, entropy, *gradients)]
+    return [x.detach().float() for x in (logp, entropy, *gradients)]
 
 
 def check_operators(operators: dict[str, Operator], sizes: Sizes, device: str) -> dict[str, float]:
@@ -240,7 +246,8 @@ def check_operators(operators: dict[str, Operator], sizes: Sizes, device: str) -
 def measure_operators(sizes: Sizes, device: Device, repeats: int) -> dict[str, Any]:
     """Seconds of forward and backward, and the peak of both together, for every implementation."""
     theirs = trl_operator()
-    operators: dict[str, Operator] = {"ours": ours, "plain": plain} | ({"trl": theirs} if theirs else {})
+    operators: dict[str, Operator] = {f"ours, chunks of {mib} MiB": ours(mib) for mib in (64, 512)}
+    operators |= {"plain": plain} | ({"trl": theirs} if theirs else {})
     gaps = check_operators(operators, sizes, device.name)
     values = operands(sizes.positions, sizes, device.name, torch.bfloat16)
     found: dict[str, Any] = {"gap_to_fp32": gaps}
