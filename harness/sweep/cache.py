@@ -48,7 +48,7 @@ def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
     yield from sorted(file for name in ("FROZEN*", "*.json") for file in (ROOT / "benchmarks").rglob(name))
     for model in models:
         yield from sorted(file for file in model.glob("*") if file.is_file())
-    named = [*sweep.methods, *(str(own.get("method", "")) for own in sweep.controls.values())]
+    named = [*sweep.methods, *(str(own["method"]) for own in sweep.controls.values() if own.get("method"))]
     composed = [parse(name) for name in named]
     single = [method for c in composed for method in (c.base, *(part for _, part in c.parts))]
     yield from sorted({Path(name.rpartition(":")[0]) for name in single if ".py:" in name})

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import math_data
 from harness.cli.memory import sweep_notes
 from harness.sweep.budget import gpus_of
+from harness.sweep.cache import plan_key
 from harness.sweep.controls import BASE_AT_BEST, left_out
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import make_plan
@@ -48,6 +49,12 @@ def test_it_can_be_planned(path: Path) -> None:
     # a control may be the very run that tuning chose, but no two methods or seeds are one run
     runs = {job.run_id for job in jobs if job.role == "method"}
     assert len(runs) == len(sweep.places) * len(sweep.methods) * len(sweep.seeds)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(FOLDER)) for path in FILES])
+def test_its_plan_can_be_kept(path: Path) -> None:
+    sweep = load_sweep(path)
+    assert plan_key(sweep) == plan_key(sweep)
 
 
 @pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)
