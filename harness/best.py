@@ -1,4 +1,4 @@
-"""The weights of the best frontier point, for runs that are evaluated there and not at their end.
+"""The weights of the best frontier point: kept by every run, and evaluated with ``eval.weights=best``.
 
 Training is not touched: with ``eval.weights=best`` a run takes the same steps, to the same end.
 """
@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from harness.checkpoints import checkpoint_path, save_state
+from harness import shards
+from harness.checkpoints import checkpoint_path, delete, load_weights, save_state
 from harness.files import read_json
 from harness.parallel import world
 from harness.policy import Policy
@@ -39,29 +38,39 @@ def frontier_points(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights_path(folder: Path, step: int) -> Path:
-    return folder / "checkpoints" / f"best-{step:06d}.pt"
+    """Where the weights of a best point are: a folder of several processes, or a file of one."""
+    return checkpoint_path(folder, step, "best")
 
 
-def keep_if_best(policy: Policy, folder: Path, point: Mapping[str, Any]) -> None:
-    """Write the weights at ``point`` if no earlier point is as good.
+def keep_if_best(policy: Policy, folder: Path, step: int, point: Mapping[str, Any]) -> None:
+    """Write the weights at ``point`` if no earlier point is as good; all processes take part.
 
     Called before the point's own file is written, so that a point that stands has its weights. Those of a
     point that is no longer the best are removed by :func:`forget_worse`.
+
+    Args:
+        point: needed on the first process only.
     """
-    earlier = [p for p in frontier_points(folder) if p["step"] < point["step"]]
-    if best_point([*earlier, point]) is point:
-        weights = policy.weights()  # all processes take part
-        if world().leads:
-            save_state({"step": int(point["step"]), "weights": weights}, weights_path(folder, point["step"]))
+
+    def is_best() -> bool:
+        earlier = [p for p in frontier_points(folder) if p["step"] < step]
+        return best_point([*earlier, point]) is point
+
+    here = world()
+    if here.leaders(is_best):
+        path = folder / "checkpoints" / f"best-{step:06d}"
+        if here.size > 1:
+            shards.write(path, shards.weights(policy), {}, {"step": step})
+        else:
+            save_state({"step": step, "weights": policy.weights()}, path.with_name(f"{path.name}.pt"))
 
 
 def forget_worse(folder: Path) -> None:
     """Remove the weights of points that are not the best."""
     best = weights_path(folder, int(best_point(frontier_points(folder))["step"]))
-    if world().leads:
-        for path in best.parent.glob("best-*.pt"):
-            if path != best:
-                path.unlink()
+    for path in best.parent.glob("best-*"):
+        if path != best:
+            delete(path)
 
 
 def load_best(policy: Policy, folder: Path) -> Mapping[str, Any]:
@@ -70,6 +79,21 @@ def load_best(policy: Policy, folder: Path) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError: they are gone; the message says what to do.
     """
+    point, path = world().leaders(lambda: _found(folder))
+    load_weights(path, policy)
+    return point
+
+
+def best_weights(folder: Path) -> Path:
+    """Where the weights of the best frontier point are.
+
+    Raises:
+        FileNotFoundError: they are gone; the message says what to do.
+    """
+    return _found(folder)[1]
+
+
+def _found(folder: Path) -> tuple[Mapping[str, Any], Path]:
     point = best_point(frontier_points(folder))
     path = weights_path(folder, int(point["step"]))
     if not path.exists():  # a training taken over from a run that kept its last weights only
@@ -79,5 +103,4 @@ def load_best(policy: Policy, folder: Path) -> Mapping[str, Any]:
             f"{path} is gone, the weights of the best frontier point (step {point['step']}); "
             f"delete {folder} and start the run again"
         )
-    policy.load_weights(torch.load(path, weights_only=True)["weights"])
-    return point
+    return point, path

@@ -75,6 +75,13 @@ class TrainConfig:
     logits_chunk_mib: int = hp(64, "fp32 logits held at once by the log-prob operator, MiB", ge=1, absent=64)
     scope: str = hp("minibatch", "what statistics over tokens are taken over", choices=("minibatch", "micro"))
     checkpoint_every: int = hp(20, "rollout steps between checkpoints", ge=1, absent=NEVER_COUNTS)
+    keep_checkpoints: int = hp(
+        2, "last checkpoints that are kept, besides the weights that were best on validation", ge=1,
+        absent=NEVER_COUNTS,
+    )  # fmt: skip
+    processes: int = hp(
+        1, "processes on this machine that share the run; 0 is one for each GPU", ge=0, absent=NEVER_COUNTS
+    )
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
     mirror: str = hp(
         "", "a live copy of metrics.jsonl: empty for none, or wandb", choices=("", "wandb"),

@@ -10,9 +10,10 @@ import torch
 
 from harness.evaluation.scores import digest, votes
 from harness.files import replacing
+from harness.parallel import world
 from harness.policy import Policy
-from harness.problems import Benchmark, Problem, verify_all
-from harness.rollouts import roll_out
+from harness.problems import Benchmark, Problem
+from harness.rollouts import roll_out, verify_shared
 from harness.stages import Prompt
 from harness.tokenstats import ENTROPY, LOGP
 
@@ -36,6 +37,8 @@ def evaluate_problems(
 ) -> Any:
     """Sample and judge ``n`` responses to each problem; returns the table of samples (a pandas frame).
 
+    Several processes share every block of problems; the first one writes, and it alone gets the table.
+
     Args:
         path: the samples file (parquet). Blocks of problems are written beside it as they come and merged at
             the end, so a killed evaluation goes on where it was. An existing file is returned as it is.
@@ -44,7 +47,10 @@ def evaluate_problems(
     """
     import pandas as pd
 
-    if path.exists():
+    here = world()
+    if here.leaders(path.exists):
+        if not here.leads:
+            return None
         for part in path.parent.glob(f"{path.stem}.part-*.parquet"):  # killed while they were removed
             part.unlink()
         return pd.read_parquet(path)
@@ -52,15 +58,18 @@ def evaluate_problems(
     parts = []
     for start in range(0, len(problems), block):
         part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
-        if not part.exists():
+        if not here.leaders(part.exists):
             rows = _judge(
                 policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed
             )
-            with replacing(part) as temporary:
-                pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
+            if here.leads:
+                with replacing(part) as temporary:
+                    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
         parts.append(part)
         if on_progress:
             on_progress(min(start + block, len(problems)), len(problems))
+    if not here.leads:
+        return None
     table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)
@@ -80,7 +89,7 @@ def _judge(
     )  # fmt: skip
     logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
     rows = []
-    verdicts = verify_all(benchmark, batch.problems, batch.texts)
+    verdicts = verify_shared(benchmark, batch)
     for i, (problem, text, verdict) in enumerate(zip(batch.problems, batch.texts, verdicts, strict=True)):
         rows.append((
             problem.id, i % n, text, int(batch.length_B[i]), bool(batch.truncated_B[i]), verdict.status,

@@ -3,6 +3,9 @@
 A run may be left at any moment of sampling and evaluation, but not between its first optimiser step and the
 end of the training step. So a signal takes effect at once inside :meth:`Notice.leaving`, and elsewhere as
 soon as the next such place is reached.
+
+Several processes that train together have to leave at the same place: there a signal interrupts only what a
+process does by itself (:meth:`Notice.apart`), and all of them agree before they go.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -41,6 +44,8 @@ class Notice:
         self.listening = False
         self._end_unix_s = end_unix_s
         self._open = False
+        self._apart = True
+        self._agree: Callable[[str], str] | None = None
         self._times: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     @classmethod
@@ -48,18 +53,46 @@ class Notice:
         end = os.environ.get(END)
         return cls(float(end) if end else None)
 
-    def listen(self) -> None:
-        """Take SIGTERM (go now) and SIGUSR2 (the allocation ends soon) from here on."""
+    def listen(self, *, interrupts: bool = False) -> None:
+        """Take SIGTERM (go now) and SIGUSR2 (the allocation ends soon) from here on.
+
+        Args:
+            interrupts: SIGINT means the same as SIGTERM, as it must where all of several processes get it.
+        """
         self.listening = True
+        if interrupts:
+            signal.signal(signal.SIGINT, self._told)
         signal.signal(signal.SIGTERM, self._told)
         signal.signal(signal.SIGUSR2, self._ends)
         if self._end_unix_s is not None:
             threading.Thread(target=self._await_end, daemon=True).start()
 
+    def together(self, agree: Callable[[str], str] | None) -> None:
+        """From here on every decision to leave is one of several processes.
+
+        Args:
+            agree: gives all processes the first reason that one of them has, ``""`` when none has any; they
+                all have to call it. None: this process is alone again.
+        """
+        self._agree, self._apart = agree, agree is None
+
     def check(self) -> None:
         """Raise :class:`Stopped` if the run has to go."""
-        if self.reason:
-            raise Stopped(self.reason)
+        why = self._agree(self.reason) if self._agree else self.reason
+        if why:
+            self.reason = why
+            raise Stopped(why)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What this process does while no other waits for it: here a signal may raise at once."""
+        before, self._apart = self._apart, True
+        try:
+            if self._open and self.reason:
+                raise Stopped(self.reason)
+            yield
+        finally:
+            self._apart = before
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
@@ -73,6 +106,8 @@ class Notice:
 
     def stay(self) -> None:
         """From here to the end of the innermost :meth:`leaving` the code must not be left."""
+        if self._open and self._agree:
+            self.check()  # a last time
         self._open = False
 
     @contextmanager
@@ -88,7 +123,8 @@ class Notice:
 
     def room_for(self, *kinds: str) -> bool:
         """Whether the allocation lasts for these kinds of work and for ending the process."""
-        return self._end_unix_s is None or self.left_s() > self.expected_s(*kinds)
+        there_is = self._end_unix_s is None or self.left_s() > self.expected_s(*kinds)
+        return not self._agree("" if there_is else ALLOCATION_ENDS) if self._agree else there_is
 
     def left_s(self) -> float:
         """Seconds until the process should end."""
@@ -104,7 +140,7 @@ class Notice:
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
-        if self._open:
+        if self._open and self._apart:
             self._open = False  # what is being cleaned up must not be left by a second signal
             raise Stopped(self.reason)
 

@@ -15,7 +15,7 @@ from harness.batch import Batch
 from harness.errors import UserError
 from harness.packing import pack
 from harness.parallel import micro_batches, world
-from harness.sharding import Network, whole
+from harness.sharding import Network, share, whole
 from harness.tokenstats import TokenStat
 
 
@@ -182,7 +182,8 @@ class Policy:
         if self.network.masters is not None:
             self.network.masters.load(self.model, weights)
         else:
-            self.model.load_state_dict(weights)
+            own = self.model.state_dict()
+            self.model.load_state_dict({k: share(v, own[k]) if k in own else v for k, v in weights.items()})
 
     def save(self, folder: Path) -> None:
         """A plain Hugging Face folder."""

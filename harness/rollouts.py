@@ -10,6 +10,7 @@ from harness import sampler
 from harness.batch import Batch, concat
 from harness.parallel import world
 from harness.policy import Policy
+from harness.problems import Benchmark, Verdict, verify_all
 from harness.stages import Prompt
 
 
@@ -32,14 +33,18 @@ def roll_out(
     """
     here = world()
     mine = here.span(len(prompts))
-    batch = None
+
+    def own() -> Batch | None:
+        if not len(mine):
+            return None
+        return _roll_out(
+            policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
+            temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
+        )  # fmt: skip
+
     with policy.network.gathered():
-        if len(mine):
-            batch = _roll_out(
-                policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
-                temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
-            )  # fmt: skip
-    return concat([part for part in here.everyones(batch) if part is not None])
+        parts = here.apart(own)
+    return concat([part for part in parts if part is not None])
 
 
 def _roll_out(
@@ -66,4 +71,12 @@ def _roll_out(
         rollout_logp_BT=out.logp_NT,
         problems=tuple(p.problem for p in rows),
         texts=tuple(policy.decode(judged)),
+    )
+
+
+def verify_shared(benchmark: Benchmark, batch: Batch) -> tuple[Verdict, ...]:
+    """A verdict for each row; the processes share the rows."""
+    pairs = list(zip(batch.problems, batch.texts, strict=True))
+    return tuple(
+        world().spread(pairs, lambda part: verify_all(benchmark, [p for p, _ in part], [t for _, t in part]))
     )

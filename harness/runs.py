@@ -27,6 +27,9 @@ def execute(
 ) -> Path:
     """Train and evaluate ``run``, going on from its last checkpoint; returns its folder.
 
+    Processes that have joined (:func:`harness.parallel.joined`) all call this and share the work; the first
+    one writes.
+
     Args:
         evaluate: also sample the test splits (tuning trials only need the validation split).
         on_event: called with every status written.
@@ -36,20 +39,29 @@ def execute(
         Stopped: it had to go, and goes on when it is started again.
         Exception: whatever stopped the run; its last lines stand in ``status.json`` too.
     """
-    folder = run_folder(run)
-    if _finished(folder, evaluate):
+    from harness.parallel import is_echo, world
+
+    folder, here = run_folder(run), world()
+    if here.leaders(lambda: _finished(folder, evaluate)):
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    report = Status(folder, run, on_event)
-    with reporting(report):
-        write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
-        write_json(folder / "environment.json", environment(run))
+    if here.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    report = Status(folder, run, on_event, writes=here.leads)
+    with reporting(report, is_echo if here.size > 1 else _never):
+        if here.leads:
+            write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
+            write_json(folder / "environment.json", environment(run))
         from harness.training import train_and_evaluate
 
         body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Notice())
-        write_json(folder / "result.json", body)
+        if here.leads:
+            write_json(folder / "result.json", body)
         report.write(state="done", phase="done", eta_s=0)
     return folder
+
+
+def _never(error: BaseException) -> bool:
+    return False
 
 
 def base_folder(run: RunConfig) -> Path:
@@ -70,16 +82,19 @@ def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Noti
 
     Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
     """
+    from harness.parallel import is_echo, world
     from harness.training import evaluate_only
 
-    folder = base_folder(run)
-    if (folder / "result.json").exists():
+    folder, here = base_folder(run), world()
+    if here.leaders((folder / "result.json").exists):
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    report = Status(folder, run, on_event)
-    with reporting(report):
+    if here.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    report = Status(folder, run, on_event, writes=here.leads)
+    with reporting(report, is_echo if here.size > 1 else _never):
         body = evaluate_only(run, folder, report, notice=notice or Notice())
-        write_json(folder / "result.json", body | {"run_id": folder.name})
+        if here.leads:
+            write_json(folder / "result.json", body | {"run_id": folder.name})
         report.write(state="done", phase="done", eta_s=0)
     return folder
 

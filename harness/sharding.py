@@ -158,3 +158,32 @@ def whole(value: Tensor) -> Tensor:
     """A tensor's full value, whether it is sharded or not; all processes must ask."""
     full = getattr(value, "full_tensor", None)
     return full() if full else value
+
+
+def share(value: Tensor, like: Tensor) -> Tensor:
+    """This process's share of a full ``value``, sharded as ``like`` is; the first process's value counts."""
+    mesh = getattr(like, "device_mesh", None)
+    if mesh is None or value.shape != like.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    local = value.to(device=like.device, dtype=like.dtype)
+    return distribute_tensor(local, mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def whole_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimiser's ``state_dict`` with the full value of everything sharded; all processes must ask."""
+    slots = {
+        i: {k: whole(v) if isinstance(v, Tensor) else v for k, v in slot.items()}
+        for i, slot in state["state"].items()
+    }
+    return {**state, "state": slots}
+
+
+def shared_state(state: Mapping[str, Any], parameters: Sequence[Tensor]) -> dict[str, Any]:
+    """The inverse of :func:`whole_state`: each process's share, as the parameters are sharded."""
+    slots = {
+        i: {k: share(v, parameters[int(i)]) if isinstance(v, Tensor) else v for k, v in slot.items()}
+        for i, slot in state["state"].items()
+    }
+    return {**state, "state": slots}

@@ -57,7 +57,7 @@ def take_over(run: RunConfig, folder: Path) -> str:
         The id of the run that trained; empty where nothing was taken over.
     """
     taken = folder / TAKEN
-    if any((folder / "checkpoints").glob("step-*.pt")):
+    if any((folder / "checkpoints").glob("step-*")):
         return str(read_json(taken)["run_id"]) if taken.exists() else ""
     if taken.exists():  # killed while copying
         for path in (folder / "eval").glob("frontier-*"):
@@ -72,9 +72,20 @@ def take_over(run: RunConfig, folder: Path) -> str:
     files += sorted((other / "eval").glob("frontier-*.json"))
     write_json(taken, {"run_id": other.name})
     for path in [*files, *(_weights_of(run, other) or ()), source]:
-        with replacing(folder / path.relative_to(other)) as temporary:
-            shutil.copyfile(path, temporary)
+        _copy(path, folder / path.relative_to(other))
     return other.name
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file or a folder, which appears whole or not at all."""
+    if not path.is_dir():
+        with replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
+        return
+    temporary = target.with_name(f".{target.name}.copy.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(path, temporary)
+    temporary.rename(target)
 
 
 def _weights_of(run: RunConfig, other: Path) -> list[Path] | None:

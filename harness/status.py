@@ -41,9 +41,14 @@ def _allocation() -> dict[str, str]:
 
 
 class Status:
-    """``status.json``, replaced at every step."""
+    """``status.json``, replaced at every step.
 
-    def __init__(self, folder: Path, run: RunConfig, on_event: Event | None) -> None:
+    Args:
+        writes: false in all but the first of several processes, which say nothing.
+    """
+
+    def __init__(self, folder: Path, run: RunConfig, on_event: Event | None, *, writes: bool = True) -> None:
+        self._writes = writes
         self._path, self._on_event = folder / "status.json", on_event
         self._start = time.time()
         before = status(folder)
@@ -60,6 +65,8 @@ class Status:
         return self._before + time.time() - self._start
 
     def write(self, **values: Any) -> None:
+        if not self._writes:
+            return
         self._values |= values | {"elapsed_s": round(self.elapsed_s, 2), "updated_unix_s": time.time()}
         try:
             write_json(self._path, self._values)
@@ -83,8 +90,12 @@ def _overwrite(path: Path, values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def reporting(report: Status) -> Iterator[None]:
-    """Write to the status whatever stops the work."""
+def reporting(report: Status, echo: Callable[[BaseException], bool] = lambda error: False) -> Iterator[None]:
+    """Write to the status whatever stops the work.
+
+    Args:
+        echo: whether an error only says that another process of the run is gone.
+    """
     try:
         report.write(state="running", phase="start", error=None)
         yield
@@ -93,6 +104,9 @@ def reporting(report: Status) -> Iterator[None]:
         report.write(state="preempted", error=[f"{why}; it goes on from there when it is started again"])
         raise
     except BaseException as error:
+        if echo(error):  # of several processes another one knows why, and the launcher will say it
+            report.write(error=["another process of this run ended; it goes on when it is started again"])
+            raise
         report.write(
             state="failed", error=traceback.format_exception_only(error)[-1].strip().splitlines()[-3:]
         )

@@ -17,11 +17,12 @@ from harness.batch import Batch
 from harness.config import RunConfig
 from harness.errors import UserError
 from harness.logs import batch_metrics, quantiles, update_metrics
+from harness.oom import naming_memory
 from harness.parallel import world
 from harness.policy import Policy
-from harness.problems import Benchmark, Verdict, verify_all
-from harness.rollouts import roll_out
-from harness.sharding import whole
+from harness.problems import Benchmark, Verdict
+from harness.rollouts import roll_out, verify_shared
+from harness.sharding import shared_state, whole, whole_state
 from harness.stages import (
     Draw,
     Generate,
@@ -51,7 +52,12 @@ class Counters:
 
 @dataclass
 class Trainer:
-    """State of a run and its step. ``seconds`` holds the last step's time per station."""
+    """State of a run and its step.
+
+    Attributes:
+        seconds: the last step's time per station.
+        sizes: numbers of processes that steps were taken with.
+    """
 
     run: RunConfig
     policy: Policy
@@ -59,6 +65,7 @@ class Trainer:
     stages: Stages
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
+    sizes: set[int] = field(default_factory=set)
     _seen: Counter[tuple[str, int, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -114,6 +121,7 @@ class Trainer:
         self.seconds = {}
         stages, metrics = self.stages, dict[str, float]()
         self.counters.step += 1
+        self.sizes.add(world().size)
         ctx = self._context()
         for component in stages.all_components().values():
             component.begin_step(ctx)
@@ -226,12 +234,7 @@ class Trainer:
         return batch
 
     def _verify(self, batch: Batch, ctx: StepContext) -> Batch:
-        pairs = list(zip(batch.problems, batch.texts, strict=True))
-        verdicts = tuple(
-            world().spread(
-                pairs, lambda part: verify_all(self.benchmark, [p for p, _ in part], [t for _, t in part])
-            )
-        )
+        verdicts = verify_shared(self.benchmark, batch)
         if self.run.train.random_reward:
             coins = torch.rand(len(batch), generator=ctx.generator("coins", self.counters.verifier_calls))
             verdicts = tuple(
@@ -324,26 +327,37 @@ class Trainer:
     @contextmanager
     def _clock(self, station: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with naming_memory(self.run, station):
+            yield
         self.seconds[station] = self.seconds.get(station, 0.0) + time.perf_counter() - start
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on."""
+        """Everything the next step depends on; of several processes each gets the whole of it."""
+        optimizer = whole_state(self.optimizer.state_dict())
+        return {"weights": self.policy.weights(), "optimizer": optimizer, **self.rest_dict()}
+
+    def rest_dict(self) -> dict[str, Any]:
+        """Of :meth:`state_dict` what is neither weights nor optimiser: small, the same on every process."""
         return {
-            "weights": self.policy.weights(),
-            "optimizer": self.optimizer.state_dict(),
             "counters": dict(vars(self.counters)),
             "components": {k: c.state_dict() for k, c in self.stages.all_components().items()},
             "torch_rng": torch.get_rng_state(),
+            "sizes": sorted(self.sizes),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, whatever the number of processes was that it was made by."""
         self.policy.load_weights(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(shared_state(state["optimizer"], self._parameters))
+        self.load_rest(state)
+
+    def load_rest(self, state: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`rest_dict`."""
         self.counters = Counters(**state["counters"])
         for name, component in self.stages.all_components().items():
             component.load_state_dict(state["components"][name])
         torch.set_rng_state(state["torch_rng"])
+        self.sizes = set(state.get("sizes", (1,)))  # older states are of one process
 
 
 def _extra(batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from harness.evaluation.in_run import evaluate_benchmarks
 from harness.files import write_json
 from harness.mirror import Copy, mirrored
 from harness.notice import ALLOCATION_ENDS, Notice, Stopped
+from harness.oom import naming_memory
 from harness.parallel import world
 from harness.policy import Policy, load_policy
 from harness.policy_source import resolve_model
@@ -75,7 +76,7 @@ def stages_of(run: RunConfig) -> Stages:
 def train_and_evaluate(
     run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Notice
 ) -> dict[str, Any]:
-    """Train from the last checkpoint on, then evaluate; returns the result record.
+    """Train from the last checkpoint on, then evaluate; returns the result record, on the first process.
 
     Raises:
         Stopped: the run had to go; it goes on from where it was when it is started again.
@@ -85,7 +86,7 @@ def train_and_evaluate(
         trainer = Trainer(run, policy, benchmark, stages_of(run))
     logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
     trained_by = world().leaders(lambda: take_over(run, folder))
-    checkpoints = Checkpoints(trainer, folder, logs)
+    checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
     pending = checkpoints.restore()
     if pending is None:
         _finish_step(run, trainer, folder, checkpoints, {"metrics": {"generated_tokens": 0}}, notice)
@@ -148,12 +149,13 @@ def _finish_step(
     A run that has to go while it samples the probe or the frontier keeps what is still to be done.
     """
     step, last = trainer.counters.step, trainer.finished()
+    at_frontier = step % run.eval.frontier_every == 0 or last
     metrics: dict[str, Any] = done["metrics"]
     try:
         with notice.leaving():
             if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
                 metrics |= _probe(run, trainer)
-            if step % run.eval.frontier_every == 0 or last:
+            if at_frontier:
                 _frontier(run, trainer, folder)
     except Stopped:
         checkpoints.save(pending=done)
@@ -178,7 +180,8 @@ def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[st
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, stages_of(run))
     metrics_file = folder / "metrics.jsonl"
-    metrics_file.unlink(missing_ok=True)
+    if world().leads:
+        metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})
     _frontier(run, trainer, folder)
     evals = _evaluate(run, policy, benchmark, folder, status)
@@ -188,29 +191,30 @@ def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[st
 
 def _probe(run: RunConfig, trainer: Trainer) -> dict[str, float]:
     problems = trainer.benchmark.problems(run.data.validation_split)[: run.probe.prompts]
-    return probe_entropy(
-        trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
-        seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
-    )  # fmt: skip
+    with naming_memory(run, "probe"):
+        return probe_entropy(
+            trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
+            seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
+        )  # fmt: skip
 
 
 def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
     """Sample the validation split; kept as a file per step, so a resumed run does not repeat it."""
     step = trainer.counters.step
     path = folder / "eval" / f"frontier-{step:06d}.json"
-    if path.exists():
+    if world().leaders(path.exists):
         return
     problems = trainer.benchmark.problems(run.data.validation_split)
-    table = evaluate_problems(
-        trainer.policy, trainer.benchmark, problems, folder / "eval" / f"frontier-{step:06d}.parquet",
-        n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
-        seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
-    )  # fmt: skip
-    point = {"step": step, **summary(table, problems, maj_k=())}
-    if run.eval.weights == "best":
-        keep_if_best(trainer.policy, folder, point)
-    write_json(path, point)
-    if run.eval.weights == "best":
+    with naming_memory(run, "evaluation"):
+        table = evaluate_problems(
+            trainer.policy, trainer.benchmark, problems, folder / "eval" / f"frontier-{step:06d}.parquet",
+            n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
+            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
+        )  # fmt: skip
+    point = {"step": step, **summary(table, problems, maj_k=())} if world().leads else {}
+    keep_if_best(trainer.policy, folder, step, point)
+    if world().leads:
+        write_json(path, point)
         forget_worse(folder)
 
 
@@ -224,12 +228,14 @@ def _evaluate(
         def progress(done: int, total: int, split: str = split) -> None:
             status.write(state="running", phase=f"evaluate {split} {done}/{total}")
 
-        table = evaluate_problems(
-            policy, benchmark, problems, folder / "eval" / f"{split}.parquet",
-            n=run.eval.n, temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens,
-            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress,
-        )  # fmt: skip
-        evals[split] = summary(table, problems)
+        with naming_memory(run, "evaluation"):
+            table = evaluate_problems(
+                policy, benchmark, problems, folder / "eval" / f"{split}.parquet",
+                n=run.eval.n, temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens,
+                seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress,
+            )  # fmt: skip
+        if world().leads:
+            evals[split] = summary(table, problems)
 
     def on_benchmark(name: str, done: int, total: int) -> None:
         status.write(state="running", phase=f"evaluate {name} {done}/{total}")
@@ -244,6 +250,8 @@ def _evaluate(
 def _result(
     run: RunConfig, trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int
 ) -> dict[str, Any]:
+    if not world().leads:
+        return {}
     from harness.statistics import mean_pass_at_ks, printable_ks
 
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -255,11 +263,14 @@ def _result(
     trained = [s for s in steps if "activity" in s]
     errors = [s["target_error"] for s in trained if "target_error" in s]
     counters = trainer.counters
+    sizes = sorted({*trainer.sizes, world().size})
     return new_result(
         run,
         device=device_of(run),
         processes=world().size,
-        determinism="bitwise" if device_of(run) == "cpu" else "statistical",
+        processes_used=sizes,
+        # another number of processes rounds differently, and a sample may then differ
+        determinism="bitwise" if device_of(run) == "cpu" and len(sizes) == 1 else "statistical",
         budget={
             "generated_tokens": counters.generated_tokens, "updates": counters.updates,
             "steps": counters.step, "train_tokens": counters.train_tokens,
@@ -302,5 +313,7 @@ def _eta(trainer: Trainer, status: Status) -> float:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
+    if not world().leads:
+        return
     with open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row, sort_keys=True) + "\n")

@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": "evaluate a model on benchmarks by a profile, grade its samples again, or finish a run",
     "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
     "plan-memory": "what a run needs of each GPU's memory",
+    "export": "write the weights of a run as a plain Hugging Face folder",
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "verify": "grade the samples behind a result record again and say whether its numbers hold",
@@ -73,6 +74,11 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="key=value",
         help="model=…, gpus=8, memory=80G, prompt_tokens=512, and as train",
+    )
+    add["export"].add_argument("run", help="a run's folder, e.g. runs/grpo-s1-64aff491efd3")
+    add["export"].add_argument("folder", help="a new folder")
+    add["export"].add_argument(
+        "--checkpoint", default="last", help="last, best (on validation) or a step's number"
     )
     verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in SWEEP_VERBS.items():
@@ -194,6 +200,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         names = ("watch", "runs", "run", "script")
         given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
         return run_verb(arguments.verb, arguments.file, arguments.options, **given)
+    if command == "export":
+        from harness.cli.run import export
+
+        return export(arguments.run, arguments.folder, arguments.checkpoint)
     if command == "prefetch":
         from harness.cli.prefetch import prefetch
 

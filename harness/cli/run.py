@@ -1,15 +1,16 @@
-"""``entrobench train`` and ``entrobench eval``: one run in this process."""
+"""``entrobench train`` and ``entrobench eval``: one run, in this process or in several that share it."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.processes import launched_size, local_size
 from harness.sweep.live import HEARTBEAT_S, duration, number, sentence
 from harness.sweep.plan import table_name
 from harness.sweep.state import holder, lock_path, locked, state_of
@@ -23,7 +24,7 @@ def train(overrides: Sequence[str]) -> int:
 
     backend = Runs()
     run = backend.compose(list(overrides))
-    return _execute(run, backend.folder(run))
+    return _execute(run, backend.folder(run), ["train", *overrides])
 
 
 def evaluate(folder: str) -> int:
@@ -45,10 +46,59 @@ def evaluate(folder: str) -> int:
             f"{path.name} was made by other code or data (the same settings are now {now.name}); "
             "check that version out to evaluate it"
         )
-    return _execute(run, now)
+    return _execute(run, now, ["eval", folder])
 
 
-def _execute(run: Any, folder: Path) -> int:
+def export(run: str, folder: str, checkpoint: str) -> int:
+    """Write a checkpoint of the run in folder ``run`` the Hugging Face way."""
+    from harness import export as exporting
+
+    target = Path(folder).expanduser()
+    step = exporting.export(Path(run).expanduser(), target, checkpoint=checkpoint)
+    print(f"{target}: the weights after step {step}" if step else f"{target}: the weights before training")
+    return 0
+
+
+def _execute(run: Any, folder: Path, words: Sequence[str]) -> int:
+    """Carry out the run in this process, or by ``entrobench *words`` in as many as it asks for."""
+    processes = local_size(run)
+    if processes > 1:
+        from harness.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, launch
+
+        code = launch(words, processes=processes, folder=folder, threads=run.train.threads)
+        if code in (ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP):
+            raise KeyboardInterrupt
+        return code
+    if launched_size() > 1:
+        from harness.launch import in_child
+
+        return in_child(lambda: _share(run, folder))
+    return _alone(run, folder)
+
+
+def _share(run: Any, folder: Path) -> int:
+    """Carry out the run as one of several processes."""
+    from harness import runs
+    from harness.cli.worker import end_with_parent, locked_together
+    from harness.notice import Notice
+    from harness.parallel import joined
+    from harness.training import device_of
+
+    notice = Notice.from_environment()
+    notice.listen(interrupts=True)
+    end_with_parent()
+    with ExitStack() as stack:
+        here = stack.enter_context(joined(device_of(run), notice))
+        stack.enter_context(locked_together(folder, here, wait=False))
+        shown = _display(table_name(run.method_name), run.seed) if here.leads else nullcontext(None)
+        with shown as on_event:
+            runs.execute(run, on_event=on_event, notice=notice)
+        if here.leads:
+            show_result(runs.result(folder), folder)
+    return 0
+
+
+def _alone(run: Any, folder: Path) -> int:
     from transformers.utils.logging import disable_progress_bar
 
     from harness import runs

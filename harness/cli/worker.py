@@ -1,4 +1,4 @@
-"""``entrobench _worker JOB``: one run in a process of its own, started by a launcher."""
+"""``entrobench _worker JOB``: one run in a process of its own, or in several, started by a launcher."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
+from harness.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, in_child
 from harness.notice import ALLOCATION_ENDS, Notice, Stopped
-from harness.sweep.state import lock_path, locked
+from harness.processes import launched_size, local_size
+from harness.sweep.state import holder, lock_path, locked
 
-#: Exit codes besides 0 and 1 (failed): stopped in good order to go on in another allocation; told to stop.
-ANOTHER_ALLOCATION, TOLD_TO_STOP = 75, 143
+if TYPE_CHECKING:
+    from harness.parallel import World
+
+#: Several processes look so often whether the lock of their run is free.
+LOCK_POLL_S = 2.0
 
 
 def work(job_file: str) -> int:
@@ -24,10 +31,15 @@ def work(job_file: str) -> int:
     from harness.sweep.plan import read_job
 
     job = read_job(Path(job_file))
+    if launched_size() > 1:
+        return in_child(partial(_share, job))
     notice = Notice.from_environment()
-    notice.listen()
-    _end_with_parent()
     folder = Path(job["folder"])
+    if job["config"]["train"].get("processes", 1) != 1:
+        end_with_parent()
+        return _launch(job, job_file, folder)
+    notice.listen()
+    end_with_parent()
     try:
         # Two sweeps may share a run: the second waits here and then finds it finished.
         with _alone(folder, notice):
@@ -36,7 +48,7 @@ def work(job_file: str) -> int:
         print(f"stopped: {stop}", flush=True)
         return ANOTHER_ALLOCATION if str(stop) == ALLOCATION_ENDS else TOLD_TO_STOP
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BaseException as error:
         traceback.print_exc()
         _note_failure(folder, error)
@@ -44,15 +56,52 @@ def work(job_file: str) -> int:
     return 0
 
 
+def _launch(job: dict[str, Any], job_file: str, folder: Path) -> int:
+    """The run asks for several processes on this machine."""
+    from harness.launch import launch
+
+    try:
+        run = _run_of(job)
+        code = launch(
+            ["_worker", job_file], processes=local_size(run), folder=folder, threads=run.train.threads
+        )
+    except Exception as error:
+        traceback.print_exc()
+        _note_failure(folder, error)
+        return 1
+    return 1 if code == 2 else code
+
+
+def _run_of(job: dict[str, Any]) -> Any:
+    from harness import catalog
+    from harness.config import from_dict
+
+    return from_dict(job["config"], catalog.methods().load)
+
+
+def _share(job: dict[str, Any]) -> int:
+    """Carry out the job as one of several processes."""
+    from harness.parallel import joined
+    from harness.training import device_of
+
+    notice = Notice.from_environment()
+    notice.listen(interrupts=True)
+    end_with_parent()
+    run = _run_of(job)
+    local_size(run)  # whether these processes can share it
+    with joined(device_of(run), notice) as here, locked_together(Path(job["folder"]), here, notice):
+        _execute(job, notice)
+    return 0
+
+
 def _execute(job: dict[str, Any], notice: Notice) -> None:
     with notice.leaving():
         from transformers.utils.logging import disable_progress_bar
 
-        from harness import catalog, runs
-        from harness.config import from_dict
+        from harness import runs
 
         disable_progress_bar()  # nobody watches a log
-        run = from_dict(job["config"], catalog.methods().load)
+        run = _run_of(job)
     if job["role"] == "base":
         runs.evaluate_base(run, notice=notice)
     else:
@@ -66,6 +115,28 @@ def _alone(folder: Path, notice: Notice) -> Iterator[None]:
         with notice.leaving():
             held.enter_context(locked(lock_path(folder), wait=True))
         yield
+
+
+@contextmanager
+def locked_together(
+    folder: Path, here: World, notice: Notice | None = None, *, wait: bool = True
+) -> Iterator[None]:
+    """The first of several processes holds the run's lock for all of them.
+
+    Raises:
+        UserError: another process has it and ``wait`` is not set.
+    """
+    path = lock_path(folder)
+    while True:
+        with ExitStack() as held:
+            if here.leaders(partial(held.enter_context, locked(path, wait=False))):
+                yield
+                return
+        if not wait:
+            raise UserError(f"process {here.leaders(lambda: holder(path))} is working on {folder}")
+        if notice:
+            notice.check()
+        time.sleep(LOCK_POLL_S)
 
 
 def _note_failure(folder: Path, error: BaseException) -> None:
@@ -82,7 +153,7 @@ def _note_failure(folder: Path, error: BaseException) -> None:
         print(f"the failure cannot be written into the run's folder: {full}", flush=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Stop when the launcher is gone, even if it was killed without a chance to say so."""
     parent = int(os.environ.get("ENTROBENCH_PARENT", "0"))
     if not parent:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,17 +141,22 @@ def draw_set(
     together = here is not None and here.size > 1
     store = SampleStore(path, ids, n, warn, writer=f".{here.rank}" if here is not None and together else "")
     encoded = encode(engine, chosen.problems, limit)
-    if not store.complete:
+    # asked once: the parts that others begin to write change what a process finds
+    if not (store.complete if here is None else here.leaders(lambda: store.complete)):
         sampling = Sampling(
             temperature=draws.temperature, top_p=draws.top_p, max_tokens=limit, stop_ids=tuple(stop_ids),
             stop_texts=(*templates.find(profile.template).stop_texts, *profile.stop_texts),
         )  # fmt: skip
         mine = encoded if here is None else [encoded[i] for i in here.span(len(encoded))]
         with watch(f"{chosen.name} {draws.name}@{n}") as on_progress:
-            draw_missing(
-                engine, judge, mine, store, sampling=sampling, on_progress=on_progress,
+            draw = partial(
+                draw_missing, engine, judge, mine, store, sampling=sampling, on_progress=on_progress,
                 key=("evaluation", draws.name, seed), graded_by=graded_by,
             )  # fmt: skip
+            if here is None:
+                draw()
+            else:
+                here.apart(draw)
 
     def conclude() -> dict[str, Any]:
         whole = SampleStore(path, ids, n, warn) if together else store

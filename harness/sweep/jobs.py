@@ -78,6 +78,16 @@ class Job:
     def threads(self) -> int:
         return int(self.config["train"]["threads"])
 
+    @property
+    def processes(self) -> int:
+        """Processes that the run starts on one machine; 0 is one for each GPU there."""
+        return int(self.config["train"].get("processes", 1))
+
+    @property
+    def cores(self) -> int:
+        """CPU cores that the run keeps busy on one machine, as far as its configuration says."""
+        return self.threads * max(1, self.processes)
+
     def payload(self) -> dict[str, Any]:
         """What a worker needs, as plain values."""
         kept = ("key", "role", "label", "run_id", "evaluate")

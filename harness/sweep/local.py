@@ -86,7 +86,7 @@ class LocalLauncher:
     def _work(self, jobs: list[Job]) -> Outcome:
         waiting, running, failed = list(jobs), list[_Worker](), dict[str, tuple[str, ...]]()
         finished: list[float] = []
-        limit = self._workers or max(1, _cpus() // max((job.threads for job in jobs), default=1))
+        limit = self._workers or max(1, _cpus() // max((job.cores for job in jobs), default=1))
         with self._signals(), open_display(self._sweep.name) as display:
             try:
                 while (waiting or running) and not self._stop:

@@ -145,8 +145,10 @@ def test_only_a_finished_run_of_equal_training_is_a_sibling(plain: Path, tmp_pat
     assert found("eval.temperature=0.7", "eval.n=4") == there
     assert found("train.lr=5e-5") is None and found("seed=2", "eval.n=4") is None
     assert found("eval.frontier_every=3") is None, "its frontier is another"
+    assert found("eval.weights=best") == there
     best = int(best_point(frontier_points(there))["step"])
-    assert found("eval.weights=best") == (there if best == STEPS else None), "it kept its last weights only"
+    weights_path(there, best).unlink()
+    assert found("eval.weights=best") == (there if best == STEPS else None), "older runs kept the last only"
     (there / "checkpoints" / f"step-{STEPS:06d}.pt").unlink()
     assert found("eval.temperature=0.7") is None
     shutil.rmtree(there)

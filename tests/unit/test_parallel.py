@@ -15,11 +15,12 @@ from harness.parallel import micro_batches
 from tests.helpers import together
 
 ROOT = Path(__file__).parents[2]
-#: A base loss, a statistic over the minibatch, a selection of rows, advantages from prompts and whole groups
-#: with refills, a controller, a reference policy.
+#: A base loss; over the minibatch: a statistic, bounds that are searched for, a choice of tokens with random
+#: draws and one by quantile; a selection of rows, advantages from prompts and whole groups with refills, two
+#: controllers, a reference policy.
 METHODS = (
-    "grpo", "steer", "aepo+method.reinforce_share=0.2", "progrpo", "dapo",
-    "entropy-bonus+method.entropy_adaptive=true", "grpo+method.kl_coef=0.05",
+    "grpo", "steer", "bapo@paper", "clip-cov", "fork-tokens", "aepo+method.reinforce_share=0.2", "progrpo",
+    "dapo", "entropy-bonus+method.entropy_adaptive=true", "grpo+method.kl_coef=0.05",
 )  # fmt: skip
 
 

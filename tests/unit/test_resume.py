@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from harness import record, runs
-from harness.checkpoints import KEPT_CHECKPOINTS, last_checkpoint
+from harness.best import best_point, frontier_points
+from harness.checkpoints import last_checkpoint
 from harness.files import read_json
 from harness.method import NEVER_COUNTS, counts, hp
 from harness.trainer import Trainer
@@ -66,7 +67,10 @@ def test_what_a_finished_run_leaves(whole: Path) -> None:
     names = {p.name for p in whole.rglob("*") if p.is_file()}
     assert {"config.json", "environment.json", "result.json", "status.json", "timings.jsonl"} <= names
     assert {"test_id.parquet", "test_hard.parquet", "frontier-000010.json", "step-000010.pt"} <= names
-    assert sum(n.endswith(".pt") for n in names) == KEPT_CHECKPOINTS
+    checkpoints = sorted(p.name for p in (whole / "checkpoints").iterdir())
+    assert [n for n in checkpoints if n.startswith("step")] == ["step-000008.pt", "step-000010.pt"]
+    best = best_point(frontier_points(whole))["step"]
+    assert [n for n in checkpoints if n.startswith("best")] == [f"best-{best:06d}.pt"]
     assert not any(n.endswith(".tmp") or ".part-" in n for n in names)
     result = runs.result(whole)
     assert result["budget"]["steps"] == STEPS and result["budget"]["updates"] == 4 * STEPS

@@ -67,19 +67,24 @@ def test_without_slurm_the_remedy_is_named(sweep_file: Any, monkeypatch: pytest.
         run_verb("submit", str(sweep_file(launcher="slurm")), [])
 
 
-def test_more_processes_than_training_has_are_refused(sweep_file: Any, monkeypatch: Any) -> None:
+def test_processes_that_cannot_share_a_run_are_refused(sweep_file: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(queue.shutil, "which", lambda name: "/bin/true")
     monkeypatch.setattr("harness.cli.sweeps.check_present", lambda *_: None)
-    with pytest.raises(UserError, match="nodes: 1"):
-        run_verb("submit", str(sweep_file(launcher="slurm", slurm={"nodes": 2})), [])
+    with pytest.raises(UserError, match="3 processes cannot share rollout.prompts_per_step"):
+        run_verb("submit", str(sweep_file(launcher="slurm", slurm={"nodes": 3})), [])
+    with pytest.raises(UserError, match="leave train.processes out"):
+        file = sweep_file(launcher="slurm", slurm={"nodes": 2}, settings={"train.processes": 2})
+        run_verb("submit", str(file), [])
 
 
 def test_a_worker_is_one_process_or_a_launcher_on_every_node() -> None:
     one = worker_command(job_resources(slurm_resources({}), 1), ["_worker", "j"], log="/l")
-    assert one[0] == "srun" and "torch.distributed.run" not in one and "--export=ALL" in one
+    assert one[0] == "srun" and "harness.launch" not in one and "--export=ALL" in one
     several = job_resources(slurm_resources({"nodes": 2, "gpus": 4, "container": "box run"}), 1)
-    command = worker_command(several, ["_worker", "j"], log="/l", rendezvous="n1:5000", job="9_1")
-    for word in ("--nnodes=2", "--nproc-per-node=4", "--rdzv-endpoint=n1:5000", "--rdzv-id=9_1"):
+    command = worker_command(
+        several, ["_worker", "j"], log="/l", folder="/r", rendezvous="n1:5000", job="9_1"
+    )
+    for word in ("harness.launch", "--nodes=2", "--processes=4", "--rendezvous=n1:5000", "--id=9_1", "/r"):
         assert word in command
     assert command.index("box") < command.index("python") and command[-2:] == ["_worker", "j"]
 

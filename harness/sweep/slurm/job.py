@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from harness.cli.worker import ANOTHER_ALLOCATION, TOLD_TO_STOP
+from harness.launch import ANOTHER_ALLOCATION, TOLD_TO_STOP
 from harness.notice import END
 from harness.sweep.slurm.arrays import PROBE, RUNS, Array, Task, read_array
 from harness.sweep.slurm.attempts import Attempts, progress
@@ -46,9 +46,12 @@ def run_job(array_file: str) -> int:
     print(f"job {job} on {node}, restarted {restarts} times: {task.run_id}", flush=True)
     end_unix_s = end_of_allocation(job)
     ending = _Ending()
+    begun_unix_s = time.time()
     code = _work(array, task, job, end_unix_s)
     if array.kind == RUNS and _finished(task):
         code = 0  # whatever took the process down when its work was done
+    elif array.kind == RUNS and code:
+        code = _said(task, begun_unix_s) or code
     elif array.kind == RUNS and code == 0:
         code = CUT_OFF  # srun calls it success when its node is taken away
     at_limit = end_unix_s is not None and time.time() > end_unix_s - LIMIT_S
@@ -69,6 +72,17 @@ def run_job(array_file: str) -> int:
 
 def _finished(task: Task) -> bool:
     return read_state(Path(task.folder)).state == "done"
+
+
+def _said(task: Task, since_unix_s: float) -> int | None:
+    """How the process that was the cause ended, where a launcher of several has said so in this job.
+
+    srun reports the highest exit code, which may be that of a process that was ended because of it.
+    """
+    from harness.status import status
+
+    found = status(Path(task.folder))
+    return int(found["exit"]) if "exit" in found and found["updated_unix_s"] >= since_unix_s else None
 
 
 def meaning(code: int) -> str:
@@ -112,8 +126,9 @@ def _work(array: Array, task: Task, job: str, end_unix_s: float | None) -> int:
     words = ["_probe" if array.kind == PROBE else "_worker", task.job_file]
     several = int(array.resources["nodes"]) * int(array.resources["processes_per_node"]) > 1
     command = worker_command(
-        array.resources, words, log=task.log, rendezvous=rendezvous() if several else "", job=job
-    )
+        array.resources, words, log=task.log, folder=task.folder, threads=task.threads,
+        rendezvous=rendezvous() if several else "", job=job,
+    )  # fmt: skip
     environment = worker_environment(task.threads)
     if end_unix_s is not None:
         environment[END] = str(end_unix_s)

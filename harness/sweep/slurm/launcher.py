@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.processes import check_processes
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Outcome
 from harness.sweep.plan import Ledger, states, write_job
@@ -52,11 +53,7 @@ class SlurmLauncher:
     def submit(self, jobs: Sequence[Job]) -> Outcome:
         """Queue the probe and, behind it, arrays of the runs that nobody has queued meanwhile."""
         require_slurm()
-        if self._resources.processes > 1:
-            raise UserError(
-                f"{self._sweep.path}: slurm asks for {self._resources.processes} processes a run, but this "
-                "version trains a run in one; write nodes: 1 and gpus: 1 (or 0)"
-            )
+        self._check_processes(jobs)
         # One submitter at a time for all sweeps of these runs: two sweeps may share some.
         with locked(self._root / "submit.lock", wait=True):
             unique = list({job.run_id: job for job in jobs}.values())
@@ -79,10 +76,33 @@ class SlurmLauncher:
         note = f"{arrays} of jobs ({', '.join(numbers)}) behind the probe job {probe}"
         return Outcome(len(chosen), queued=True, note=note)
 
+    def _check_processes(self, jobs: Sequence[Job]) -> None:
+        """Refuse runs that the processes of a job cannot share."""
+        size = self._resources.processes
+        shared = [job for job in jobs if max(size, job.processes) > 1]
+        for job in shared:
+            if job.processes != 1 and size > 1:
+                raise UserError(
+                    f"{self._sweep.path}: {job.key} sets train.processes={job.processes}, but slurm: nodes "
+                    "and gpus start one process for each GPU; leave train.processes out"
+                )
+        if not shared:
+            return
+        from harness import catalog
+        from harness.config import from_dict
+
+        checked: set[tuple[str, int, int]] = set()
+        for job in shared:
+            prompts = int(job.config["rollout"]["prompts_per_step"])
+            kind = (job.method, prompts, max(size, job.processes))
+            if kind not in checked:
+                checked.add(kind)
+                check_processes(from_dict(job.config, catalog.methods().load), kind[2])
+
     def _submit(self, kind: str, tasks: list[Task], jobs: Sequence[Job], after: str = "") -> str:
         from harness.sweep.slurm.script import command_of, executor, submit_script
 
-        threads = max(job.threads for job in jobs)
+        threads = max(job.cores for job in jobs)
         own = job_resources(self._resources, threads)
         array = new_array(kind, self._sweep.name, tasks, own, self._folder)
         if after:

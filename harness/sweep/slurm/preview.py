@@ -29,7 +29,7 @@ def scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> Iterator[tuple[s
     unique = list({job.run_id: job for job in jobs}.values())
     if not unique:
         return
-    threads = max(job.threads for job in unique)
+    threads = max(job.cores for job in unique)
     probe = executor(resources, folder / "logs", name, count=None, threads=threads)
     yield "probe job: imports and one step", probe.script(command)
     try:
@@ -39,7 +39,7 @@ def scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> Iterator[tuple[s
     for start in range(0, len(unique), size):
         some = unique[start : start + size]
         built = executor(
-            resources, folder / "logs", name, count=len(some), threads=max(j.threads for j in some),
+            resources, folder / "logs", name, count=len(some), threads=max(j.cores for j in some),
             after=PROBE_ID,
         )  # fmt: skip
         yield f"array of {len(some)} runs", built.script(command)

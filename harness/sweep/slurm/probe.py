@@ -1,7 +1,7 @@
 """``entrobench _probe JOB``: the job before all others. What would fail in a thousand runs fails here, once.
 
 It imports what runs import, checks the device, and takes one training step of one run of every model and
-training set. Where a run has several processes they sum a number over all of them first.
+training set. Where a run has several processes they sum a number over all of them first, and share the step.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import read_json, write_json
+from harness.processes import launched_size
 from harness.sweep.jobs import Job
 
 #: In a probe's folder.
@@ -56,14 +57,21 @@ def _look(job: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     found: dict[str, Any] = {"torch": torch.__version__}
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return found | {"together": sum_over_processes()}
+    if launched_size() > 1:
+        from harness.parallel import joined
+
+        with joined("cuda" if torch.cuda.is_available() else "cpu"):
+            return found | {"together": sum_over_processes(), "steps": _steps(job)}
+    return found | {"steps": _steps(job)}
+
+
+def _steps(job: Mapping[str, Any]) -> dict[str, Any]:
     steps = {}
     for run in job["runs"]:
         start = time.monotonic()
         device = one_step(run["config"])
         steps[run["name"]] = {"wall_s": round(time.monotonic() - start, 1), "device": device}
-    return found | {"steps": steps}
+    return steps
 
 
 def one_step(config: Mapping[str, Any]) -> str:
@@ -97,17 +105,14 @@ def sum_over_processes() -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
+    from harness.parallel import plain_group
+
+    rank, world = dist.get_rank(), dist.get_world_size()
     gpus = torch.cuda.is_available()
-    dist.init_process_group("nccl" if gpus else "gloo")
-    try:
-        rank, world = dist.get_rank(), dist.get_world_size()
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpus else torch.device("cpu")
-        total = torch.tensor([float(rank + 1)], device=device)
-        dist.all_reduce(total)
-        names: list[Any] = [None] * world
-        dist.all_gather_object(names, os.environ.get("SLURMD_NODENAME", ""))
-    finally:
-        dist.destroy_process_group()
+    total = torch.tensor([float(rank + 1)], device="cuda" if gpus else "cpu")
+    dist.all_reduce(total)
+    names: list[Any] = [None] * world
+    dist.all_gather_object(names, os.environ.get("SLURMD_NODENAME", ""), group=plain_group())
     expected = world * (world + 1) / 2
     if total.item() != expected:
         raise RuntimeError(f"{world} processes summed to {total.item()} instead of {expected}")

@@ -67,9 +67,14 @@ class SlurmResources:
         return int(str(self.gpus).rpartition(":")[2])
 
     @property
+    def processes_per_node(self) -> int:
+        """One for each GPU, or one on each node."""
+        return max(1, self.gpus_per_node)
+
+    @property
     def processes(self) -> int:
-        """Training processes of a run: one for each GPU, or one on each node."""
-        return self.nodes * max(1, self.gpus_per_node)
+        """Training processes of a run that the job starts."""
+        return self.nodes * self.processes_per_node
 
     @property
     def time_s(self) -> int | None:

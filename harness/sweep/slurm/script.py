@@ -79,7 +79,7 @@ def parameters(
         "job_name": name, "partition": resources.partition, "account": resources.account,
         "qos": resources.qos, "constraint": resources.constraint, "nodes": resources.nodes,
         "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus or threads * max(1, resources.gpus_per_node),
+        "cpus_per_task": resources.cpus or threads * resources.processes_per_node,
         "gpus_per_node": resources.gpus, "mem": resources.memory,
         "setup": [*resources.setup, *_exports()], "stderr_to_stdout": True, "additional_parameters": further,
     }  # fmt: skip

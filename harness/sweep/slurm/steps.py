@@ -1,4 +1,4 @@
-"""The job step of a run: its worker under srun, as one process or by torchrun on every node."""
+"""The job step of a run: its worker under srun, as one process or by torchrun's agent on every node."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from harness.sweep.slurm.resources import SlurmResources
 
 
 def worker_command(
-    resources: Mapping[str, Any], words: Sequence[str], *, log: str, rendezvous: str = "", job: str = ""
-) -> list[str]:
-    """The srun command that starts the worker of a run: one process, or torchrun on each node.
+    resources: Mapping[str, Any], words: Sequence[str], *, log: str, folder: str = "", threads: int = 1,
+    rendezvous: str = "", job: str = "",
+) -> list[str]:  # fmt: skip
+    """The srun command that starts the worker of a run: one process, or a launcher of several on each node.
 
     Args:
         resources: ``nodes, processes_per_node, cpus, container, python, srun`` of the array.
         words: arguments of ``entrobench``.
+        folder: the run's, for what the launchers have to say.
+        threads: CPU threads of a process.
         rendezvous: ``host:port`` where the launchers of several nodes meet.
         job: the job's id; keeps launchers of different jobs apart.
     """
@@ -33,19 +36,22 @@ def worker_command(
     launched = ["-m", "harness.cli", *words]
     if nodes * processes > 1:
         launched = [
-            "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}",
-            "--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-id={job}", "--max-restarts=0",
-            *launched,
+            "-m", "harness.launch", f"--nodes={nodes}", f"--processes={processes}", f"--threads={threads}",
+            f"--rendezvous={rendezvous}", f"--id={job}", folder, "--", *words,
         ]  # fmt: skip
     # The announcement of the wall limit reaches every process of the step; who does not listen must not die.
     return [*command, "sh", "-c", 'trap "" USR2; exec "$@"', "sh", *python, *launched]
 
 
 def job_resources(resources: SlurmResources, threads: int) -> dict[str, Any]:
-    """What a job has to know of its resources."""
+    """What a job has to know of its resources.
+
+    Args:
+        threads: CPU threads of a run on one node, for its cores where the sweep file does not say how many.
+    """
     return {
-        "nodes": resources.nodes, "processes_per_node": max(1, resources.gpus_per_node),
-        "cpus": resources.cpus or threads * max(1, resources.gpus_per_node),
+        "nodes": resources.nodes, "processes_per_node": resources.processes_per_node,
+        "cpus": resources.cpus or threads * resources.processes_per_node,
         "container": resources.container, "python": resources.python, "srun": list(resources.srun),
         "requeue": resources.requeue,
     }  # fmt: skip
