@@ -149,13 +149,12 @@ def _finish_step(
     A run that has to go while it samples the probe or the frontier keeps what is still to be done.
     """
     step, last = trainer.counters.step, trainer.finished()
-    at_frontier = step % run.eval.frontier_every == 0 or last
     metrics: dict[str, Any] = done["metrics"]
     try:
         with notice.leaving():
             if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
                 metrics |= _probe(run, trainer)
-            if at_frontier:
+            if step % run.eval.frontier_every == 0 or last:
                 _frontier(run, trainer, folder)
     except Stopped:
         checkpoints.save(pending=done)
