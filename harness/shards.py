@@ -39,7 +39,7 @@ def write(path: Path, tensors: dict[str, Any], scalars: dict[str, Any], rest: di
     here = world()
     temporary = path.with_name(f".{path.name}.{here.leaders(os.getpid)}.tmp")
     if here.leads:
-        temporary.mkdir(parents=True)
+        temporary.mkdir(parents=True, exist_ok=True)
     here.wait()
     writer = dcp.FileSystemWriter(temporary)  # waits until the disk has it
     dcp.save(tensors, storage_writer=writer, process_group=plain_group())
