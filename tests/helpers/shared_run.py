@@ -33,6 +33,7 @@ def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step:
         if here.rank == rank and self.counters.step == step:
             if do == "oom":
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            Path(f"{sys.argv[1]}.killed").touch()
             os.kill(os.getpid(), signal.SIGKILL if do == "kill" else signal.SIGTERM)
         return original(self, *arguments)
 
