@@ -146,10 +146,7 @@ def _named(trainer: Trainer) -> Iterator[tuple[str, Any]]:
 
 def weights(policy: Policy) -> dict[str, Any]:
     """The policy's weights by name, as this process has them."""
-    state: dict[str, Any] = policy.model.state_dict(keep_vars=True)
-    if policy.network.masters is not None:  # passes are made in a shorter type than is trained
-        state = policy.network.masters.state(state)
-    return {f"weights.{name}": value.detach() for name, value in state.items()}
+    return {f"weights.{name}": value.detach() for name, value in policy.held().items()}
 
 
 def tensors_of(trainer: Trainer) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
