@@ -36,7 +36,7 @@ def test_two_nodes_share_a_run_that_outlives_one_of_its_processes(site: Site, ma
     assert "killed by signal 9" in first["what"], first
     assert "rank 0 of 2 (process" in _logs(site) and "SIGKILL" in _logs(site)
     result = json.loads((site.runs()[0] / "result.json").read_text())
-    assert result["processes"] == 2
+    assert result["processes_used"] == [2]
 
     alone = make_site("alone")
     alone.write(launcher="local", train=train)
