@@ -45,6 +45,8 @@ class Batch:
         count_mask_BT: tokens and rows that denominators count (default: ``loss_mask_BT``).
         segment_BT: number of the segment that a response token belongs to, from 0 in every response, when a
             stage has cut responses into segments (int64); anything on padding.
+        correction_BT: weight of each token's policy loss that makes up for rollouts of another policy
+            (:mod:`harness.mismatch`), or None.
         draw_BT: uniform numbers in [0,1), fresh in every optimiser step, when a stage needs them.
         tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows
             that plain GRPO would not have had (refills, branches, replays): the activity measure counts
@@ -72,6 +74,7 @@ class Batch:
     count_mask_BT: Tensor | None = None
     segment_BT: Tensor | None = None
     draw_BT: Tensor | None = None
+    correction_BT: Tensor | None = None
     tags: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from harness.composition import from_words, is_composed, method_keys, parse
 from harness.errors import UserError, nearest, unknown
 from harness.method import NEVER_COUNTS, Method, check_ranges, counts, hp
 from harness.overrides import resolve
+from harness.rollout_settings import check_rollouts
 
 #: Resolves a method name to its class; the registry's ``load``.
 MethodLoader = Callable[[str], type[Method]]
@@ -52,6 +53,25 @@ class RolloutConfig:
     group_size: int = hp(8, "responses per prompt", ge=1)
     temperature: float = hp(1.0, "sampling temperature; the loss divides logits by it too", gt=0)
     max_response_tokens: int = hp(24, "token limit of a response", ge=1)
+    engine: str = hp("builtin", "what samples in training", choices=("builtin", "vllm"), absent="builtin")
+    engine_settings: list[str] = field(
+        default_factory=list,
+        metadata={"help": "options of the engine, e.g. [gpu_memory:0.4,batch_rows:128]", "absent": []},
+    )
+    correction: str = hp(
+        "truncated",
+        "truncated importance weights where rollouts wait or another engine samples, or none",
+        choices=("truncated", "none"),
+        absent="truncated",
+    )
+    correction_cap: float = hp(2.0, "largest importance weight of the correction", ge=1, absent=2.0)
+    lag: int = hp(0, "steps that rollouts wait before they train", ge=0, absent=0)
+    ratio_to: str = hp(
+        "sampling",
+        "with a lag, the policy that ratios divide by: the one that sampled, or the one before the update",
+        choices=("sampling", "update"),
+        absent="sampling",
+    )
 
 
 @dataclass
@@ -211,6 +231,7 @@ def _check_combinations(run: RunConfig) -> None:
         )
     if run.rollout.group_size == 1 and getattr(run.method, "scale", "group") == "group":
         raise UserError("rollout.group_size=1 leaves a group without a baseline; use at least 2")
+    check_rollouts(run)
     for name, n in (("n", run.eval.n), ("frontier_n", run.eval.frontier_n)):
         if n < 2 and (name == "frontier_n" or run.eval.splits):
             raise UserError(

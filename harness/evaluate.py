@@ -13,7 +13,7 @@ from harness.files import replacing
 from harness.parallel import world
 from harness.policy import Policy
 from harness.problems import Benchmark, Problem
-from harness.rollouts import roll_out, verify_shared
+from harness.rollouts import Sampler, roll_out, verify_shared
 from harness.stages import Prompt
 from harness.tokenstats import ENTROPY, LOGP
 
@@ -34,6 +34,7 @@ def evaluate_problems(
     seed: int,
     batch_rows: int = 512,
     on_progress: Callable[[int, int], None] | None = None,
+    by: Sampler | None = None,
 ) -> Any:
     """Sample and judge ``n`` responses to each problem; returns the table of samples (a pandas frame).
 
@@ -44,6 +45,7 @@ def evaluate_problems(
             the end, so a killed evaluation goes on where it was. An existing file is returned as it is.
         seed: draws depend on (seed, problem, sample) only.
         on_progress: called with (problems done, problems).
+        by: who draws; by default the policy itself.
     """
     import pandas as pd
 
@@ -60,8 +62,9 @@ def evaluate_problems(
         part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
         if not here.leaders(part.exists):
             rows = _judge(
-                policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed
-            )
+                policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed,
+                by,
+            )  # fmt: skip
             if here.leads:
                 with replacing(part) as temporary:
                     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
@@ -80,12 +83,12 @@ def evaluate_problems(
 
 def _judge(
     policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float,
-    top_p: float, max_tokens: int, seed: int,
+    top_p: float, max_tokens: int, seed: int, by: Sampler | None,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     batch = roll_out(
         policy, [Prompt(p, i) for i, p in enumerate(problems)], n,
         keys=[("evaluation", seed, p.id, i) for p in problems for i in range(n)],
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, by=by,
     )  # fmt: skip
     logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
     rows = []
@@ -139,7 +142,7 @@ def samples_sha256(table: Any) -> str:
 @torch.no_grad()
 def probe_entropy(
     policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int,
-    micro_rows: int = 64,
+    micro_rows: int = 64, by: Sampler | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """The one entropy for all methods: fresh rollouts at T=1, full softmax, nats, end token included.
 
@@ -150,7 +153,7 @@ def probe_entropy(
     batch = roll_out(
         unscaled, [Prompt(p, i) for i, p in enumerate(problems)], samples,
         keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
-        temperature=1.0, max_tokens=max_tokens,
+        temperature=1.0, max_tokens=max_tokens, by=by,
     )  # fmt: skip
     entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 
@@ -11,7 +13,65 @@ from harness.batch import Batch, concat
 from harness.parallel import world
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict, verify_all
+from harness.sampler import Samples
 from harness.stages import Prompt
+
+
+class Sampler(Protocol):
+    """Draws responses with the weights of a policy; each process of a run has one."""
+
+    @property
+    def determinism(self) -> str:
+        """``bitwise``, ``same-samples`` or ``statistical`` (see :mod:`harness.engines.base`)."""
+
+    def awake(self) -> AbstractContextManager[Any]:
+        """While open, the sampler holds the policy's current weights. All processes enter it together."""
+
+    def outdated(self) -> None:
+        """The policy's weights have changed."""
+
+    def rest(self) -> None:
+        """Nothing is drawn for a while: give back memory that an update can use."""
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
+        temperature: float, top_p: float, max_tokens: int,
+    ) -> Samples:  # fmt: skip
+        """``n`` responses to each prompt; see :func:`harness.sampler.sample`."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class BuiltIn:
+    """The policy itself draws (:mod:`harness.sampler`)."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    @property
+    def determinism(self) -> str:
+        return "bitwise" if self._policy.device.type == "cpu" else "statistical"
+
+    def awake(self) -> AbstractContextManager[Any]:
+        return self._policy.network.gathered()
+
+    def outdated(self) -> None:
+        pass  # it draws with the policy's own weights
+
+    def rest(self) -> None:
+        pass
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
+        temperature: float, top_p: float, max_tokens: int,
+    ) -> Samples:  # fmt: skip
+        return sampler.sample(
+            self._policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens
+        )
+
+    def close(self) -> None:
+        pass
 
 
 def roll_out(
@@ -24,37 +84,39 @@ def roll_out(
     top_p: float = 1.0,
     max_tokens: int,
     sample_offset: int = 0,
+    by: Sampler | None = None,
 ) -> Batch:
     """``n`` responses to each prompt as an unverified batch, prompt-major; the processes share the prompts.
 
     Args:
         keys: one per response; its draws depend on nothing else (see :func:`harness.sampler.sample`).
         sample_offset: number of the first sample of each prompt.
+        by: who draws; by default the policy itself.
     """
     here = world()
+    drawer: Sampler = by or BuiltIn(policy)
     mine = here.span(len(prompts))
 
     def own() -> Batch | None:
         if not len(mine):
             return None
         return _roll_out(
-            policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
+            drawer, policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
             temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
         )  # fmt: skip
 
-    with policy.network.gathered():
+    with drawer.awake():
         parts = here.apart(own)
     return concat([part for part in parts if part is not None])
 
 
 def _roll_out(
-    policy: Policy, prompts: Sequence[Prompt], n: int, *, keys: Sequence[tuple[object, ...]],
-    temperature: float, top_p: float, max_tokens: int, sample_offset: int,
+    drawer: Sampler, policy: Policy, prompts: Sequence[Prompt], n: int, *,
+    keys: Sequence[tuple[object, ...]], temperature: float, top_p: float, max_tokens: int,
+    sample_offset: int,
 ) -> Batch:  # fmt: skip
     ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
-    out = sampler.sample(
-        policy, ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens
-    )
+    out = drawer.sample(ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     ids_GP, mask_GP = sampler.left_padded(ids, policy.pad_id)
     rows = [p for p in prompts for _ in range(n)]
     responses = [tokens[m].tolist() for tokens, m in zip(out.tokens_NT, out.mask_NT, strict=True)]

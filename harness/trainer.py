@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,18 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import sampler
 from harness.batch import Batch
 from harness.config import RunConfig
+from harness.engines.sampling import EngineSampler, open_sampler
 from harness.errors import UserError
+from harness.lag import RolloutQueue
 from harness.logs import batch_metrics, quantiles, update_metrics
+from harness.mismatch import alarm_text, mismatch_metrics, truncated_weights
 from harness.oom import naming_memory
 from harness.parallel import world
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict
-from harness.rollouts import roll_out, verify_shared
+from harness.rollout_settings import check_stages, compares, corrects
+from harness.rollouts import Sampler, roll_out, verify_shared
 from harness.sharding import shared_state, whole, whole_state
 from harness.stages import (
+    Component,
     Draw,
     Generate,
     Minibatch,
@@ -71,12 +76,10 @@ class Trainer:
     def __post_init__(self) -> None:
         train = self.run.train
         self._declared = self.stages.of_step()
-        missing = frozenset().union(*(s.engine_needs for s in self._declared)) - sampler.CAPABILITIES
-        if missing:
-            raise UserError(
-                f"method '{self.run.method_name}' needs {', '.join(sorted(missing))}, which the built-in "
-                "sampler does not offer; choose another method or engine"
-            )
+        check_stages(self.run, self._declared)
+        self.sampler: Sampler = open_sampler(self.run, self.policy)
+        self._waiting = RolloutQueue()
+        self._alarmed = False
         network = self.policy.network
         network.chunk_mib = train.logits_chunk_mib
         if self.run.model.compute_dtype != "same":
@@ -111,10 +114,12 @@ class Trainer:
 
     def finished(self) -> bool:
         """True once the step limit or the budget of generated tokens is reached."""
+        drained = len(self._waiting) == 0
+        return self.counters.step >= self.run.train.steps or (drained and self._spent())
+
+    def _spent(self) -> bool:
         budget = self.run.train.token_budget
-        return self.counters.step >= self.run.train.steps or (
-            budget is not None and self.counters.generated_tokens >= budget
-        )
+        return budget is not None and self.counters.generated_tokens >= budget
 
     def step(self) -> dict[str, float]:
         """One training step; returns its metrics."""
@@ -126,11 +131,11 @@ class Trainer:
         for component in stages.all_components().values():
             component.begin_step(ctx)
 
+        batch, waited = self._next_rollouts(ctx)
         with self._clock("rollout"):
-            batch = self._rollouts(ctx)
             for component in stages.all_components().values():
                 component.after_rollout(batch, ctx)
-        metrics |= batch_metrics(batch)
+        metrics |= batch_metrics(batch) | waited
         # what plain GRPO would have done with these rollouts; only measured against, never trained on
         batch = batch.with_tags(
             grpo_advantage=group_normalised(batch.correct_B, batch.group_B), row=torch.arange(len(batch))
@@ -138,7 +143,8 @@ class Trainer:
 
         # as early as the first station that reads it, by default after the group filter: fewer rows
         early = [part for stage in (stages.reward, stages.group_filter) for part in with_parts(stage)]
-        old_pass_first = any(part.old_stats or part.needs_reference for part in early)
+        scored = self._scores_when_sampled
+        old_pass_first = not scored and any(part.old_stats or part.needs_reference for part in early)
         if old_pass_first:
             batch = self._old_pass(batch)
         with self._clock("reward"):
@@ -152,9 +158,12 @@ class Trainer:
         metrics |= {"kept_rows": float(len(batch)), **reward.metrics, **kept.metrics}
         if len(batch) == 0:  # nothing to learn from: every group was filtered out
             return metrics | {"skipped_update": 1.0} | self._usage()
-        if not old_pass_first:
+        if not old_pass_first and not scored:
             batch = self._old_pass(batch)
         metrics |= update_metrics(batch)
+        if compares(self.run):
+            batch, compared = self._compared(batch)
+            metrics |= compared
 
         with self._clock("advantage"):
             advantage = stages.advantage(batch, ctx)
@@ -193,6 +202,39 @@ class Trainer:
 
     # --- stations that need the model ------------------------------------------------------------------
 
+    @property
+    def looks_by(self) -> EngineSampler | None:
+        """The engine, if it draws for the probe and evaluations too: where its log-probs are those at T 1."""
+        drawer = self.sampler
+        return drawer if isinstance(drawer, EngineSampler) and self.run.rollout.temperature == 1 else None
+
+    @property
+    def _scores_when_sampled(self) -> bool:
+        """Whether the old pass is taken with the weights that sampled, before rollouts wait."""
+        return bool(self.run.rollout.lag) and self.run.rollout.ratio_to == "sampling"
+
+    def _next_rollouts(self, ctx: StepContext) -> tuple[Batch, dict[str, float]]:
+        """The rollouts this step trains on: new ones or, with a lag (:mod:`harness.lag`), the oldest."""
+        lag, queue, step = self.run.rollout.lag, self._waiting, self.counters.step
+        if not lag:
+            return self._sampled(ctx), {}
+        while len(queue) <= lag and not self._sampled_all():
+            batch = self._sampled(self._context(step + len(queue)))
+            queue.put(step, self._old_pass(batch) if self._scores_when_sampled else batch)
+        sampled_at, batch = queue.take()
+        return batch, {"lag": float(step - sampled_at)}
+
+    def _sampled(self, ctx: StepContext) -> Batch:
+        with self._clock("rollout"):
+            batch = self._rollouts(ctx)
+            self.sampler.rest()
+        return batch
+
+    def _sampled_all(self) -> bool:
+        """Whether rollouts wait for every step that is left."""
+        waiting = len(self._waiting)
+        return self.counters.step - 1 + waiting >= self.run.train.steps or (waiting > 0 and self._spent())
+
     def _rollouts(self, ctx: StepContext) -> Batch:
         """Run the method's rollout program, answering its requests."""
         self._seen.clear()
@@ -228,7 +270,7 @@ class Trainer:
         batch = roll_out(
             self.policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
             temperature=request.temperature or rollout.temperature,
-            max_tokens=request.max_tokens or rollout.max_response_tokens,
+            max_tokens=request.max_tokens or rollout.max_response_tokens, by=self.sampler,
         )  # fmt: skip
         self.counters.generated_tokens += int(batch.mask_BT.sum())
         return batch
@@ -256,6 +298,19 @@ class Trainer:
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
         return batch
 
+    def _compared(self, batch: Batch) -> tuple[Batch, dict[str, float]]:
+        """The batch with its correction; how far its rollouts are from the policy that ratios divide by."""
+        rollout = self.run.rollout
+        cap = rollout.correction_cap if corrects(self.run) else None
+        metrics = mismatch_metrics(batch, cap)
+        if metrics["mismatch_alarm"] and not self._alarmed and world().leads:
+            self._alarmed = True
+            kl, waits = metrics["mismatch_kl"], 0 if self._scores_when_sampled else rollout.lag
+            warnings.warn(alarm_text(kl, self.counters.step, rollout.engine, waits), stacklevel=2)
+        if cap is not None:
+            batch = batch.with_(correction_BT=truncated_weights(batch, cap))
+        return batch, metrics
+
     def _update(self, minibatch: Minibatch, log: UpdateLog, ctx: StepContext) -> tuple[float, float]:
         """One optimiser step; returns loss and gradient norm (before clipping)."""
         train = self.run.train
@@ -277,6 +332,7 @@ class Trainer:
             group["lr"] = train.lr * warm * multiplier
         self.optimizer.step()
         self.policy.network.stepped()
+        self.sampler.outdated()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
         entropy = (log.sums.get("entropy", 0.0) - entropy_before) / max(log.tokens - tokens_before, 1.0)
@@ -286,13 +342,15 @@ class Trainer:
 
     # --- bookkeeping -----------------------------------------------------------------------------------
 
-    def _context(self) -> StepContext:
+    def _context(self, step: int | None = None) -> StepContext:
+        """What stages know about ``step``, by default the one at work."""
         run, counters = self.run, self.counters
+        step = counters.step if step is None else step
         budget = run.train.token_budget
-        used = counters.generated_tokens / budget if budget else counters.step / run.train.steps
-        started = used if budget else (counters.step - 1) / run.train.steps
+        used = counters.generated_tokens / budget if budget else step / run.train.steps
+        started = used if budget else (step - 1) / run.train.steps
         return StepContext(
-            step=counters.step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
+            step=step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
             prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
             max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
             minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=self.policy.eos_ids[0],
@@ -340,7 +398,7 @@ class Trainer:
         """Of :meth:`state_dict` what is neither weights nor optimiser: small, the same on every process."""
         return {
             "counters": dict(vars(self.counters)),
-            "components": {k: c.state_dict() for k, c in self.stages.all_components().items()},
+            "components": {k: c.state_dict() for k, c in self._stateful().items()},
             "torch_rng": torch.get_rng_state(),
             "sizes": sorted(self.sizes),
         }
@@ -354,10 +412,15 @@ class Trainer:
     def load_rest(self, state: Mapping[str, Any]) -> None:
         """The inverse of :meth:`rest_dict`."""
         self.counters = Counters(**state["counters"])
-        for name, component in self.stages.all_components().items():
+        self.sampler.outdated()
+        for name, component in self._stateful().items():
             component.load_state_dict(state["components"][name])
         torch.set_rng_state(state["torch_rng"])
         self.sizes = set(state.get("sizes", (1,)))  # older states are of one process
+
+    def _stateful(self) -> dict[str, Component]:
+        queue = {"rollout_queue": self._waiting} if self.run.rollout.lag else {}
+        return {**self.stages.all_components(), **queue}
 
 
 def _extra(batch: Batch) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def train_and_evaluate(
     with notice.leaving():
         policy, benchmark = open_run(run)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
+    with closing(trainer.sampler):
+        return _train_and_evaluate(trainer, folder, status, evaluate=evaluate, notice=notice)
+
+
+def _train_and_evaluate(
+    trainer: Trainer, folder: Path, status: Status, *, evaluate: bool, notice: Notice
+) -> dict[str, Any]:
+    run = trainer.run
     logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
     trained_by = world().leaders(lambda: take_over(run, folder))
     checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
@@ -97,8 +106,10 @@ def train_and_evaluate(
         status.write(state="running", phase="evaluate", step=trainer.counters.step)
         with notice.leaving():
             last = trainer.counters.step
-            evaluated = load_best(policy, folder)["step"] if run.eval.weights == "best" else last
-            evals = _evaluate(run, policy, benchmark, folder, status) if evaluate else {}
+            best = run.eval.weights == "best"
+            evaluated = load_best(trainer.policy, folder)["step"] if best else last
+            trainer.sampler.outdated()
+            evals = _evaluate(run, trainer, folder, status) if evaluate else {}
             result = _result(run, trainer, folder, evals, status, evaluated) | {"trained_by": trained_by}
         mirror.summarise(result)
     return result
@@ -156,6 +167,7 @@ def _finish_step(
                 metrics |= _probe(run, trainer)
             if step % run.eval.frontier_every == 0 or last:
                 _frontier(run, trainer, folder)
+        trainer.sampler.rest()
     except Stopped:
         checkpoints.save(pending=done)
         raise
@@ -177,13 +189,18 @@ def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notic
 
 def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[str, Any]:
     policy, benchmark = open_run(run)
-    trainer = Trainer(run, policy, benchmark, stages_of(run))
+    with closing((trainer := Trainer(run, policy, benchmark, stages_of(run))).sampler):
+        return _measured_untrained(trainer, folder, status)
+
+
+def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
+    run = trainer.run
     metrics_file = folder / "metrics.jsonl"
     if world().leads:
         metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **_probe(run, trainer)})
     _frontier(run, trainer, folder)
-    evals = _evaluate(run, policy, benchmark, folder, status)
+    evals = _evaluate(run, trainer, folder, status)
     body = _result(run, trainer, folder, evals, status, 0)
     return body | {"role": "base", "method": "base", "activity": None}
 
@@ -194,6 +211,7 @@ def _probe(run: RunConfig, trainer: Trainer) -> dict[str, float]:
         return probe_entropy(
             trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
             seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
+            by=trainer.looks_by,
         )  # fmt: skip
 
 
@@ -208,7 +226,7 @@ def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
         table = evaluate_problems(
             trainer.policy, trainer.benchmark, problems, folder / "eval" / f"frontier-{step:06d}.parquet",
             n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
-            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
+            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, by=trainer.looks_by,
         )  # fmt: skip
     point = {"step": step, **summary(table, problems, maj_k=())} if world().leads else {}
     keep_if_best(trainer.policy, folder, step, point)
@@ -217,9 +235,8 @@ def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
         forget_worse(folder)
 
 
-def _evaluate(
-    run: RunConfig, policy: Policy, benchmark: Benchmark, folder: Path, status: Status
-) -> dict[str, Any]:
+def _evaluate(run: RunConfig, trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
+    policy, benchmark, by = trainer.policy, trainer.benchmark, trainer.looks_by
     evals = {}
     for split in run.eval.splits:
         problems = benchmark.problems(split)
@@ -231,7 +248,7 @@ def _evaluate(
             table = evaluate_problems(
                 policy, benchmark, problems, folder / "eval" / f"{split}.parquet",
                 n=run.eval.n, temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens,
-                seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress,
+                seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, on_progress=progress, by=by,
             )  # fmt: skip
         if world().leads:
             evals[split] = summary(table, problems)
@@ -241,7 +258,7 @@ def _evaluate(
 
     if run.eval.benchmarks:
         evals |= evaluate_benchmarks(
-            run, policy, folder / "eval", seed=EVALUATION_SEED, on_progress=on_benchmark
+            run, policy, folder / "eval", seed=EVALUATION_SEED, on_progress=on_benchmark, by=by
         )
     return evals
 
@@ -269,7 +286,7 @@ def _result(
         processes=world().size,
         processes_used=sizes,
         # another number of processes rounds differently, and a sample may then differ
-        determinism="bitwise" if device_of(run) == "cpu" and len(sizes) == 1 else "statistical",
+        determinism=trainer.sampler.determinism if len(sizes) == 1 else "statistical",
         budget={
             "generated_tokens": counters.generated_tokens, "updates": counters.updates,
             "steps": counters.step, "train_tokens": counters.train_tokens,

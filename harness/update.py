@@ -143,6 +143,8 @@ def backward(
         ).float()
         for t in terms
     ]
+    if batch.correction_BT is not None:  # of the policy's loss; regularisers are no expectation under it
+        coefficients[0] = coefficients[0] * batch.correction_BT
     own = UpdateLog()
     total = 0.0
     for number, part in enumerate(shares[here.rank], 1):

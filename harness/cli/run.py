@@ -102,13 +102,18 @@ def _alone(run: Any, folder: Path) -> int:
     from transformers.utils.logging import disable_progress_bar
 
     from harness import runs
+    from harness.engines.base import EngineDied
 
     disable_progress_bar()  # it would run through our own display
     with locked(lock_path(folder), wait=False) as ours:
         if not ours:
             raise UserError(f"process {holder(lock_path(folder))} is working on {folder}")
-        with _display(table_name(run.method_name), run.seed) as on_event:
-            runs.execute(run, on_event=on_event)
+        try:
+            with _display(table_name(run.method_name), run.seed) as on_event:
+                runs.execute(run, on_event=on_event)
+        except EngineDied as error:
+            print(f"entrobench: {error}; the same command goes on from the last checkpoint", file=sys.stderr)
+            return 1
     show_result(runs.result(folder), folder)
     return 0
 

@@ -5,7 +5,7 @@ Imports no torch: the engine that is opened brings what it needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -131,6 +131,12 @@ class Engine(Protocol):
             EngineDied: no engine to load them into.
         """
 
+    def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """:meth:`load_weights` in an engine that may sleep: wake the weights, load, wake the cache."""
+
+    def sleep(self) -> bool:
+        """Give back the memory of weights and cache until ``sync_weights``; false where it cannot."""
+
     def checksum(self) -> int:
         """:func:`harness.engines.weights.checksum` of the weights as the engine holds them."""
 
@@ -162,7 +168,6 @@ def open_engine(
     Raises:
         UserError: unknown engine, one that is not usable here, or a model that it cannot load.
     """
-    import inspect
     from importlib import import_module
 
     if name not in ENGINES:
@@ -172,13 +177,7 @@ def open_engine(
     if not logp_temperature > 0:
         raise UserError(f"the temperature of log-probs must be over 0, not {logp_temperature}")
     open_ = import_module(ENGINES[name]).open_
-    known = inspect.signature(open_).parameters
-    for option, value in options.items():
-        if option not in known:
-            raise unknown(f"option of engine {name}", option, [k for k in known if k != "model"])
-        kind = str(known[option].annotation).partition(" | ")[0]
-        if not _is_a(value, kind):
-            raise UserError(f"option {option} of engine {name} must be {_KINDS[kind]}, not '{value}'")
+    check_options(name, options)
     if max_positions is not None and (not _is_a(max_positions, "int") or max_positions < 2):
         raise UserError(f"max_positions must be a whole number over 1, not '{max_positions}'")
     engine: Engine = open_(
@@ -186,6 +185,34 @@ def open_engine(
         logp_temperature=logp_temperature, **options,
     )  # fmt: skip
     return engine
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that engine ``name`` does not have, or of the wrong kind; opens nothing.
+
+    Raises:
+        UserError: names the nearest options, or the kind.
+    """
+    import inspect
+    from importlib import import_module
+
+    known = inspect.signature(import_module(ENGINES[name]).open_).parameters
+    for option, value in options.items():
+        if option not in known or option == "model":
+            raise unknown(f"option of engine {name}", option, [k for k in known if k != "model"])
+        kind = str(known[option].annotation).partition(" | ")[0]
+        if not _is_a(value, kind):
+            raise UserError(f"option {option} of engine {name} must be {_KINDS[kind]}, not '{value}'")
+
+
+def option_value(text: str) -> Any:
+    """A number or truth value where ``text`` is one; :func:`check_options` judges the rest."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}

@@ -147,6 +147,12 @@ class HfEngine:
         for name, value in checked(weights, *layout(self.policy.model)):
             state[name].copy_(value)
 
+    def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self.load_weights(weights)
+
+    def sleep(self) -> bool:
+        return False
+
     def checksum(self) -> int:
         return checksum(self.policy.model.parameters())
 

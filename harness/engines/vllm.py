@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +18,11 @@ from harness.errors import UserError
 #: Releases that the tests of ``tests/vllm_engine`` ran on.
 TESTED = ("0.32.0",)
 OLDEST = (0, 32)
+#: What torchrun tells its processes, and vLLM would take for its own.
+_TORCHRUN = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
 INSTALL = "pip install 'entrobench[vllm]'"
 
 
@@ -32,6 +39,7 @@ def open_(
     gpus: int = 1,
     kv_cache_gib: float | None = None,
     separate_process: bool | None = None,
+    sleeps: bool = False,
 ) -> VllmEngine:
     """Start vLLM on a model; see :func:`harness.engines.base.open_engine`.
 
@@ -42,6 +50,7 @@ def open_(
         kv_cache_gib: memory for cached prefixes; what ``gpu_memory`` leaves when not given, 4 GiB on a CPU.
         separate_process: whether the model runs in a process of its own, where it goes on while its caller
             grades; by default on GPUs only, because on few CPU cores it is slower.
+        sleeps: whether it can give back its GPU memory between draws, for training on the same GPU.
     """
     if why := unusable():
         raise UserError(f"engine=vllm: {why}")
@@ -75,14 +84,18 @@ def open_(
     if device == "cpu":
         if gpus > 1:
             raise UserError(f"gpus={gpus}, but the device is the CPU; leave gpus out")
+        if sleeps:
+            raise UserError("sleeps=true, but the device is the CPU, whose memory vllm keeps; leave it out")
         _check_heads(model, revision)
         settings |= {} if separate else {"distributed_executor_backend": "uni"}
     else:
-        settings |= {"gpu_memory_utilization": gpu_memory, "tensor_parallel_size": gpus}
+        settings |= {
+            "gpu_memory_utilization": gpu_memory, "tensor_parallel_size": gpus, "enable_sleep_mode": sleeps,
+        }  # fmt: skip
     return VllmEngine(
         _start(settings, separate), model, revision, device=device, batch_rows=batch_rows,
-        logp_temperature=logp_temperature, separate_process=separate, version=found or "unknown",
-        tested=found in TESTED and device == "cpu",
+        logp_temperature=logp_temperature, separate_process=separate, sleeps=sleeps,
+        version=found or "unknown", tested=found in TESTED and device == "cpu",
     )  # fmt: skip
 
 
@@ -106,7 +119,7 @@ def _start(settings: dict[str, Any], separate: bool) -> Any:
     # Without this a CPU worker gets a process of its own even where the rest of the engine has none.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = str(int(separate))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _of_its_own() if separate else nullcontext():
             warnings.simplefilter("ignore", FutureWarning)
             config = EngineArgs(**settings).create_engine_config()
             return LLMEngine(config, Executor.get_class(config), log_stats=False, multiprocess_mode=separate)
@@ -115,6 +128,31 @@ def _start(settings: dict[str, Any], separate: bool) -> Any:
             f"vllm could not open '{settings['model']}': {reason(error)} (its own report, if any, is above; "
             "a smaller max_positions needs less memory, and engine=hf runs what vllm does not)"
         ) from error
+
+
+@contextmanager
+def _of_its_own() -> Iterator[None]:
+    """A process started meanwhile knows nothing of torchrun, and sees this process's GPU as its only one."""
+    apart = {name: os.environ[name] for name in _TORCHRUN if name in os.environ}
+    changed: dict[str, str | None] = dict.fromkeys(apart)
+    if int(apart.get("WORLD_SIZE", "1")) > 1:
+        number = int(apart.get("LOCAL_RANK", "0"))
+        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        changed["CUDA_VISIBLE_DEVICES"] = seen[number] if number < len(seen) else str(number)
+    before = {name: os.environ.get(name) for name in changed}
+    _set(changed)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def unusable() -> str:

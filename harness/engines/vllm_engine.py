@@ -49,13 +49,14 @@ class VllmEngine:
 
     def __init__(
         self, core: Any, model: str, revision: str | None, *, device: str, batch_rows: int,
-        logp_temperature: float, separate_process: bool, version: str, tested: bool,
+        logp_temperature: float, separate_process: bool, version: str, tested: bool, sleeps: bool = False,
     ) -> None:  # fmt: skip
         from transformers import AutoConfig
 
         settings = core.vllm_config.model_config
         self._core, self._device, self._dtype = core, device, str(settings.dtype).removeprefix("torch.")
         self._served, self._dead, self._mixed = 0, "", False
+        self._sleeps, self._asleep = sleeps, False
         self._processes: list[Any] = []
         self._separate, self._version, self._tested = separate_process, version, tested
         # One process for all: then tensors need no way to travel
@@ -139,6 +140,12 @@ class VllmEngine:
 
     def _check_idle(self) -> None:
         self._check_alive()
+        if self._asleep:
+            raise RuntimeError("the engine sleeps and has no weights; sync_weights wakes it")
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        self._check_alive()
         if self._core.has_unfinished_requests():
             raise RuntimeError("responses are still being drawn; finish or close that iterator first")
 
@@ -171,9 +178,9 @@ class VllmEngine:
         return Completion(request, tuple(ids[:count]), said, reason, logps[:count])
 
     def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:
+        self._check_idle()
         from vllm import SamplingParams
 
-        self._check_idle()
         params = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         self._add(token_ids, params)
         while True:
@@ -183,9 +190,12 @@ class VllmEngine:
                     return tuple(float(logprobs[i].logprob) for logprobs, i in at)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self._check_idle()
+        self._load(weights)
+
+    def _load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         from harness.engines.weights import checked, fast_folder, write_shards
 
-        self._check_idle()
         shapes, tied = self._layout()
         stream = checked(weights, shapes, tied)
         if self._direct:
@@ -199,12 +209,29 @@ class VllmEngine:
         self._call(self._core.reset_prefix_cache)
         self._mixed = False
 
+    def sync_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self._check_drained()
+        if self._asleep:
+            self._call(lambda: self._core.wake_up(["weights"]))
+        self._load(weights)
+        if self._asleep:
+            self._call(lambda: self._core.wake_up(["kv_cache"]))
+            self._asleep = False
+
+    def sleep(self) -> bool:
+        self._check_drained()
+        if self._sleeps and not self._asleep:
+            self._call(lambda: self._core.sleep(level=2))  # the policy has the weights: none are kept aside
+            self._asleep = True
+        return self._sleeps
+
     def checksum(self) -> int:
         """See :func:`harness.engines.weights.checksum`; of one worker that holds the whole model.
 
         Raises:
             UserError: the model is spread over several GPUs, which hold some weights twice.
         """
+        self._check_idle()
         sums = self._call(lambda: self._rpc("entrobench_checksum"))
         if len(sums) > 1:
             raise UserError("a checksum needs the model on one GPU; compare log-probs (score) instead")

@@ -19,6 +19,7 @@ from harness.files import read_json, write_json
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
+    from harness.engines.sampling import EngineSampler
     from harness.policy import Policy
 
 #: maj@k is kept in the result for these k, where there are enough samples.
@@ -50,13 +51,15 @@ def evaluation_parts(run: RunConfig) -> list[str]:
 
 
 def evaluate_benchmarks(
-    run: RunConfig, policy: Policy, folder: Path, *, seed: int, on_progress: Callable[[str, int, int], None]
-) -> dict[str, Any]:
+    run: RunConfig, policy: Policy, folder: Path, *, seed: int,
+    on_progress: Callable[[str, int, int], None], by: EngineSampler | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Draw and judge what is missing; ``{set: summary}`` with the profile in each.
 
     Args:
         folder: gets the samples and a summary per set and sampling, which are never made twice.
         on_progress: called with (set, problems done, problems).
+        by: the run's own engine, when it draws; by default the policy itself does.
 
     Several processes that train together share the problems; the first writes and all get the result.
     """
@@ -64,12 +67,14 @@ def evaluate_benchmarks(
     from harness.parallel import world
 
     profile = profile_of(run)
-    # log-probs of samples are those at T 1
-    engine: Any = HfEngine(policy.at_temperature(1.0), batch_rows=run.eval.batch_rows)
     here = world()
     stops = stop_ids(policy.tokenizer, policy.model.get_input_embeddings().num_embeddings)
     evals: dict[str, Any] = {}
-    with policy.network.gathered(), ExitStack() as stack:
+    with by.awake() if by else policy.network.gathered(), ExitStack() as stack:
+        # log-probs of samples are those at T 1
+        engine: Any = (
+            by.engine if by else HfEngine(policy.at_temperature(1.0), batch_rows=run.eval.batch_rows)
+        )
         for name in run.eval.benchmarks:
             name, _, split = name.partition(":")
             chosen = open_set(catalog.benchmarks().load(name), profile, split)

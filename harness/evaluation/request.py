@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import profiles
+from harness.engines.base import option_value
 from harness.errors import UserError, unknown
 
 #: What may stand before ``=``, with what it means; the profile's own settings come on top.
@@ -59,7 +60,9 @@ def parse(words: Sequence[str]) -> Request:
     given = _pairs(words)
     plain = {key: value for key, value in given.items() if key in KEYS}
     engine_options = {
-        key.partition(".")[2]: _value(value) for key, value in given.items() if key.startswith("engine.")
+        key.partition(".")[2]: option_value(value)
+        for key, value in given.items()
+        if key.startswith("engine.")
     }
     changes = {k: v for k, v in given.items() if k not in plain and not k.startswith("engine.")}
     for key in changes:
@@ -119,13 +122,3 @@ def _check_engine(engine: str, profile: profiles.Profile) -> None:
         raise unknown("engine", engine, ENGINES)
     if profile.grader not in GRADERS:
         raise unknown("grader", profile.grader, GRADERS)
-
-
-def _value(text: str) -> Any:
-    """A number where it is one; engines check the rest."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)

@@ -15,7 +15,11 @@ Every stage may declare what it needs; the trainer computes nothing else:
   and rollout, and on nothing else: no order or split of the rows changes a random choice;
 * ``minibatch_scope``: the stage's ``prepare`` takes statistics over the whole minibatch, so a minibatch that
   is split into micro-batches gets a no-gradient pre-pass;
-* ``engine_needs``: capabilities the rollout engine must offer.
+* ``engine_needs``: capabilities the rollout engine must offer;
+* ``corrects_rollouts``: the stage weighs tokens by ``batch.rollout_logp_BT`` itself, so the run's own
+  correction (``rollout.correction``) would count twice and is refused;
+* ``needs_fresh_rollouts``: it reads what this step's rollout program left behind in a component, so rollouts
+  that waited for their step (``rollout.lag``) are refused.
 """
 
 from __future__ import annotations
@@ -163,6 +167,8 @@ class Stage:
     needs_draws: bool = False
     minibatch_scope: bool = False
     engine_needs: frozenset[str] = frozenset()
+    corrects_rollouts: bool = False
+    needs_fresh_rollouts: bool = False
 
     def parts(self) -> tuple[Stage, ...]:
         """Stages this one is composed of; their declarations count as its own."""

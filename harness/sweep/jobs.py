@@ -172,6 +172,7 @@ def check_names(run: RunConfig) -> None:
     from harness.evaluation.in_run import check_run
     from harness.model_checks import check_model
     from harness.policy_source import resolve_model
+    from harness.rollout_settings import check_installed
 
     registry = catalog.benchmarks()
     splits = list(registry.load(run.data.benchmark).splits())
@@ -184,4 +185,5 @@ def check_names(run: RunConfig) -> None:
                 "(eval.splits=… or eval.benchmarks=… sets what is evaluated)",
             )
     check_run(run, registry.names())
+    check_installed(run)
     check_model(run, resolve_model(run.model.path, registry.shipped_models()))

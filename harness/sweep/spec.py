@@ -213,6 +213,13 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
         for key, table in tables:
             for name in set(table) - rows:
                 raise UserError(f"{where}: {key} names '{name}', which is not in methods")
+    own = [*sweep.per_method.values(), *sweep.controls.values()]
+    own += [s for e in (*sweep.models, *sweep.training_sets) for s in e.per_method.values()]
+    own += [s for knob in (sweep.tuning.knobs.values() if sweep.tuning else ()) for s in knob]
+    if any("rollout.correction_cap" in settings for settings in own):
+        raise UserError(
+            f"{where}: rollout.correction_cap is one for all rows of a table; move it to settings"
+        )
     clash = set(sweep.controls) & {BASE, BASE_AT_BEST, *sweep.methods}
     if clash:
         raise UserError(f"{where}: control '{clash.pop()}' has the name of another row; choose another one")

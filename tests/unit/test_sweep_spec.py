@@ -43,6 +43,8 @@ def test_later_layers_win_and_the_command_line_wins_over_all(sweep_file: Write) 
         ({"seeds": ["a"]}, "not a whole number"),
         ({"per_method": {"steer": {"train.lr": 1}}}, "names 'steer', which is not in methods"),
         ({"controls": {"grpo": {}}}, "has the name of another row"),
+        ({"per_method": {"dapo": {"rollout.correction_cap": 3}}}, "one for all rows of a table"),
+        ({"controls": {"c": {"rollout": {"correction_cap": 3}}}}, "one for all rows of a table"),
         ({"name": "a/b"}, "cannot name a folder"),
         ({"tuning": {"lrs": [1], "knobs": {}}}, "'seed' is missing"),
         ({"tuning": {"lrs": [1], "knobs": {}, "seed": 2}}, "tuning seed 2.*must be fresh"),
