@@ -70,6 +70,7 @@ def test_with_weights_that_stand_still_a_lag_changes_nothing() -> None:
         assert {k: ours[k] for k in names} == {k: theirs[k] for k in names}
 
 
+@pytest.mark.filterwarnings("ignore:step .* the rollouts of engine")
 def test_ratios_see_the_lag_and_the_correction_sees_what_they_do_not() -> None:
     """Both readings of the old policy; with one update a step, only the lag can move a ratio from 1."""
     lagged = (*ONE_UPDATE, "rollout.lag=1")
