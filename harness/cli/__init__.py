@@ -96,8 +96,15 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
     add["prefetch"].add_argument("file", help="a sweep file")
     add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
-    add["report"].add_argument("source", help="a sweep file, or a folder with records.jsonl")
+    add["report"].add_argument("source", nargs="?", help="a sweep file, or a folder with records.jsonl")
     add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
+    add["report"].add_argument(
+        "--select", nargs="+", metavar="KEY=[…]", help="only these rows: tracks=[main] methods=[…] models=[…]"
+    )
+    add["report"].add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two sweeps row by row, each a file or a folder"
+    )
+    add["report"].add_argument("--readme", metavar="FILE", help="make the marked tables of a file anew")
     add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
     add["verify"].add_argument(
         "options", nargs="*", help="run=ID (how it begins), samples=FOLDER, runs_dir=FOLDER (default: runs)"
@@ -211,7 +218,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command == "report":
         from harness.cli.report import report
 
-        return report(arguments.source, arguments.options)
+        more = {name: getattr(arguments, name) for name in ("compare", "select", "readme")}
+        return report(arguments.source, arguments.options, **more)
     if command == "verify":
         from harness.cli.verify import verify
 

@@ -2,40 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from harness.report.model import Report
     from harness.report.places import Place
+    from harness.report.records import Record
+
+#: What a report knows besides the records: title, subtitle and the planned seeds, beside the records.
+HEAD = "leaderboard.head.json"
+SELECTED = "selected"
 
 
-def report(source: str, options: Sequence[str]) -> int:
+def report(
+    source: str | None,
+    options: Sequence[str],
+    *,
+    compare: Sequence[str] | None = None,
+    select: Sequence[str] | None = None,
+    readme: str | None = None,
+) -> int:
     """Write the report of a sweep file (collecting finished runs first) or of a folder of records."""
-    path = Path(source)
-    if path.is_dir():
-        from harness.report.load import load_records
-        from harness.report.places import places_of
-        from harness.sweep.collect import RECORDS
+    asked = [bool(source), bool(compare), bool(readme)]
+    if sum(asked) != 1:
+        raise UserError("give a sweep file or a folder of records, or --compare A B, or --readme FILE")
+    if compare:
+        return _compare(*compare)
+    if readme:
+        from harness.cli.readme import refresh
 
-        if options:
-            raise UserError("a folder of records takes no options; give the sweep file instead")
-        loaded = load_records(path / RECORDS)
-        for line in loaded.left_out:
-            print(line)
-        records = loaded.records
-        if not records:
-            raise UserError(f"no records in {path / RECORDS}")
-        title = str(records[0].get("sweep") or path.resolve().name)
-        _write(places_of(records), path, title, "")
-        return 1 if loaded.left_out else 0
-    return _of_sweep(path, options)
+        return refresh(Path(readme))
+    path = Path(str(source))
+    if not path.is_dir():
+        return _of_sweep(path, options, select or ())
+    if options:
+        raise UserError("a folder of records takes no options; give the sweep file instead")
+    records, left_out = read_folder(path)
+    head = read_head(path)
+    title = head.get("title") or str(records[0].get("sweep") or path.resolve().name)
+    expected = expected_of(head) if head else None
+    _write(records, expected, path, str(title), str(head.get("subtitle", "")), select or ())
+    return 1 if left_out else 0
 
 
-def _of_sweep(path: Path, options: Sequence[str]) -> int:
-    from harness.report.places import as_expected, places_of
+def read_folder(path: Path) -> tuple[list[Record], int]:
+    """The records of a results folder, and how many were named and left out.
+
+    Raises:
+        UserError: there are none.
+    """
+    from harness.report.load import load_records
+    from harness.sweep.collect import RECORDS
+
+    loaded = load_records(path / RECORDS)
+    for line in loaded.left_out:
+        print(line)
+    if not loaded.records:
+        raise UserError(f"no records in {path / RECORDS}")
+    return list(loaded.records), len(loaded.left_out)
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """Title, subtitle and planned seeds of a folder of records; empty where nobody wrote them down."""
+    from harness.files import read_json
+
+    return dict(read_json(path / HEAD)) if (path / HEAD).exists() else {}
+
+
+def expected_of(head: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, int]]:
+    """(model, training set) -> row -> planned seeds."""
+    return {(p["model"], p["training_set"]): dict(p["seeds"]) for p in head.get("planned", ())}
+
+
+def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
+    from harness.files import write_json
+    from harness.report.places import as_expected
     from harness.sweep.collect import collect, told
     from harness.sweep.jobs import Runs
     from harness.sweep.plan import plan
@@ -53,39 +98,131 @@ def _of_sweep(path: Path, options: Sequence[str]) -> int:
         note = f"Rows from older code, not run again yet: {', '.join(collected.older_rows)}."
         subtitle = f"{subtitle} {note}".strip()
     planned = as_expected([(*job.table_place, job.label) for job in jobs if job.role != "base"])
-    _write(places_of(collected.records, planned), sweep.results, sweep.title or sweep.name, subtitle)
+    title = sweep.title or sweep.name
+    where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
+    write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
+    _write(collected.records, planned, sweep.results, title, subtitle, select)
     return 0 if collected.whole else 1
 
 
-def _write(places: Sequence[Place], out: Path, title: str, subtitle: str) -> None:
-    """One report, or one for each place in a folder of its own and a page that leads to them."""
+def _write(
+    records: Sequence[Record],
+    expected: Mapping[tuple[str, str], Mapping[str, int]] | None,
+    out: Path,
+    title: str,
+    subtitle: str,
+    select: Sequence[str],
+) -> None:
+    """One report, or one for each place in a folder of its own and a page that leads to them.
+
+    A selection goes to a folder of its own, so that it never stands where the whole table should.
+    """
+    from harness.report.places import places_of
+
+    if select:
+        from harness.report.select import parse
+        from harness.report.select import select as rows_of
+
+        wanted = parse(select)
+        records = rows_of(records, wanted)
+        out, subtitle = out / SELECTED, f"{subtitle} {wanted.words}".strip()
+        left = {str(record["method"]) for record in records}
+        if expected is not None:
+            models = {place for place in expected if not wanted.models or place[0] in wanted.models}
+            expected = {p: {k: n for k, n in expected[p].items() if k in left} for p in models}
+    places = places_of(records, expected)
     if len(places) == 1:
         _write_place(places[0], out, title, subtitle)
         return
+    from harness.report import write_page
     from harness.report.places import write_index
 
-    for place in places:
-        if place.records:
-            _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle)
-    print(f"all of them: {write_index(places, out, title=title, subtitle=subtitle)}")
+    reports = [
+        _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle)
+        for place in places
+        if place.records
+    ]
+    page = write_page(reports, out, title=title, subtitle=subtitle, pages=pages_for(reports, out))
+    print(f"all of them: {page}, {write_index(places, out, title=title, subtitle=subtitle)}")
     for place in places:
         print(f"  {place.title}: {place.count}")
 
 
-def _write_place(place: Place, out: Path, title: str, subtitle: str) -> None:
+def _write_place(place: Place, out: Path, title: str, subtitle: str) -> Report:
     from rich.console import Console
 
-    from harness.report import render_terminal, write_report
+    from harness.report import write_files
+    from harness.report.build import build_report
+    from harness.report.terminal import render
 
     try:
-        written = write_report(
-            place.records, out, title=title, subtitle=subtitle, expected_seeds=place.expected
+        built = build_report(
+            place.records, title=title, subtitle=subtitle, expected_seeds=place.expected, reference="grpo"
         )
-        table = render_terminal(place.records, title=title, expected_seeds=place.expected)
     except ValueError as error:
         raise UserError(str(error)) from error
+    built = _with_printed(built, out)
+    written = write_files(built, out, pages_for([built], out))
     console = Console() if Console().is_terminal else Console(width=160)
-    console.print(table)
+    console.print(render(built))
     print("written:")
     for file in written:
         print(f"  {file}")
+    return built
+
+
+def _root(out: Path) -> Path | None:
+    """The checkout that ``out`` lies in: there are the papers' numbers and the methods' pages."""
+    return next((p for p in out.resolve().parents if (p / "results" / "reported.csv").exists()), None)
+
+
+def _with_printed(built: Report, out: Path) -> Report:
+    from dataclasses import replace
+
+    from harness.report.beside import set_beside
+    from harness.report.reported import load_reported
+
+    root = _root(out)
+    if root is None:
+        return built
+    return replace(built, beside=tuple(set_beside(built, load_reported(root / "results" / "reported.csv"))))
+
+
+def pages_for(reports: Sequence[Report], out: Path) -> dict[str, str]:
+    """Method -> its page under docs/methods, relative to ``out``, where there is one."""
+    import os
+
+    root = _root(out)
+    names = {group.method for built in reports for group in built.groups if group.role == "method"}
+    if root is None:
+        return {}
+    found = {name: root / "docs" / "methods" / f"{name.partition('@')[0]}.md" for name in sorted(names)}
+    return {
+        name: Path(os.path.relpath(p, out.resolve())).as_posix() for name, p in found.items() if p.exists()
+    }
+
+
+def _compare(first: str, second: str) -> int:
+    """Two sweeps, each a sweep file or a folder of records, row by row on the console."""
+    from rich.console import Console
+
+    from harness.report.terminal import render_versus
+    from harness.report.versus import compare_sweeps
+
+    folders = [_results_of(Path(word)) for word in (first, second)]
+    sides = [read_folder(folder)[0] for folder in folders]
+    try:
+        found = compare_sweeps(*sides)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    console = Console() if Console().is_terminal else Console(width=160)
+    console.print(render_versus(found, first, second))
+    return 0
+
+
+def _results_of(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    from harness.sweep.spec import load_sweep
+
+    return load_sweep(path, []).results

@@ -83,6 +83,18 @@ def write_files(report: Report, out_dir: Path, pages: Mapping[str, str]) -> list
     return written
 
 
+def write_page(
+    reports: Sequence[Report], out_dir: Path, *, title: str, subtitle: str, pages: Mapping[str, str]
+) -> Path:
+    """``leaderboard.html`` with several models and training sets to choose from."""
+    from harness.files import write_text
+    from harness.report.page import html_page
+
+    path = out_dir / "leaderboard.html"
+    write_text(path, html_page(reports, title=title, subtitle=subtitle, pages=pages))
+    return path
+
+
 def render_terminal(
     records: Sequence[Mapping[str, Any]],
     *,

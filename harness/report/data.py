@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,11 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         "notes": [list(note) for note in report.notes],
         "frontier_k": k,
         "rows": [_row(group, report, looks[row_id(group)], k, pages or {}) for group in report.groups],
+        "reported": [
+            {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
+            for pair in report.beside
+            if pair.ours is not None
+        ],
         "tables": [_table(table) for table in report.tables],
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.columns import Column
 from harness.report.model import Line, Report
+from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.sections import Section, sections_of
 
 _CHARACTERS = {
@@ -31,9 +32,9 @@ _HEAD = r"""%% Made by entrobench from result records; copy a tabular from here 
 def latex_text(report: Report) -> str:
     """``leaderboard.tex``: a page with the notes and one for each table."""
     sections = sections_of(report)
-    rows = max(sum(len(lines) + 1 for _, lines in section.blocks) for section in sections)
+    tall = max(sum(len(lines) + 1 for _, lines in section.blocks) for section in sections)
     width = max(_width_cm(section) for section in sections)
-    out = [_HEAD % (max(21, width + 3), max(24, round(0.45 * rows) + 8))]
+    out = [_HEAD % (max(21, width + 3), max(24, round(0.45 * tall) + 8))]
     out.append(rf"\section*{{{escape(report.title)}}}")
     if report.subtitle:
         out.append(escape(report.subtitle) + "\n")
@@ -44,6 +45,11 @@ def latex_text(report: Report) -> str:
         out += [r"\newpage", rf"\subsection*{{{escape(section.heading)}}}"]
         out += [escape(section.lead) + "\n"] if section.lead else []
         out += [tabular(section.columns, section.blocks), ""]
+    if rows := printed_rows(report):
+        out += [r"\newpage", rf"\subsection*{{{escape(HEADING)}}}", escape(printed_lead(report)) + "\n"]
+        out += [rf"\begin{{tabular}}{{@{{}}{'l' * len(HEADERS)}@{{}}}}", r"\toprule"]
+        out += [" & ".join(map(escape, HEADERS)) + r" \\", r"\midrule"]
+        out += [" & ".join(map(escape, row)) + r" \\" for row in rows] + [r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*out, r"\end{document}", ""])
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from harness.report.entropy import Discipline
 from harness.report.records import Group
 from harness.report.scores import FloatArray
 from harness.statistics import Interval
+
+if TYPE_CHECKING:
+    from harness.report.beside import Beside
 
 LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 CONTROLS, RECONSTRUCTIONS = "Controls", "Reconstructions (never ranked)"
@@ -60,6 +64,7 @@ class Report:
     Attributes:
         curves: pass@1..K averaged over test sets, [S, K] per group.
         discipline: what each row's entropy did, by (role, method); its plain numbers stand in the lines too.
+        beside: the papers' own numbers of these methods, each with ours or the reason why not.
         facts: the outcome in a few numbers, each with what it counts.
     """
 
@@ -72,6 +77,7 @@ class Report:
     curves: Mapping[tuple[str, str], FloatArray]
     discipline: Mapping[tuple[str, str], Discipline] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def ranked(self) -> bool:

@@ -86,9 +86,9 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     cells: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
         check_record(record)
-        key = (str(record["role"]), str(record["method"]), int(record["seed"]))
-        cells.setdefault(key, []).append(record)
-    rows = [record for key in sorted(cells) for record in _distinct(cells[key])]
+        cell = (str(record["role"]), str(record["method"]), int(record["seed"]))
+        cells.setdefault(cell, []).append(record)
+    rows = [record for cell in sorted(cells) for record in _distinct(cells[cell])]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
     # a control at its best temperature says so in its row, and is the only one that may

@@ -8,8 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from harness.report.columns import Column, headline_columns
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
+from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.sections import sections_of
 
 FIGURES = {
@@ -24,6 +26,19 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\|<>*_`\[\]])", r"\\\1", text).replace("\n", " ")
 
 
+def _rows(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]]) -> list[str]:
+    """A Markdown table; a block begins with its name in bold."""
+    out = ["| " + " | ".join(_cell(column.header) for column in columns) + " |"]
+    out.append("|" + "|".join(":--" if column.key == "method" else "--:" for column in columns) + "|")
+    for name, lines in blocks:
+        if len(blocks) > 1 or name != CONTROLS:
+            cells = [f"**{_cell(name)}**" if column.key == "method" else "" for column in columns]
+            out.append("| " + " | ".join(cells) + " |")
+        for line in lines:
+            out.append("| " + " | ".join(_cell(column.text(line)) for column in columns) + " |")
+    return out
+
+
 def markdown_text(report: Report, figures: Sequence[str]) -> str:
     """The leaderboard for a repository page."""
     out = [f"# {report.title}", ""]
@@ -34,18 +49,28 @@ def markdown_text(report: Report, figures: Sequence[str]) -> str:
         columns, blocks = section.columns, section.blocks
         out += [f"## {section.heading}", ""]
         out += [section.lead, ""] if section.lead else []
-        out.append("| " + " | ".join(_cell(column.header) for column in columns) + " |")
-        out.append("|" + "|".join(":--" if column.key == "method" else "--:" for column in columns) + "|")
-        for name, lines in blocks:
-            if len(blocks) > 1 or name != CONTROLS:
-                cells = [f"**{_cell(name)}**" if column.key == "method" else "" for column in columns]
-                out.append("| " + " | ".join(cells) + " |")
-            for line in lines:
-                out.append("| " + " | ".join(_cell(column.text(line)) for column in columns) + " |")
-        out.append("")
+        out += [*_rows(columns, blocks), ""]
+    if report.beside:
+        out += [f"## {HEADING}", "", printed_lead(report), ""]
+        rows = printed_rows(report)
+        if rows:
+            out += ["| " + " | ".join(HEADERS) + " |", "|" + ":--|" * len(HEADERS)]
+            out += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows] + [""]
     for name in figures:
         out += [f"![{FIGURES[name]}]({name})", ""]
     return "\n".join(out)
+
+
+#: Columns of the table on a project's front page.
+_SHORT = ("rank", "method", "pass@1", "interval", "delta", "entropy", "activity")
+
+
+def short_table(report: Report) -> str:
+    """The headline table with its main columns, in Markdown."""
+    table = report.tables[0]
+    wanted = (*_SHORT, f"pass@{max(table.ks, default=1)}")
+    columns = [column for column in headline_columns(table) if column.key in wanted]
+    return "\n".join(_rows(columns, table.blocks))
 
 
 _CSV_FACTS = (

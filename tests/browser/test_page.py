@@ -272,6 +272,32 @@ def test_fits_the_screen_and_follows_the_theme(
     assert complaints(driver) == []
 
 
+def test_models_and_training_sets_to_choose_from(show: Show, tmp_path: Path) -> None:
+    from harness.report import write_page
+    from harness.report.build import build_report
+
+    def built(model: str, training_set: str) -> Any:
+        named = {"model_name": model, "training_set": training_set, "model": model}
+        records = [record | named for record in rows_of("grpo", 0.0) + rows_of("steer", 0.1)]
+        return build_report(records, title=model, subtitle="", expected_seeds=None, reference="grpo")
+
+    reports = [built("small", "gsm8k"), built("small", "math"), built("other", "math")]
+    driver = show(path=write_page(reports, tmp_path, title="All", subtitle="", pages={}))
+    place = "return document.querySelector('.place:not([hidden])')?.dataset.place"
+    assert js(driver, place) == "0" and len(visible(driver)) == 2
+    choose(driver, "#training", "math")
+    assert js(driver, place) == "1"
+    choose(driver, "#model", "other")
+    assert js(driver, place) == "2" and len(visible(driver)) == 2
+    drawn = "return document.querySelectorAll('.place:not([hidden]) [data-plot=\"passk\"] .series').length"
+    assert js(driver, drawn) == 2
+    choose(driver, "#training", "gsm8k")
+    assert js(driver, place) is None and "No runs" in js(
+        driver, "return document.querySelector('#shown').value"
+    )
+    assert complaints(driver) == []
+
+
 def test_sixty_methods_stay_small_and_quick(show: Show, tmp_path: Path) -> None:
     records = rows_of("base", -0.15, [0], role="base", activity=None, budget={})
     for i in range(60):

@@ -11,6 +11,7 @@ from harness.report.columns import Column
 from harness.report.data import looks_of, report_data, row_id
 from harness.report.model import Line, Report
 from harness.report.page.cells import Scales, cell, swatch
+from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.sections import Section, sections_of
 
 __all__ = ["html_page"]
@@ -78,11 +79,23 @@ def _place(report: Report, pages: Mapping[str, str], number: int, count: int) ->
         "facts": report.facts,
         "notes": [note for note in report.notes if note[0] != "Scope"],
         "sections": sections,
+        "printed": _printed(report),
         "has_law": any(row["law"] for row in data["rows"]),
         "plots_before": "entropy" if any(section["id"] == "entropy" for section in sections) else "cost",
         "cards": [
             {**row, "swatch": swatch(looks[row["id"]])} for row in data["rows"] if row["role"] != "base"
         ],
+    }
+
+
+def _printed(report: Report) -> dict[str, Any] | None:
+    if not report.beside:
+        return None
+    return {
+        "heading": HEADING,
+        "lead": printed_lead(report),
+        "headers": HEADERS,
+        "rows": printed_rows(report),
     }
 
 

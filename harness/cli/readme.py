@@ -1,0 +1,124 @@
+"""``entrobench report --readme FILE``: tables between markers, made from plans and committed records.
+
+A marker is a comment of its own line, ``<!-- table: sweeps/x.yaml -->``, and the table goes on to
+``<!-- end of table -->``. Paths are relative to the file. Nothing is read from this machine's runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.sweep.jobs import Job
+    from harness.sweep.spec import Sweep
+
+_BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.S)
+
+
+def refresh(path: Path) -> int:
+    """Make every marked table of a file anew."""
+    from harness.files import write_text
+
+    text = path.read_text(encoding="utf-8")
+    fresh = filled(text, path.parent)
+    if fresh != text:
+        write_text(path, fresh)
+    print(f"{path}: {len(_BLOCK.findall(text))} tables {'are current' if fresh == text else 'made anew'}")
+    return 0
+
+
+def filled(text: str, root: Path) -> str:
+    """The text with its tables as they should be.
+
+    Raises:
+        UserError: no marker, or one of a sweep that cannot be read.
+    """
+    if not _BLOCK.search(text):
+        raise UserError(
+            "no table here; mark its place by <!-- table: sweeps/x.yaml --> and <!-- end of table -->"
+        )
+    return _BLOCK.sub(lambda m: f"{m[1]}{_table(root, m[2])}\n{m[3]}", text)
+
+
+def _table(root: Path, name: str) -> str:
+    from harness.cli.report import expected_of, read_head
+    from harness.report.load import load_records
+    from harness.sweep.collect import RECORDS
+    from harness.sweep.spec import load_sweep
+
+    sweep = load_sweep(root / name, [])
+    folder = root / "results" / sweep.name
+    records = load_records(folder / RECORDS).records if (folder / RECORDS).exists() else ()
+    if len(sweep.places) > 1 or not records:
+        return _planned(sweep, name, records)
+    from harness.report.build import build_report
+    from harness.report.places import places_of
+    from harness.report.write import short_table
+
+    head = read_head(folder)
+    place = places_of(records, expected_of(head) if head else None)[0]
+    built = build_report(
+        place.records, title="", subtitle="", expected_seeds=place.expected, reference="grpo"
+    )
+    facts = [str(record["benchmark"]) for record in place.records[:1]]
+    if (least := built.tables[0].detectable) is not None:
+        facts.append(f"smallest detectable difference {100 * least:.1f} points of pass@1")
+    facts.append(f"{sum(record['role'] != 'base' for record in place.records)} training runs")
+    return f"{short_table(built)}\n\n*{'; '.join(facts)}.*"
+
+
+def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
+    """A row for every method with its pass@1 at each place; empty where nobody has run it yet."""
+    from harness.report.build import build_report
+    from harness.report.columns import DASH, percent
+    from harness.report.places import places_of
+    from harness.sweep.jobs import Runs
+    from harness.sweep.plan import make_plan
+
+    jobs = [job for job in make_plan(sweep, Runs()) if job.role != "base"]
+    where = list(dict.fromkeys(job.table_place for job in jobs))
+    scores: dict[tuple[tuple[str, str], str, str], str] = {}
+    done: dict[tuple[str, str], int] = {}
+    for place in places_of(list(records)):  # type: ignore[arg-type]
+        built = build_report(place.records, title="", subtitle="", expected_seeds=None, reference="grpo")
+        for line in built.tables[0].lines:
+            key = (line.group.role, line.group.method)
+            scores[(place.model, place.training_set), *key] = percent(line.score)
+            done[key] = done.get(key, 0) + len(line.group.records)
+    hours = _hours(sweep, jobs)
+    heads = [f"{model.rpartition('/')[2]}, {training_set}" for model, training_set in where]
+    out = [f"| method | {' | '.join(heads)} | runs | GPU-hours |", "|:--|" + "--:|" * (len(heads) + 2)]
+    for key in dict.fromkeys((job.role, job.label) for job in jobs):
+        own = [job for job in jobs if (job.role, job.label) == key]
+        cells = [scores.get((place, *key), "") for place in where]
+        label = f"{key[1]} (control)" if key[0] == "control" else key[1]
+        known = f"{hours[key]:.0f}" if key in hours else DASH
+        out.append(f"| {label} | {' | '.join(cells)} | {done.get(key, 0)} of {len(own)} | {known} |")
+    runs = sum(done.values())
+    total = f", {sum(hours.values()):.0f} GPU-hours" if hours else ""
+    out += [
+        "",
+        f"pass@1 in %; {runs} of {len(jobs)} runs are there; an empty cell has none. GPU-hours are the "
+        f"sweep file's own estimate, not measured{total} for all. To fill a row, or all of them:",
+        "",
+        f"    entrobench sweep submit {name} launcher=slurm methods=[steer]",
+        f"    entrobench sweep submit {name} launcher=slurm",
+    ]
+    return "\n".join(out)
+
+
+def _hours(sweep: Sweep, jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
+    """Stated GPU-hours of each row, as ``sweep plan`` sums them before anything has run."""
+    from harness.sweep.budget import costs
+    from harness.sweep.state import RunState
+
+    found: dict[tuple[str, str], float] = {}
+    for job, cost in zip(jobs, costs(sweep, jobs, [RunState("missing")] * len(jobs)), strict=True):
+        if cost.hours is not None:
+            found[job.role, job.label] = found.get((job.role, job.label), 0.0) + cost.hours
+    return found

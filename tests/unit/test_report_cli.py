@@ -1,0 +1,89 @@
+"""``entrobench report``: selections, comparisons, and the tables of the README, which have to be current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.cli.readme import filled
+from harness.errors import UserError
+from tests.unit.test_report import rows_of, standard
+from tests.unit.test_report_places import _records
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def write(folder: Path, records: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def test_the_tables_of_the_readme_are_current() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert filled(text, ROOT) == text, "run: entrobench report --readme README.md"
+    language = text.split("<!-- table: sweeps/std-small.yaml -->")[1].split("<!-- end of table -->")[0]
+    assert "| steer |" in language and "sweep submit sweeps/std-small.yaml" in language
+    assert "GPU-hours for all" in language
+
+
+def test_a_file_without_markers_is_refused() -> None:
+    with pytest.raises(UserError, match="mark its place by"):
+        filled("# nothing", ROOT)
+
+
+def test_a_selection_has_a_folder_of_its_own(tmp_path: Path, capsys: Any) -> None:
+    folder = write(tmp_path, standard())
+    head = {"title": "Kept", "subtitle": "", "planned": [
+        {"model": "micro-base", "training_set": "micro", "seeds": {"grpo": 3, "absent": 3}}]}  # fmt: skip
+    (folder / "leaderboard.head.json").write_text(json.dumps(head))
+    assert main(["report", str(folder), "--select", "methods=[better]", "tracks=[main]"]) == 0
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["selected"]
+    text = (folder / "selected" / "leaderboard.md").read_text()
+    assert text.startswith("# Kept") and "Selected: tracks main; methods better" in text
+    assert "| better |" in text and "| worse" not in text and "absent" not in text
+    assert not (folder / "leaderboard.md").exists()
+    assert main(["report", str(folder), "--select", "methods=[bettr]"]) == 2
+    assert "better" in capsys.readouterr().err
+
+
+def test_two_folders_are_compared_on_the_console(tmp_path: Path, capsys: Any) -> None:
+    first = write(tmp_path / "a", rows_of("grpo", 0.0) + rows_of("steer", 0.0) + rows_of("old", 0.1))
+    changed = [r | {"run_id": r["run_id"] + "x", "method_hash": "m9"} for r in rows_of("steer", 0.2)]
+    second = write(tmp_path / "b", rows_of("grpo", 0.0) + changed)
+    assert main(["report", "--compare", str(first), str(second)]) == 0
+    told = capsys.readouterr().out
+    line = next(line for line in told.splitlines() if "steer" in line)
+    assert "p < 0.001" in line and "+" in line and "method's code" in line
+    assert "the same runs" in next(line for line in told.splitlines() if "grpo" in line)
+    assert "only in A: old" in told
+    assert main(["report", str(first), "--compare", str(first), str(second)]) == 2
+    assert main(["report"]) == 2
+
+
+def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(tmp_path: Path) -> None:
+    records = _records()
+    for record in records:
+        record["evals"] = {name.replace("test_hard", "math500"): e for name, e in record["evals"].items()}
+    out = write(tmp_path / "results" / "many", records)
+    header = "paper,method,baseline,setting,model,benchmark,metric,value,unit,arxiv,source,certain,note\n"
+    line = "dapo,dapo,,,small,math500,avg@8,61.5,percent,2503.14476,table 1,yes,\n"
+    (tmp_path / "results" / "reported.csv").write_text(header + line)
+    (tmp_path / "docs" / "methods").mkdir(parents=True)
+    (tmp_path / "docs" / "methods" / "dapo.md").write_text("# DAPO")
+    assert main(["report", str(out)]) == 0
+    page = (out / "leaderboard.html").read_text()
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    models = [(place["model"], place["training_set"]) for place in data["places"]]
+    assert models == [("a/small", "gsm8k"), ("a/small", "math"), ("b/other", "math")]
+    links = {row["page"] for row in data["places"][0]["rows"] if row["method"] == "dapo"}
+    assert links == {"../../docs/methods/dapo.md"}
+    inner = json.loads((out / "a-small-math" / "leaderboard.json").read_text())
+    assert inner["reported"][0]["value"] == 61.5 and 0 < inner["reported"][0]["ours"] < 100
+    text = (out / "a-small-math" / "leaderboard.md").read_text()
+    assert "## Reported and reproduced" in text and "| dapo | small | math500 | avg@8 | 61.5 |" in text
+    assert "1 of 1 printed numbers" in text
