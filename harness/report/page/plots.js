@@ -86,7 +86,7 @@ function scale(spec, series, width, height) {
 }
 
 function axes(svg, spec, s) {
-  const { box } = s, xt = spec.log ? [1, 2, 4, 8, 16, 32, 64, 128].filter((k) => Math.log2(k) <= s.x1 + 1e-9) : ticks(s.x0, s.x1, Math.max(3, (box.right - box.left) / 90));
+  const { box } = s, xt = spec.log ? [1, 2, 4, 8, 16, 32, 64, 128].filter((k) => Math.log2(k) <= s.x1 + 1e-9) : ticks(s.x0, s.x1, Math.max(4, (box.right - box.left) / 90));
   for (const t of ticks(s.y0, s.y1, 5)) {
     make("line", { x1: box.left, x2: box.right, y1: s.y(t), y2: s.y(t), class: "grid" }, svg);
     make("text", { x: box.left - 6, y: s.y(t) + 4, "text-anchor": "end" }, svg).textContent = t;
@@ -190,10 +190,10 @@ function hover(svg, spec, s, series, width) {
   svg.addEventListener("blur", clear);
 }
 
-// With many methods the first view has the base model, the reference, and the best rows by score.
+// With many methods the first view has the base model, the reference, and the best rows by score, ranked ones first.
 const FIRST_VIEW = 10;
 function best(data, count) {
-  const rows = data.tables[0].lines.filter((l) => l.row.startsWith("method/")).sort((a, b) => (b.pass_at[1] ?? -1) - (a.pass_at[1] ?? -1)).map((l) => l.row);
+  const rows = data.tables[0].lines.filter((l) => l.row.startsWith("method/")).sort((a, b) => !a.rank - !b.rank || (b.pass_at[1] ?? -1) - (a.pass_at[1] ?? -1)).map((l) => l.row);
   const always = data.rows.filter((r) => r.role === "base" || (r.role === "method" && r.label === data.reference)).map((r) => r.id);
   return new Set([...always, ...rows.slice(0, count)]);
 }
