@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,20 @@ def row_id(group: Group) -> str:
     return f"{group.role}/{group.method}"
 
 
+def row_label(group: Group) -> str:
+    """As the page calls it: the untrained model is not a method."""
+    return f"base model{group.label.removeprefix('base')}" if group.role == "base" else group.label
+
+
 def looks_of(report: Report) -> dict[str, Style]:
     """Row id -> how it is drawn."""
     controls = {g.label for g in report.groups if g.role == "control"}
     found = styles((g.label for g in report.groups if g.role != "base"), report.reference, controls)
-    return {row_id(g): BASE if g.role == "base" else found[g.label] for g in report.groups}
+    return {row_id(g): _base(g) if g.role == "base" else found[g.label] for g in report.groups}
+
+
+def _base(group: Group) -> Style:
+    return BASE if group.method == "base" else replace(BASE, marker="P", dashes=(4, 1.5, 1, 1.5))
 
 
 def _row(
@@ -99,7 +108,7 @@ def _row(
     paper = str(group.card.get("paper") or "")
     return {
         "id": row_id(group),
-        "label": "base model" if group.role == "base" else group.label,
+        "label": row_label(group),
         "method": group.method,
         "role": group.role,
         "track": group.track if group.role == "method" else None,

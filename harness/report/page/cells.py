@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report.columns import Column, p_text, points
+from harness.report.data import row_label
 from harness.report.model import Line
 from harness.report.scores import entropy_curve
 from harness.report.sections import Section
@@ -65,7 +66,7 @@ def cell(line: Line, column: Column, scales: Scales, look: Style) -> Markup:
         return Markup(
             '<th scope="row" class="method" data-key="method" data-sort="{}">{}'
             '<button class="name" type="button">{}</button>{}</th>'
-        ).format(sort, swatch(look), _name(line), marks)
+        ).format(sort, swatch(look), row_label(line.group), marks)
     content = escape(column.text(line))
     css = ["wide-column"] if column.wide else []
     if column.key == "interval":
@@ -82,10 +83,6 @@ def cell(line: Line, column: Column, scales: Scales, look: Style) -> Markup:
     return Markup('<td data-key="{}" data-sort="{}"{}{}>{}</td>').format(
         column.key, sort, shown, tip, content
     )
-
-
-def _name(line: Line) -> str:
-    return "base model" if line.group.role == "base" else line.group.label
 
 
 def swatch(look: Style) -> Markup:
