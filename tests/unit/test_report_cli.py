@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,17 @@ def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(
     text = (out / "a-small-math" / "leaderboard.md").read_text()
     assert "## Reported and reproduced" in text and "| dapo | small | math500 | avg@8 | 61.5 |" in text
     assert "1 of 1 printed numbers" in text
+
+
+def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> None:
+    source, out = ROOT / "results" / "micro", tmp_path / "results" / "micro"
+    out.mkdir(parents=True)
+    for name in ("records.jsonl", "leaderboard.head.json"):
+        shutil.copy(source / name, out / name)
+    shutil.copy(ROOT / "results" / "reported.csv", tmp_path / "results")
+    shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
+    assert main(["report", str(out)]) == 0
+    made = sorted(path.name for path in out.iterdir())
+    assert {"leaderboard.html", "leaderboard.md", "leaderboard.tex", "frontier.png"} < set(made)
+    differing = [name for name in made if (out / name).read_bytes() != (source / name).read_bytes()]
+    assert differing == [], "run: entrobench report results/micro"
