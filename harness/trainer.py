@@ -39,6 +39,7 @@ from harness.stages import (
     Verify,
     group_normalised,
 )
+from harness.stages.base import RESETS
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
 from harness.update import UpdateLog, backward, with_parts
 
@@ -71,6 +72,7 @@ class Trainer:
     counters: Counters = field(default_factory=Counters)
     seconds: dict[str, float] = field(default_factory=dict)
     sizes: set[int] = field(default_factory=set)
+    _reference_moved: bool = False
     _seen: Counter[tuple[str, int, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -87,6 +89,7 @@ class Trainer:
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
         if train.activation_checkpointing:
             network.recompute()
+        self._check_resets()
         if world().size > 1:
             self._shard()
         network.ready()
@@ -198,7 +201,31 @@ class Trainer:
         )  # fmt: skip
         for component in stages.all_components().values():
             metrics |= component.after_update(signals, ctx)
+        self._reset(frozenset().union(*(c.resets() for c in stages.all_components().values())))
         return metrics | self._usage()
+
+    def _check_resets(self) -> None:
+        """Refuse components whose resets cannot be done here."""
+        wanted = frozenset().union(*(c.may_reset for c in self.stages.all_components().values()))
+        if wanted - RESETS:
+            raise ValueError(
+                f"unknown reset {', '.join(sorted(wanted - RESETS))}; there are {sorted(RESETS)}"
+            )
+        if "reference" in wanted and self.reference is None:
+            raise ValueError("a component resets the reference, but no stage sets needs_reference")
+        if "reference" in wanted and world().size > 1:
+            raise UserError(
+                f"method '{self.run.method_name}' replaces the reference while it trains, which checkpoints "
+                "of several processes do not hold; run it in one process"
+            )
+
+    def _reset(self, wanted: frozenset[str]) -> None:
+        """Start afresh what components ask for (:data:`harness.stages.base.RESETS`)."""
+        if "reference" in wanted and self.reference is not None:
+            self.reference.load_weights(self.policy.weights())
+            self._reference_moved = True
+        if "optimizer" in wanted:
+            self.optimizer.state.clear()
 
     # --- stations that need the model ------------------------------------------------------------------
 
@@ -335,6 +362,8 @@ class Trainer:
         self.sampler.outdated()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
+        if any(stage.needs_row_grad_norms for stage in self._declared):  # a pass per row, see update.py
+            self.counters.extra_forward_tokens += int(minibatch.batch.mask_BT.sum())
         entropy = (log.sums.get("entropy", 0.0) - entropy_before) / max(log.tokens - tokens_before, 1.0)
         for component in self.stages.all_components().values():
             component.after_minibatch(entropy, ctx)
@@ -392,7 +421,10 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything the next step depends on; of several processes each gets the whole of it."""
         optimizer = whole_state(self.optimizer.state_dict())
-        return {"weights": self.policy.weights(), "optimizer": optimizer, **self.rest_dict()}
+        state = {"weights": self.policy.weights(), "optimizer": optimizer, **self.rest_dict()}
+        if self.reference is not None and self._reference_moved:  # else it is the base model
+            state["reference"] = self.reference.weights()
+        return state
 
     def rest_dict(self) -> dict[str, Any]:
         """Of :meth:`state_dict` what is neither weights nor optimiser: small, the same on every process."""
@@ -407,6 +439,9 @@ class Trainer:
         """Go on from a state, whatever the number of processes was that it was made by."""
         self.policy.load_weights(state["weights"])
         self.optimizer.load_state_dict(shared_state(state["optimizer"], self._parameters))
+        self._reference_moved = "reference" in state
+        if self.reference is not None and self._reference_moved:
+            self.reference.load_weights(state["reference"])
         self.load_rest(state)
 
     def load_rest(self, state: Mapping[str, Any]) -> None:

@@ -116,8 +116,17 @@ class Signals:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+#: ``reference`` becomes the current policy; the state of the ``optimizer`` is dropped.
+RESETS = frozenset({"reference", "optimizer"})
+
+
 class Component:
-    """State that outlives a step. Subclasses override what they use; ``state_dict`` holds all of it."""
+    """State that outlives a step. Subclasses override what they use; ``state_dict`` holds all of it.
+
+    ``may_reset`` declares what :meth:`resets` may ask for, so that a run which cannot do it is refused.
+    """
+
+    may_reset: frozenset[str] = frozenset()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, as plain values and tensors."""
@@ -144,6 +153,10 @@ class Component:
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         """Called after the last update of a step; returns what to log."""
         return {}
+
+    def resets(self) -> frozenset[str]:
+        """What starts afresh now that the step is over, of :data:`RESETS`; asked after ``after_update``."""
+        return frozenset()
 
 
 class PromptSource(Component):

@@ -115,6 +115,20 @@ FORMULAS = {
     ],
     "clip-low-high": ["harness.stages.loss:clipped_surrogate", "harness.stages:clipped_tokens"],
     "dispo": ["methods.dispo:bounds_by_sign", "harness.stages.score:bounded"],
+    "vcpo": [
+        "methods.vcpo:log_weights",
+        "methods.vcpo:truncated",
+        "methods.vcpo:distances",
+        "methods.vcpo:effective_sample_size",
+        "methods.vcpo:rate_multiplier",
+        "methods.vcpo:weighted_average",
+        "methods.vcpo:standardised",
+    ],
+    "prorl": [
+        "methods.dapo:mixed_groups",
+        "harness.stages.loss:clipped_surrogate",
+        "harness.stages.regularise:kl_estimate",
+    ],
     "sspo": ["harness.stages.ratios:segment_means", "methods.sspo:scaled", "harness.stages:group_normalised"],
     "reinforce-family": [
         "methods.reinforce_family:less_baseline",
@@ -134,6 +148,7 @@ NOT_NUMBERS = {"k_rule", "trace"}
 INERT = {
     ("bapo", ("ratio_lower_step",)): "the released search always runs the lower bound to its maximum",
     ("bapo", ("paper_bound_tol",)): "no stored search stops at its maximum",
+    ("vcpo", ("use_clipped_for_ess",)): "where a stored weight is truncated the share exceeds base_ess_ratio",
 }
 
 

@@ -45,6 +45,14 @@ class LogitsPolicy:
                 out |= {k: v.reshape(ids.shape) for k, v in values.items()}
         return out
 
+    @property
+    def model(self) -> LogitsPolicy:
+        return self
+
+    def parameters(self) -> list[Tensor]:
+        """The logits are what is trained."""
+        return [self.logits_BTV]
+
     @torch.no_grad()
     def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
         return self.stats(batch, wanted)
@@ -62,9 +70,9 @@ class Step:
 
     def recorded(self, **state: float) -> Recorded:
         """The step for a plain reading."""
-        b = self.batch
+        b, logits = self.batch, self.current.logits_BTV.detach().clone().requires_grad_()
         return Recorded(
-            logits=self.current.logits_BTV.detach().clone().requires_grad_(),
+            logits=logits, parameters=[logits], rollout_logp=b.rollout_logp_BT,
             old_logits=self.old.logits_BTV, ref_logits=self.reference.logits_BTV,
             prompt_logits=self.old.prompt_logits_BPV, tokens=b.response_BT, prompt_tokens=b.prompt_BP,
             prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(), groups=b.group_B.tolist(),
@@ -127,6 +135,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
         decode=lambda rows: ["".join(PIECES[i] for i in row) for row in rows],
     )  # fmt: skip
     policies = [LogitsPolicy(z, prompt, ctx.temperature) for z in (current, old, reference)]
+    batch = batch.with_(rollout_logp_BT=policies[1].stats(batch, (LOGP,))["logp"])
     return Step(batch, *policies, ctx)
 
 

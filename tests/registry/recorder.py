@@ -34,7 +34,7 @@ class Update:
 
 @dataclass
 class Step:
-    """``model`` is the policy before the first update, ``batch`` what the rollout program returned."""
+    """``model`` and ``reference`` as before the first update, ``batch`` what the rollout program returned."""
 
     trainer: Trainer
     model: Any
@@ -43,11 +43,12 @@ class Step:
     batch: Batch
     updates: list[Update]
     metrics: dict[str, float]
+    reference: Any = None
 
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
         """The step for a plain reading, and the model copy that its ``logits`` depend on."""
         b, current = self.batch, copy.deepcopy(update.model).requires_grad_()
-        reference = self.trainer.reference.model if self.trainer.reference else self.model
+        reference = self.model if self.reference is None else self.reference
         logits, _ = raw_logits(current, b)
         with torch.no_grad():
             old, prompt = raw_logits(self.model, b)
@@ -60,7 +61,8 @@ class Step:
             tempered=[bool(t) for t in tempered], temperature=self.trainer.run.rollout.temperature,
             fraction=update.fraction, started=update.started,
             max_response_tokens=self.trainer.run.rollout.max_response_tokens,
-            state=update.state, draws=update.draws,
+            state=update.state, draws=update.draws, parameters=list(current.parameters()),
+            rollout_logp=b.rollout_logp_BT,
             pieces={i: self.trainer.policy.decode([[i]])[0] for i in set(b.response_BT.flatten().tolist())},
         )  # fmt: skip
         return recorded, current
@@ -88,6 +90,7 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
     step = Step(
         trainer, copy.deepcopy(trainer.policy.model), copy.deepcopy(trainer.optimizer.state_dict()),
         trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
+        reference=copy.deepcopy(trainer.reference.model) if trainer.reference else None,
     )  # fmt: skip
     rollouts, update, draws = trainer._rollouts, trainer._update, update_module.token_draws
     clip = torch.nn.utils.clip_grad_norm_

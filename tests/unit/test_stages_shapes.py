@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +12,22 @@ import torch
 from torch import Tensor
 
 from harness.batch import Batch
-from harness.stages import Advantage, Component, Out, StepContext, group_normalised
+from harness.stages import Advantage, Component, Out, Stages, StepContext, group_normalised
 from harness.tokenstats import token_stats
 from harness.trainer import Trainer
+from methods import registry
+from methods.vcpo import (
+    EffectiveSampleStep,
+    VarianceControl,
+    baselines,
+    effective_sample_size,
+    rate_multiplier,
+    standardised,
+    weighted_average,
+)
 from tests.helpers.shapes.cure import candidates, cure_stages
 from tests.helpers.shapes.era import ActivatedLogProb, ActivatedRatio, era_stages, response_entropy
 from tests.helpers.shapes.spo_tree import EdgeBuffer, spo_stages, values
-from tests.helpers.shapes.vcpo import effective_share, group_baseline, vcpo_stages
 from tests.helpers.tiny import tiny_trainer
 
 
@@ -74,11 +84,42 @@ def test_cure() -> None:
 
 
 def test_vcpo_numbers_of_the_sheet() -> None:
-    w = torch.tensor([1.0, 3.0])
-    assert float(effective_share(w)) == pytest.approx(0.8)
-    norm = torch.tensor([2.0, 1.0])
-    b = group_baseline((w * norm) ** 2 * w**2, torch.tensor([1.0, 0.0]), torch.tensor([0, 0]))
-    assert b.tolist() == pytest.approx([0.047059, 0.047059], abs=1e-6)
+    """w = (1, 3), R = (1, 0), |S| = (2, 1): effective samples, and the baselines of code and paper."""
+    w = torch.tensor([1.0, 3.0]).double()
+    assert float(effective_sample_size(w)) == pytest.approx(1.6)
+    assert rate_multiplier(0.8, 1.0, "sqrt") == pytest.approx(0.894427, abs=1e-6)
+    reward, group = torch.tensor([1.0, 0.0]).double(), torch.tensor([0, 0])
+    for paper, weights, b in ((False, [4, 81], 0.047059), (True, [4, 9], 0.307692)):
+        control = VarianceControl(8.0, paper)
+        found = control.baseline_weights(w.log(), torch.tensor([2.0, 1.0]).double(), torch.ones(2))
+        assert found.tolist() == pytest.approx(weights)
+        baseline = baselines(reward, found, group, "mean")
+        assert baseline.tolist() == pytest.approx([b, b], abs=1e-6)
+        advantage = standardised(reward, baseline, group).tolist()
+        assert advantage == pytest.approx([(1 - b) / 0.5, -b / 0.5], abs=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "ess"), [(None, 21**2 / 401), (8.0, 9**2 / 65)])
+def test_vcpo_s_rate_follows_the_weights_whole_or_truncated(threshold: float | None, ess: float) -> None:
+    """Responses of weights 1 and 20; the second token of the first is padding."""
+    batch: Any = SimpleNamespace(
+        rollout_logp_BT=torch.zeros(2, 2), mask_BT=torch.tensor([[True, False], [True, True]])
+    )
+    current = {"logp": torch.tensor([[0.0, 9.0], [math.log(4.0), math.log(5.0)]])}
+    out = EffectiveSampleStep(1.0, "linear", threshold)(batch, current)
+    assert out.value == pytest.approx(ess / 2) == out.metrics["vcpo/ess_share"]
+
+
+def test_vcpo_s_averages() -> None:
+    """Weights 1, 2 and 97 of values 3, 1 and 2: the tails hold less than 5 % each."""
+    value, weight = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 97.0])
+    found = [float(weighted_average(value, weight, kind)) for kind in ("mean", "median", "winsorized_mean")]
+    assert found == pytest.approx([1.99, 2.0, 2.0])
+
+
+def vcpo_stages() -> Stages:
+    made: Stages = registry.load("vcpo@released")().stages()
+    return made
 
 
 @pytest.mark.parametrize("micro_rows", [64, 3])
@@ -106,7 +147,9 @@ def test_vcpo_does_not_depend_on_micro_batches() -> None:
     after = []
     for micro_rows in (64, 3):
         trainer = tiny_trainer(
-            f"train.micro_batch_rows={micro_rows}", stages=vcpo_stages(), dtype=torch.float64
+            f"train.micro_batch_rows={micro_rows}",
+            stages=vcpo_stages(),
+            dtype=torch.float64,
         )
         trainer.step()
         after.append(trainer.policy.weights())

@@ -22,7 +22,8 @@ class Recorded:
     ``fraction`` of the run is used with this step, ``started`` when it begins, where steps are counted.
     ``draws`` ``[B,T]`` are the random numbers that the optimiser step was given, if its loss asked for any.
     ``variant`` is what follows the @ in the method's name.
-    ``pieces`` are the texts of single tokens.
+    ``rollout_logp`` ``[B,T]`` are the tokens' log-probs as the sampler gave them.
+    ``pieces`` are the texts of single tokens, ``parameters`` what the current logits are a function of.
     """
 
     logits: Tensor
@@ -43,6 +44,8 @@ class Recorded:
     state: Mapping[str, float] = field(default_factory=dict)
     draws: Tensor | None = None
     variant: str = ""
+    parameters: Sequence[Tensor] = ()
+    rollout_logp: Tensor | None = None
     pieces: Mapping[int, str] = field(default_factory=dict)
 
     @property
