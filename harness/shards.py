@@ -1,8 +1,8 @@
 """The checkpoint of several processes: each writes and reads its own part (PyTorch's distributed checkpoint).
 
 It can be read by any number of processes, one among them. A folder holds the tensors, named
-``weights.<name>`` and ``optimizer.<slot>.<name>``, and ``rest.pt`` with everything that is small and the same
-for all.
+``weights.<name>``, ``optimizer.<slot>.<name>`` and, where the reference is no longer the base model,
+``reference.<name>``; and ``rest.pt`` with everything that is small and the same for all.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ def read(path: Path, trainer: Trainer) -> dict[str, Any]:
     reader = dcp.FileSystemReader(path)
     kept = set(reader.read_metadata().state_dict_metadata)
     target = weights(trainer.policy)
+    reference = trainer.move_reference() if any(k.startswith("reference.") for k in kept) else None
+    if reference is not None:
+        target |= weights(reference, "reference")
     slots: dict[int, dict[str, Any]] = {}
     for i, (name, parameter) in enumerate(_named(trainer)):
         slot: dict[str, Any] = dict(rest["optimizer_scalars"].get(name, {}))
@@ -81,7 +84,8 @@ def read(path: Path, trainer: Trainer) -> dict[str, Any]:
         if slot:
             slots[i] = slot
     _load(target, reader)
-    trainer.policy.network.stepped()
+    for policy in filter(None, (trainer.policy, reference)):
+        policy.network.stepped()
     state = trainer.optimizer.state_dict()
     trainer.optimizer.load_state_dict({**state, "state": slots})
     trainer.load_rest(rest)
@@ -144,14 +148,16 @@ def _named(trainer: Trainer) -> Iterator[tuple[str, Any]]:
     return zip(names, trainer.policy.network.trainable(), strict=True)
 
 
-def weights(policy: Policy) -> dict[str, Any]:
+def weights(policy: Policy, kind: str = "weights") -> dict[str, Any]:
     """The policy's weights by name, as this process has them."""
-    return {f"weights.{name}": value.detach() for name, value in policy.held().items()}
+    return {f"{kind}.{name}": value.detach() for name, value in policy.held().items()}
 
 
 def tensors_of(trainer: Trainer) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Everything large by name, and what the optimiser keeps for a parameter besides."""
     found, scalars = weights(trainer.policy), dict[str, dict[str, Any]]()
+    if trainer.moved_reference is not None:
+        found |= weights(trainer.moved_reference, "reference")
     slots = trainer.optimizer.state_dict()["state"]
     for i, (name, parameter) in enumerate(_named(trainer)):
         for key, value in slots.get(i, {}).items():

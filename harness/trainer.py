@@ -422,9 +422,19 @@ class Trainer:
         """Everything the next step depends on; of several processes each gets the whole of it."""
         optimizer = whole_state(self.optimizer.state_dict())
         state = {"weights": self.policy.weights(), "optimizer": optimizer, **self.rest_dict()}
-        if self.reference is not None and self._reference_moved:  # else it is the base model
-            state["reference"] = self.reference.weights()
+        if self.moved_reference is not None:
+            state["reference"] = self.moved_reference.weights()
         return state
+
+    @property
+    def moved_reference(self) -> Policy | None:
+        """The reference where it is no longer the base model, and so has to be in a checkpoint."""
+        return self.reference if self._reference_moved else None
+
+    def move_reference(self) -> Policy | None:
+        """The reference, about to be given weights of a checkpoint."""
+        self._reference_moved = self.reference is not None
+        return self.reference
 
     def rest_dict(self) -> dict[str, Any]:
         """Of :meth:`state_dict` what is neither weights nor optimiser: small, the same on every process."""

@@ -15,18 +15,8 @@ from harness.checkpoints import newest
 from harness.errors import UserError
 from harness.launch import _Failure, root_cause
 from harness.processes import check_processes, local_size
-from harness.stages import Stages
 from harness.trainer import Trainer
-from tests.helpers.shapes.vcpo import vcpo_stages
 from tests.helpers.tiny import small_run, tiny_trainer
-
-
-@dataclasses.dataclass(frozen=True)
-class _Needy:
-    """A method with a stage that needs the gradient norm of each row."""
-
-    def stages(self) -> Stages:
-        return vcpo_stages()
 
 
 def test_a_number_that_does_not_divide_is_refused_with_those_that_do() -> None:
@@ -40,7 +30,7 @@ def test_a_number_that_does_not_divide_is_refused_with_those_that_do() -> None:
 
 
 def test_a_method_that_sharded_training_cannot_serve_is_refused() -> None:
-    run = dataclasses.replace(small_run(), method=_Needy())
+    run = small_run(method="vcpo@paper")
     check_processes(run, 1)
     with pytest.raises(UserError, match="gradient norm of each row.*train.processes=1"):
         check_processes(run, 2)
@@ -97,16 +87,22 @@ def test_a_station_of_the_step_out_of_memory(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_damaged_folder_is_passed_over(tmp_path: Path) -> None:
     """Without a process group this writes what one process of several does."""
-    trainer = tiny_trainer()
+    trainer = tiny_trainer("method.kl_coef=0.1")
     trainer.step()
+    moved = trainer.move_reference()
+    assert moved is not None
+    moved.load_weights(trainer.policy.weights())
     for step in (1, 2):
         shards.write(tmp_path / f"step-{step:06d}", *shards.tensors_of(trainer), trainer.rest_dict())
     (part,) = (tmp_path / "step-000002").glob("*.distcp")
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="step-000002 is incomplete"):
         assert newest(tmp_path) == tmp_path / "step-000001"
-    other = tiny_trainer()
+    other = tiny_trainer("method.kl_coef=0.1")
     shards.read(tmp_path / "step-000001", other)
+    assert other.moved_reference is not None
+    own = other.moved_reference.weights()
+    assert all(torch.equal(own[name], value) for name, value in moved.weights().items())
     for a, b in zip(trainer.policy.model.parameters(), other.policy.model.parameters(), strict=True):
         assert torch.equal(a, b)
     slots = [t.optimizer.state_dict()["state"] for t in (trainer, other)]
