@@ -48,6 +48,7 @@ class Batch:
         correction_BT: weight of each token's policy loss that makes up for rollouts of another policy
             (:mod:`harness.mismatch`), or None.
         draw_BT: uniform numbers in [0,1), fresh in every optimiser step, when a stage needs them.
+        token_tags: free values of each response token by name, ``[B,T]``.
         tags: free per-row values (``parent``, ``level``, ``is_replay`` …), each ``[B]``. ``extra`` marks rows
             that plain GRPO would not have had (refills, branches, replays): the activity measure counts
             them. ``judged`` is 0 where the verdict is a placeholder, which the metrics leave out.
@@ -76,6 +77,7 @@ class Batch:
     draw_BT: Tensor | None = None
     correction_BT: Tensor | None = None
     tags: Mapping[str, Tensor] = field(default_factory=dict)
+    token_tags: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.response_BT.shape[0]
@@ -121,6 +123,9 @@ class Batch:
     def with_tags(self, **tags: Tensor) -> Batch:
         return replace(self, tags={**self.tags, **tags})
 
+    def with_token_tags(self, **tags: Tensor) -> Batch:
+        return replace(self, token_tags={**self.token_tags, **tags})
+
     def rows(self, index: Tensor | Sequence[int]) -> Batch:
         """The rows of ``index`` (int64 indices or a bool mask of length B), in that order."""
         index = torch.as_tensor(index)
@@ -145,6 +150,7 @@ class Batch:
             "verdicts": None if self.verdicts is None else [(v.status, v.canonical) for v in self.verdicts],
             "old": dict(self.old),
             "tags": dict(self.tags),
+            "token_tags": dict(self.token_tags),
         }
 
     @classmethod
@@ -173,7 +179,8 @@ class Batch:
             for f in fields(self)
             if isinstance(getattr(self, f.name), Tensor) and getattr(self, f.name).ndim == 2
         }
-        changes["old"] = {k: cut(k, v) for k, v in self.old.items()}
+        for name in ("old", "token_tags"):
+            changes[name] = {k: cut(k, v) for k, v in getattr(self, name).items()}
         return replace(self, **changes)
 
 
@@ -205,8 +212,8 @@ def concat(batches: Sequence[Batch]) -> Batch:
                 )
                 for k in sorted(names)
             }
-        elif f.name == "old":
-            merged["old"] = {k: stack(k, [v[k] for v in values]) for k in values[0]}
+        elif f.name in ("old", "token_tags"):
+            merged[f.name] = {k: stack(k, [v[k] for v in values]) for k in values[0]}
         elif all(v is None for v in values):
             merged[f.name] = None
         elif any(v is None for v in values):

@@ -13,7 +13,7 @@ from harness.batch import Batch, concat
 from harness.parallel import world
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict, verify_all
-from harness.sampler import Samples
+from harness.sampler import Samples, TokenTemperature
 from harness.stages import Prompt
 
 
@@ -36,6 +36,7 @@ class Sampler(Protocol):
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
+        token_temperature: TokenTemperature | None = None,
     ) -> Samples:  # fmt: skip
         """``n`` responses to each prompt; see :func:`harness.sampler.sample`."""
 
@@ -65,10 +66,12 @@ class BuiltIn:
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
+        token_temperature: TokenTemperature | None = None,
     ) -> Samples:  # fmt: skip
         return sampler.sample(
-            self._policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens
-        )
+            self._policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+            token_temperature=token_temperature,
+        )  # fmt: skip
 
     def close(self) -> None:
         pass
@@ -85,6 +88,7 @@ def roll_out(
     max_tokens: int,
     sample_offset: int = 0,
     by: Sampler | None = None,
+    token_temperature: TokenTemperature | None = None,
 ) -> Batch:
     """``n`` responses to each prompt as an unverified batch, prompt-major; the processes share the prompts.
 
@@ -103,6 +107,7 @@ def roll_out(
         return _roll_out(
             drawer, policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
             temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
+            token_temperature=token_temperature,
         )  # fmt: skip
 
     with drawer.awake():
@@ -113,10 +118,13 @@ def roll_out(
 def _roll_out(
     drawer: Sampler, policy: Policy, prompts: Sequence[Prompt], n: int, *,
     keys: Sequence[tuple[object, ...]], temperature: float, top_p: float, max_tokens: int,
-    sample_offset: int,
+    sample_offset: int, token_temperature: TokenTemperature | None,
 ) -> Batch:  # fmt: skip
     ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
-    out = drawer.sample(ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    out = drawer.sample(
+        ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+        token_temperature=token_temperature,
+    )  # fmt: skip
     ids_GP, mask_GP = sampler.left_padded(ids, policy.pad_id)
     rows = [p for p in prompts for _ in range(n)]
     responses = [tokens[m].tolist() for tokens, m in zip(out.tokens_NT, out.mask_NT, strict=True)]

@@ -8,7 +8,7 @@ not depend on the batch it is drawn in (up to the last bits of the logits).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,11 @@ from harness.errors import UserError
 from harness.policy import Policy
 from harness.tokenstats import head_logits
 
+#: Sampling temperatures ``[N]`` of N positions from their raw logits ``[N,V]``.
+TokenTemperature = Callable[[Tensor], Tensor]
+
 #: What this engine offers to rollout programs.
-CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature"})
+CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature", "token_temperature"})
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_tokens: int,
+    token_temperature: TokenTemperature | None = None,
 ) -> Samples:
     """``n`` responses to each prompt.
 
@@ -76,6 +80,7 @@ def sample(
         temperature: sampling temperature; the returned log-probs stay at the policy's.
         top_p: nucleus; 1 is the full softmax.
         max_tokens: limit, the end token included.
+        token_temperature: sampling temperatures ``[N]`` from raw logits ``[N,V]``, not ``temperature``.
 
     Raises:
         UserError: a prompt plus ``max_tokens`` does not fit the model's context.
@@ -109,7 +114,8 @@ def sample(
     live = torch.ones(rows, dtype=torch.bool, device=device)
     for t in range(max_tokens):
         logits = head_logits(hidden, head.weight, getattr(head, "bias", None)).float()
-        token = draw(_probabilities(logits / temperature, top_p), uniform[alive, t])
+        each = temperature if token_temperature is None else token_temperature(logits)[:, None]
+        token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
         logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
         tokens[alive[live], t] = token[live]
         logps[alive[live], t] = logp[live]

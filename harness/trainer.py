@@ -298,6 +298,7 @@ class Trainer:
             self.policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
             temperature=request.temperature or rollout.temperature,
             max_tokens=request.max_tokens or rollout.max_response_tokens, by=self.sampler,
+            token_temperature=request.token_temperature,
         )  # fmt: skip
         self.counters.generated_tokens += int(batch.mask_BT.sum())
         return batch

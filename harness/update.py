@@ -227,7 +227,7 @@ def _record(
     mask = rows.mask_BT.float()
     logp, old = current["logp"], rows.old["logp"]
     ratio = main.ratio_BT(rows, current)
-    advantage = rows.advantages()
+    advantage = prepared.get("advantage", rows.advantages())
     low = torch.as_tensor(prepared.get("low", 0.8))
     high = torch.as_tensor(prepared.get("high", 1.2))
     clipped, _ = clipped_tokens(ratio, advantage, low, high)

@@ -47,7 +47,7 @@ class HfEngine:
     """
 
     name = "hf"
-    capabilities = sampler.CAPABILITIES | {"load_weights", "stop_texts"}
+    capabilities = sampler.CAPABILITIES - {"token_temperature"} | {"load_weights", "stop_texts"}
 
     def __init__(self, policy: Policy, *, batch_rows: int = 64, max_positions: int | None = None) -> None:
         if batch_rows < 1:

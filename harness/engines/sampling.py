@@ -14,7 +14,7 @@ from harness.engines.weights import checksum
 from harness.errors import UserError
 from harness.parallel import world
 from harness.policy import Policy
-from harness.sampler import Samples
+from harness.sampler import Samples, TokenTemperature
 from harness.sharding import whole
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ class EngineSampler:
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
+        token_temperature: TokenTemperature | None = None,
     ) -> Samples:  # fmt: skip
+        if token_temperature is not None:  # methods that need one are refused before a run starts
+            raise ValueError("this engine has one temperature for a whole response")
         ends = self._policy.eos_ids
         sampling = Sampling(temperature, top_p, max_tokens, stop_ids=ends)
         wanted = [Request(key, tuple(prompts[i // n]), i) for i, key in enumerate(keys)]

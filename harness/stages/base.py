@@ -219,6 +219,8 @@ class Generate:
     """Ask for ``n`` responses per prompt, prompt-major. Answer: an unverified :class:`Batch`.
 
     ``None`` takes the run's setting. ``sample_offset`` numbers the samples from there (refills, branches).
+    ``token_temperature`` gives each token's sampling temperature ``[N]`` from the raw logits ``[N,V]``, and
+    needs the engine's capability of that name.
     """
 
     prompts: Sequence[Prompt]
@@ -226,6 +228,7 @@ class Generate:
     temperature: float | None = None
     max_tokens: int | None = None
     sample_offset: int = 0
+    token_temperature: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

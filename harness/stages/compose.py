@@ -19,7 +19,11 @@ from harness.stages.defaults import grpo_stages
 from harness.stages.loss import PolicyLoss
 
 #: Fields of a policy loss by the station they are taken as.
-PIECES = {"ratio": ("ratio",), "bounds": ("bounds", "dual_clip"), "weights": ("weight", "selection")}
+PIECES = {
+    "ratio": ("ratio",),
+    "bounds": ("bounds", "dual_clip"),
+    "weights": ("weight", "selection", "credit"),
+}
 #: Stations whose values make up a method, each counted once.
 _ATOMS = tuple(s for s in STATIONS if s not in ("loss", "controllers"))
 #: Tags that the trainer itself sets.
@@ -260,10 +264,10 @@ def tags_of(cls: type) -> tuple[frozenset[str], frozenset[str]]:
             continue  # made without a file: nothing can be said about it
         for node in ast.walk(tree):
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
-                if node.value.attr == "tags" and isinstance(node.slice, ast.Constant):
+                if node.value.attr in ("tags", "token_tags") and isinstance(node.slice, ast.Constant):
                     reads.add(str(node.slice.value))
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if node.func.attr == "with_tags":
+                if node.func.attr in ("with_tags", "with_token_tags"):
                     writes |= {word.arg for word in node.keywords if word.arg}
             elif isinstance(node, ast.Name):
                 called = getattr(module, node.id, None)

@@ -129,6 +129,16 @@ class TokenWeight(Stage):
         raise NotImplementedError
 
 
+class TokenCredit(Stage):
+    """The advantage as it enters an optimiser step's loss, ``[B]`` or ``[B,T]``: a constant of that step.
+
+    For credit that depends on the weights the step starts from; any other belongs to the advantage station.
+    """
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
+        raise NotImplementedError
+
+
 class TokenSelection(Stage):
     """The tokens an optimiser step trains on, bool ``[B,T]``, chosen anew with the weights it starts from.
 
@@ -154,14 +164,15 @@ def counted_share(aggregation: str, kept_BT: Tensor, mask_BT: Tensor, divisor: s
 class PolicyLoss(Loss):
     """``weight * clipped_surrogate`` or, with ``surrogate="score"``, ``-weight * A * logp``.
 
-    ``dual_clip=None`` is off. ``bounds``, ``weight`` and ``selection`` are computed once per optimiser
-    step over the whole minibatch, without gradient.
+    ``dual_clip=None`` is off. ``bounds``, ``weight``, ``selection`` and ``credit`` are computed once per
+    optimiser step over the whole minibatch, without gradient; A is the batch's advantage, or ``credit``.
     """
 
     ratio: TokenRatio = TokenRatio()
     bounds: Bounds = FixedBounds()
     weight: TokenWeight | None = None
     selection: TokenSelection | None = None
+    credit: TokenCredit | None = None
     dual_clip: float | None = None
     surrogate: str = "clip"
     aggregation: str = "seq-mean-token-mean"
@@ -170,7 +181,8 @@ class PolicyLoss(Loss):
     current_stats = (LOGP,)
 
     def parts(self) -> tuple[Stage, ...]:
-        return (self.ratio, self.bounds, *(stage for stage in (self.weight, self.selection) if stage))
+        optional = (self.weight, self.selection, self.credit)
+        return (self.ratio, self.bounds, *(stage for stage in optional if stage))
 
     def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
         bounds = self.bounds(batch, current)
@@ -185,10 +197,14 @@ class PolicyLoss(Loss):
             mask, divisor = batch.train_mask_BT, self.selection.divisor
             prepared["counted"] = counted_share(self.aggregation, kept.value, mask, divisor)
             metrics |= kept.metrics
+        if self.credit is not None:
+            credit = self.credit(batch, current)
+            prepared["advantage"] = as_column(credit.value)
+            metrics |= credit.metrics
         return Out(prepared, metrics)
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
-        advantage = batch.advantages().to(current["logp"].dtype)
+        advantage = prepared.get("advantage", batch.advantages()).to(current["logp"].dtype)
         if self.surrogate == "score":
             loss = -advantage * current["logp"]
         else:

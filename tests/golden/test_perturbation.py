@@ -105,6 +105,40 @@ FORMULAS = {
         "methods.flexible_entropy:direction",
         "harness.stages.loss:clipped_surrogate",
     ],
+    "entropy-discriminator-clip": [
+        "methods.entropy_discriminator_clip:discriminator",
+        "methods.entropy_discriminator_clip:mean_std",
+        "methods.entropy_discriminator_clip:removed_by_discriminator",
+        "methods.entropy_discriminator_clip:removed_by_change",
+        "methods.entropy_polarity:polarity_terms",
+    ],
+    "era": [
+        "methods.era:response_entropy",
+        "methods.era:too_certain",
+        "methods.era:too_uncertain",
+        "methods.era:positive",
+        "methods.era:TopLogProb.compute",
+        "methods.era:InverseScale.__call__",
+        "methods.era:log_ratio",
+        "harness.stages.loss:clipped_surrogate",
+    ],
+    "gtpo": [
+        "methods.gtpo:shared_run",
+        "methods.gtpo:conflict_weights",
+        "methods.gtpo:run_divisor",
+        "methods.gtpo:shaped_advantage",
+        "methods.gtpo:FlooredEntropy.compute",
+        "harness.stages.loss:clipped_surrogate",
+    ],
+    "hapo": [
+        "methods.hapo:scored",
+        "methods.hapo:score",
+        "methods.hapo:sampling_temperature",
+        "methods.hapo:token_weighted",
+        "methods.hapo:adaptive_range",
+        "methods.hapo:redistributed",
+        "harness.stages.loss:clipped_surrogate",
+    ],
     "dcpo": [
         "methods.dcpo:virtual_temperature",
         "methods.dcpo:mixing",
@@ -147,6 +181,7 @@ NOT_NUMBERS = {"k_rule", "trace"}
 #: Read, but without effect on any stored case.
 INERT = {
     ("bapo", ("ratio_lower_step",)): "the released search always runs the lower bound to its maximum",
+    ("hapo", ("fallback_std_ddof",)): "every stored group that falls back has equal rewards",
     ("bapo", ("paper_bound_tol",)): "no stored search stops at its maximum",
     ("vcpo", ("use_clipped_for_ess",)): "where a stored weight is truncated the share exceeds base_ess_ratio",
 }

@@ -51,6 +51,13 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "cispo": [{"cap": 1.2, "floor": 0.8, "aggregation": "seq-mean-token-mean"}],
     "drgrpo": [{"kl_coef": 0.04}],
     "flexible-entropy@id": [{"split": 0.1, "aggregation": "token-mean"}],
+    "entropy-discriminator-clip@b": [{"mu": 0.7, "aggregation": "seq-mean-token-mean"}],
+    "entropy-discriminator-clip@v": [{"mu": 0.5, "max_fraction": 1.0}],
+    "era@released": [{"w_low": 1.9, "k": 3.0, "top_k": 4}],
+    "era@paper": [{"w_low": 1.4, "w_high": 1.6}],
+    "gtpo@released": [{"tau": 9.0}],
+    "gtpo@paper": [{"tau": 9.0, "w": 3.0}],
+    "hapo@paper": [{"rho": 0.5, "beta": 0.5, "eps_low": 0.05, "eps_high": 0.05}],
     "dcpo": [{"gap_cap": 1.0, "t_high": 2.0}],
     "clip-low-high": [{"eps_low": 1.0, "eps_high": 0.1}, {"eps_low": None, "eps_high": 0.1}],
     "dispo": [{"eps_low_pos": 0.1, "eps_high_pos": 0.2, "aggregation": "seq-mean-token-mean"}],
@@ -67,6 +74,15 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "minpro": [{"seeded": True, "cap": 1.2, "floor": 0.8}],
 }
 SETTINGS = [(n, o) for n in NAMES for o in [{}, *OPTIONS.get(n, [])]]
+
+
+#: Values at which methods do something in a step of sixty tokens and seven words; their defaults do not.
+ACTIVE_HERE: dict[str, dict[str, Any]] = {
+    "entropy-discriminator-clip@b": {"mu": 1.0},
+    "entropy-discriminator-clip@v": {"mu": 1.0},
+    "era@released": {"w_low": 1.6, "top_k": None},
+    "era@paper": {"w_low": 1.6},
+}
 
 
 def make(name: str, options: dict[str, Any]) -> Stages:
@@ -119,7 +135,7 @@ def test_a_reduction_is_not_vacuous(setting: tuple[str, dict]) -> None:
         pytest.skip("no reduction")
     for seed in range(20):
         step, grads = make_step(seed, minibatches=1), []
-        for stages in (make(name, options), make(rule.base, rule.base_values)):
+        for stages in (make(name, ACTIVE_HERE.get(name, {}) | options), make(rule.base, rule.base_values)):
             (minibatch,) = plan_of(stages, step)
             for component in stages.components.values():
                 component.begin_step(step.ctx)  # a schedule may start at the base method
@@ -175,8 +191,11 @@ def widened(batch: Batch) -> Batch:
         for f in dataclasses.fields(batch)
         if isinstance(value := getattr(batch, f.name), Tensor) and f.name.endswith("_BT")
     }
+    token_tags = {k: wide(v, 0.3) for k, v in batch.token_tags.items()}
     return batch.with_(
-        **changes, old={k: v if k.startswith("prompt") else wide(v, 0.3) for k, v in batch.old.items()}
+        **changes,
+        token_tags=token_tags,
+        old={k: v if k.startswith("prompt") else wide(v, 0.3) for k, v in batch.old.items()},
     )
 
 
@@ -216,8 +235,10 @@ SIGNALS = Signals(
 
 def moved(component: Component, ctx: Any) -> dict[str, Any]:
     """The state of a component after some steps."""
+    batch = plan_of(make("grpo", {}), make_step())[0].batch
     for _ in range(3):
         component.begin_step(ctx)
+        component.before_update(batch, ctx)
         component.after_update(SIGNALS, ctx)
         if hasattr(component, "observe"):
             component.observe(0.05)
@@ -317,6 +338,7 @@ def test_out_of_range_is_refused_by_name(name: str) -> None:
         ("kl-cov", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("flexible-entropy@id", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
         ("flexible-entropy@od", {"alpha_low": -0.4}, {}, "raise method.beta_low"),
+        ("era@released", {"w_low": 3.0}, {}, "lower w_low"),
         ("fork-tokens", {"reward_wrong": 2.0}, {}, "reward_right must exceed"),
         ("steer", {"mode": "linear", "w_min": 1.3}, {}, "lower w_min"),
         ("steer", {"w_min": 1.3}, {}, "use mode=linear"),

@@ -46,6 +46,30 @@ def chi_square_p(own: list[tuple[int, ...]], other: list[tuple[int, ...]]) -> fl
     return float(chi2_contingency(table[:, table.sum(0) > 0]).pvalue)
 
 
+def test_a_temperature_for_each_token() -> None:
+    """A constant rule draws what a temperature draws; a rule sees raw logits and acts on each row alone."""
+    policy, prompts = small_vocabulary(), [[2, 3, 4], [3]]
+    seen: list[torch.Tensor] = []
+
+    def constant(logits_NV: torch.Tensor) -> torch.Tensor:
+        seen.append(logits_NV.clone())
+        return torch.full((len(logits_NV),), 0.7)
+
+    def cold_or_hot(logits_NV: torch.Tensor) -> torch.Tensor:
+        return torch.where(torch.arange(len(logits_NV)) < 20, 1e-3, 50.0)
+
+    def drawn(count: int = 3, **more: Any) -> Any:
+        return sample(policy, prompts, 20, keys=keys(40), max_tokens=count, **more)
+
+    plain, ruled = drawn(temperature=0.7), drawn(temperature=9.0, token_temperature=constant)
+    assert torch.equal(plain.tokens_NT, ruled.tokens_NT) and torch.equal(plain.logp_NT, ruled.logp_NT)
+    assert seen[0].shape == (40, 5)
+    own = policy.head(policy.model.base_model(torch.tensor([prompts[0]]))[0][:, -1])
+    torch.testing.assert_close(seen[0][0], own[0])
+    first = drawn(1, token_temperature=cold_or_hot).tokens_NT[:, 0]
+    assert set(first[:20].tolist()) == {int(own.argmax())} and len(set(first[20:].tolist())) > 2
+
+
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.5, 0.95)])
 def test_same_distribution_as_generate(temperature: float, top_p: float) -> None:
     policy, prompt, rows, length = small_vocabulary(), [2, 3, 4], 3000, 3
