@@ -129,6 +129,7 @@ class VarianceControl(TokenWeight):
 
     needs_row_grad_norms = True
     minibatch_scope = True
+    corrects_rollouts = True
     current_stats = (LOGP,)
 
     def baseline_weights(self, log_weight_B: Tensor, norm_B: Tensor, length_B: Tensor) -> Tensor:
