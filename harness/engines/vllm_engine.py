@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -259,9 +260,8 @@ class VllmEngine:
 
     def _cause(self, error: Exception) -> str:
         for process in self._processes:
-            process.join(1)
-            if process.exitcode is not None:
-                code = process.exitcode
+            code = _exit_code(process)
+            if code is not None:
                 return f"its process ended with exit code {code}" + (
                     ", as when the system runs out of memory" if code == -9 else ""
                 )
@@ -312,6 +312,19 @@ def _watch(client: Any) -> list[Any]:
 
     Thread(target=watch, daemon=True, name="entrobench-engine-watch").start()
     return processes
+
+
+def _exit_code(process: Any, patience_s: float = 2.0) -> int | None:
+    """How ``process`` ended; None if it is still there.
+
+    vLLM waits for it too, and the system tells only one of two that wait: the other has to ask again.
+    """
+    until = time.monotonic() + patience_s
+    while process.exitcode is None and time.monotonic() < until:
+        process.join(0.1)
+        time.sleep(0.02)
+    code: int | None = process.exitcode
+    return code
 
 
 def _raise(what: str) -> None:
