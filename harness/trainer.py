@@ -213,11 +213,6 @@ class Trainer:
             )
         if "reference" in wanted and self.reference is None:
             raise ValueError("a component resets the reference, but no stage sets needs_reference")
-        if "reference" in wanted and world().size > 1:
-            raise UserError(
-                f"method '{self.run.method_name}' replaces the reference while it trains, which checkpoints "
-                "of several processes do not hold; run it in one process"
-            )
 
     def _reset(self, wanted: frozenset[str]) -> None:
         """Start afresh what components ask for (:data:`harness.stages.base.RESETS`)."""
