@@ -43,13 +43,14 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return request.param, out
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # its first one trains all of them, a minute on two idle cores
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_train_like_one(shared: tuple[int, Path], alone: dict[str, Any], method: str) -> None:
     size, folder = shared

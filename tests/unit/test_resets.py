@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from unittest.mock import Mock
+from pathlib import Path
 
 import pytest
 import torch
 
-from harness import trainer as trainer_module
-from harness.errors import UserError
+from harness import shards
 from harness.stages import Component, grpo_stages
 from methods.prorl import due
 from tests.helpers.tiny import tiny_trainer
@@ -61,7 +60,14 @@ def test_a_reset_of_what_is_not_there_is_an_error(asked: str, remedy: str) -> No
         tiny_trainer(stages=grpo_stages().with_(components={"asks": Asks()}))
 
 
-def test_several_processes_refuse_to_replace_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "world", lambda: Mock(size=2))
-    with pytest.raises(UserError, match="run it in one process"):
-        tiny_trainer(method="prorl")
+def test_the_checkpoint_of_several_processes_holds_the_reference(tmp_path: Path) -> None:
+    trainer = tiny_trainer(*RUN, method="prorl")
+    for _ in range(3):
+        trainer.step()
+    assert trainer.moved_reference is not None
+    shards.write(tmp_path / "step-000003", *shards.tensors_of(trainer), trainer.rest_dict())
+    other = tiny_trainer(*RUN, method="prorl")
+    shards.read(tmp_path / "step-000003", other)
+    assert other.moved_reference is not None
+    assert same(other.moved_reference.weights(), trainer.moved_reference.weights())
+    assert other.step() == trainer.step()
