@@ -50,7 +50,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
 def group(**changes: Any) -> Any:
     entry = {"n": 8, "correct": [4, 0], "problem_ids": ["p", "q"], "profile": "standard", "profile_hash": "a",
              "pass": {"n": 8, "correct": [2, 2], "problem_ids": ["q", "p"]}}  # fmt: skip
-    return SimpleNamespace(records=[{"evals": {"aime24": entry | changes}}])
+    return SimpleNamespace(records=[{"evals": {"aime24": entry | changes}}], sampling_differs=False)
 
 
 def test_a_leaderboard_never_mixes_profiles() -> None:

@@ -68,10 +68,11 @@ def test_sixty_methods_look_different_and_keep_their_looks() -> None:
     assert sum(look == looks[name] for name, look in zip(names, alone, strict=True)) >= 54
 
 
-def test_the_registered_methods_never_have_to_give_way() -> None:
+def test_hardly_a_registered_method_has_to_give_way() -> None:
     names = sorted(catalog.methods().entries())
     looks = styles(names, "grpo")
-    for name in names:
-        assert looks[name] == styles([name], "grpo")[name]
+    alone = {name: styles([name], "grpo")[name] for name in names}
+    assert all(looks[name].colour == alone[name].colour for name in names)
+    assert sum(looks[name] != alone[name] for name in names) <= len(names) / 10
     assert looks["bapo@paper"].colour == looks["bapo@released"].colour
     assert looks["bapo@paper"] != looks["bapo@released"]
