@@ -11,9 +11,10 @@ import pytest
 
 from harness import runs
 from harness.config import RunConfig
-from harness.engines import EngineDied, sampling
+from harness.engines import EngineDied, open_engine, sampling
 from harness.engines.weights import checksum
 from harness.errors import UserError
+from harness.export import export
 from harness.policy import load_policy
 from harness.trainer import Trainer
 from tests.helpers.execution import configured
@@ -154,6 +155,23 @@ def test_a_run_whose_engine_dies_says_so_and_goes_on(
     result = runs.result(folder)
     assert result["determinism"] == "same-samples"
     assert set(result["evals"]) == {"test_id"}
+    vllm_loads_an_export(folder, tmp_path / "exported")
+
+
+def vllm_loads_an_export(run: Path, target: Path) -> None:
+    export(run, target)
+    with_hf, with_vllm = (
+        open_engine(name, str(target), max_positions=64, **options)
+        for name, options in (
+            ("hf", {"device": "cpu"}),
+            ("vllm", {"device": "cpu", "batch_rows": 8, "kv_cache_gib": 0.5}),
+        )
+    )
+    try:
+        assert with_vllm.score([5, 6, 7, 5]) == pytest.approx(with_hf.score([5, 6, 7, 5]), abs=1e-3)
+    finally:
+        with_vllm.close()
+        with_hf.close()
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
