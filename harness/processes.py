@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.config import RunConfig
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.stages import Stage
 
 
 def launched_size() -> int:
@@ -30,7 +35,16 @@ def check_processes(run: RunConfig, size: int) -> None:
             f"{size} processes cannot share rollout.prompts_per_step={prompts} evenly, so some would wait "
             f"for the others; use {near}, or prompts_per_step={-(-prompts // size) * size} (another run)"
         )
-    if any(stage.needs_row_grad_norms for stage in run.method.stages().of_step()):
+    check_shardable(run, run.method.stages().of_step())
+
+
+def check_shardable(run: RunConfig, stages: Sequence[Stage]) -> None:
+    """Refuse stages that sharded training cannot serve.
+
+    Raises:
+        UserError: names the remedy.
+    """
+    if any(stage.needs_row_grad_norms for stage in stages):
         raise UserError(
             f"method '{run.method_name}' needs the gradient norm of each row, which sharded training does "
             "not give; run it in one process (train.processes=1, or slurm: nodes: 1 and gpus: 1)"

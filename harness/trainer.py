@@ -16,7 +16,6 @@ from torch import Tensor
 from harness.batch import Batch
 from harness.config import RunConfig
 from harness.engines.sampling import EngineSampler, open_sampler
-from harness.errors import UserError
 from harness.lag import RolloutQueue
 from harness.logs import batch_metrics, quantiles, update_metrics
 from harness.mismatch import alarm_text, mismatch_metrics, truncated_weights
@@ -24,6 +23,7 @@ from harness.oom import naming_memory
 from harness.parallel import world
 from harness.policy import Policy
 from harness.problems import Benchmark, Verdict
+from harness.processes import check_shardable
 from harness.rollout_settings import check_stages, compares, corrects
 from harness.rollouts import Sampler, roll_out, verify_shared
 from harness.sharding import shared_state, whole, whole_state
@@ -103,12 +103,7 @@ class Trainer:
         self.stages.prompts.bind(self.benchmark.problems(self.run.data.train_split), self.run.seed)
 
     def _shard(self) -> None:
-        for stage in self._declared:
-            if stage.needs_row_grad_norms:
-                raise UserError(
-                    f"method '{self.run.method_name}' needs the gradient norm of each row, which sharded "
-                    "training does not give; run it in one process"
-                )
+        check_shardable(self.run, self._declared)
         self.policy.network.shard()
         if self.reference is not None:
             self.reference.network.shard()

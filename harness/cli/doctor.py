@@ -115,4 +115,9 @@ def hub() -> list[str]:
     token = "there" if get_token() else "none: models that ask for a licence need `hf auth login`"
     cache = Path(constants.HF_HUB_CACHE)
     count = len(list(cache.glob("models--*"))) if cache.is_dir() else 0
-    return [network, f"token: {token}", f"cache: {cache}, {count} models"]
+    return [network, f"token: {token}", f"cache: {_short(cache)}, {count} models"]
+
+
+def _short(folder: Path) -> str:
+    """With ``~`` for the home folder: people paste this into reports."""
+    return f"~/{folder.relative_to(Path.home())}" if folder.is_relative_to(Path.home()) else str(folder)
