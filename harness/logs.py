@@ -1,4 +1,4 @@
-"""What a step logs about its rollouts (``metrics.jsonl``); entropies in nats at the loss temperature."""
+"""What a step logs of its rollouts and updates (``metrics.jsonl``); entropies in nats, loss temperature."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.batch import Batch
+from harness.stages import Minibatch
+from harness.update import UpdateLog
 
 #: ``torch.quantile`` refuses more values than this.
 _QUANTILE_LIMIT = 1 << 24
@@ -67,6 +69,43 @@ def update_metrics(batch: Batch) -> dict[str, float]:
     if batch.ref_logp_BT is not None:
         metrics["ref_kl"] = float((batch.old["logp"] - batch.ref_logp_BT)[mask].mean())
     return metrics
+
+
+def optimiser_metrics(log: UpdateLog, norms: Sequence[float]) -> dict[str, float]:
+    """Metrics of the optimiser steps.
+
+    Args:
+        norms: of the gradient at each of them, before clipping.
+    """
+    low, median, high = quantiles(torch.cat(log.ratios), (0.01, 0.5, 0.99))
+    return {
+        "grad_norm": sum(norms) / len(norms), "updates": float(log.updates), "kl": log.mean("kl"),
+        "update_entropy": log.mean("entropy"), "clip_low": log.mean("clip_low"),
+        "clip_high": log.mean("clip_high"), "ratio_p01": low, "ratio_p50": median, "ratio_p99": high,
+        **{name: sum(values) / len(values) for name, values in log.metrics.items()},
+    }  # fmt: skip
+
+
+def activity(batch: Batch, plan: Sequence[Minibatch], log: UpdateLog, epochs: int) -> float:
+    """Share of tokens whose gradient the method changed (:func:`harness.update.backward` counts them).
+
+    Tokens that plain GRPO would have trained on, with an advantage, and that the method dropped count as
+    changed, once per pass over the rollouts.
+
+    Args:
+        batch: the rollouts that reach the update, of which ``plan`` trains some.
+        epochs: passes over the rollouts.
+    """
+    missing = (batch.tags["grpo_advantage"] != 0) & (_extra(batch) == 0)
+    for trained in (minibatch.batch for minibatch in plan):
+        # replayed rows carry the numbers of another step
+        missing &= ~torch.isin(batch.tags["row"], trained.tags["row"][_extra(trained) == 0])
+    dropped = epochs * float(batch.length_B[missing].sum())
+    return (log.sums.get("changed", 0.0) + dropped) / max(log.tokens + dropped, 1.0)
+
+
+def _extra(batch: Batch) -> Tensor:
+    return batch.tags.get("extra", torch.zeros(len(batch)))
 
 
 def quantiles(values_N: Tensor, at: Sequence[float]) -> list[float]:

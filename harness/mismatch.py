@@ -11,11 +11,16 @@ objective (Hilton et al., arXiv 2110.00641).
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from harness.batch import Batch
+from harness.config import RunConfig
 from harness.logs import quantiles
+from harness.parallel import world
+from harness.rollout_settings import corrects, scores_when_sampled
 
 #: Above this many nats a token (KL) a run says that its rollouts are not the policy's. Our choice:
 #: 10,000 times what the tests allow vLLM in float32; in half precision nothing was measured.
@@ -54,6 +59,26 @@ def mismatch_metrics(batch: Batch, cap: float | None) -> dict[str, float]:
     if cap is not None:
         metrics["correction_capped"] = float((ratio > cap).float().mean())
     return metrics
+
+
+class Comparison:
+    """Compares a run's rollouts with the policy that its ratios divide by; warns once if they are far off."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self._run, self._alarmed = run, False
+
+    def __call__(self, batch: Batch, step: int) -> tuple[Batch, dict[str, float]]:
+        """The batch of ``step`` with its correction, where the run has one; and the metrics."""
+        rollout = self._run.rollout
+        cap = rollout.correction_cap if corrects(self._run) else None
+        metrics = mismatch_metrics(batch, cap)
+        if metrics["mismatch_alarm"] and not self._alarmed and world().leads:
+            self._alarmed = True
+            kl, waits = metrics["mismatch_kl"], 0 if scores_when_sampled(self._run) else rollout.lag
+            warnings.warn(alarm_text(kl, step, rollout.engine, waits), stacklevel=2)
+        if cap is not None:
+            batch = batch.with_(correction_BT=truncated_weights(batch, cap))
+        return batch, metrics
 
 
 def alarm_text(kl: float, step: int, engine: str, lag: int) -> str:

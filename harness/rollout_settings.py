@@ -30,6 +30,11 @@ def compares(run: RunConfig) -> bool:
     return run.rollout.engine != BUILTIN or run.rollout.lag > 0
 
 
+def scores_when_sampled(run: RunConfig) -> bool:
+    """Whether the old pass is taken with the weights that sampled, before rollouts wait."""
+    return bool(run.rollout.lag) and run.rollout.ratio_to == "sampling"
+
+
 def engine_options(run: RunConfig) -> dict[str, Any]:
     """``rollout.engine_settings`` as the engine's options, checked.
 

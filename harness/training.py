@@ -85,7 +85,7 @@ def train_and_evaluate(
     with notice.leaving():
         policy, benchmark = open_run(run)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
-    with closing(trainer.sampler):
+    with closing(trainer.rollouts.sampler):
         return _train_and_evaluate(trainer, folder, status, evaluate=evaluate, notice=notice)
 
 
@@ -108,7 +108,7 @@ def _train_and_evaluate(
             last = trainer.counters.step
             best = run.eval.weights == "best"
             evaluated = load_best(trainer.policy, folder)["step"] if best else last
-            trainer.sampler.outdated()
+            trainer.rollouts.sampler.outdated()
             evals = _evaluate(run, trainer, folder, status) if evaluate else {}
             result = _result(run, trainer, folder, evals, status, evaluated) | {"trained_by": trained_by}
         mirror.summarise(result)
@@ -148,7 +148,7 @@ def _step(trainer: Trainer, checkpoints: Checkpoints, notice: Notice, status: St
         raise
     finally:
         hook.remove()
-    return {"metrics": metrics, "timing": {"wall_s": status.elapsed_s - start, **trainer.seconds}}
+    return {"metrics": metrics, "timing": {"wall_s": status.elapsed_s - start, **trainer.clock.seconds}}
 
 
 def _finish_step(
@@ -167,7 +167,7 @@ def _finish_step(
                 metrics |= _probe(run, trainer)
             if step % run.eval.frontier_every == 0 or last:
                 _frontier(run, trainer, folder)
-        trainer.sampler.rest()
+        trainer.rollouts.sampler.rest()
     except Stopped:
         checkpoints.save(pending=done)
         raise
@@ -189,7 +189,7 @@ def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notic
 
 def _evaluate_untrained(run: RunConfig, folder: Path, status: Status) -> dict[str, Any]:
     policy, benchmark = open_run(run)
-    with closing((trainer := Trainer(run, policy, benchmark, stages_of(run))).sampler):
+    with closing((trainer := Trainer(run, policy, benchmark, stages_of(run))).rollouts.sampler):
         return _measured_untrained(trainer, folder, status)
 
 
@@ -211,7 +211,7 @@ def _probe(run: RunConfig, trainer: Trainer) -> dict[str, float]:
         return probe_entropy(
             trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
             seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
-            by=trainer.looks_by,
+            by=trainer.rollouts.looks_by,
         )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
         table = evaluate_problems(
             trainer.policy, trainer.benchmark, problems, folder / "eval" / f"frontier-{step:06d}.parquet",
             n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
-            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, by=trainer.looks_by,
+            seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, by=trainer.rollouts.looks_by,
         )  # fmt: skip
     point = {"step": step, **summary(table, problems, maj_k=())} if world().leads else {}
     keep_if_best(trainer.policy, folder, step, point)
@@ -236,7 +236,7 @@ def _frontier(run: RunConfig, trainer: Trainer, folder: Path) -> None:
 
 
 def _evaluate(run: RunConfig, trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
-    policy, benchmark, by = trainer.policy, trainer.benchmark, trainer.looks_by
+    policy, benchmark, by = trainer.policy, trainer.benchmark, trainer.rollouts.looks_by
     evals = {}
     for split in run.eval.splits:
         problems = benchmark.problems(split)
@@ -286,7 +286,7 @@ def _result(
         processes=world().size,
         processes_used=sizes,
         # another number of processes rounds differently, and a sample may then differ
-        determinism=trainer.sampler.determinism if len(sizes) == 1 else "statistical",
+        determinism=trainer.rollouts.sampler.determinism if len(sizes) == 1 else "statistical",
         budget={
             "generated_tokens": counters.generated_tokens, "updates": counters.updates,
             "steps": counters.step, "train_tokens": counters.train_tokens,

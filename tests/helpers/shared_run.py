@@ -21,16 +21,17 @@ from harness import runs
 from harness.launch import in_child
 from harness.notice import Notice, Stopped
 from harness.parallel import World, joined
+from harness.rollout_station import RolloutStation
 from harness.trainer import Trainer
 from tests.helpers.execution import configured
 
 
 def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step: int) -> None:
-    place = "_update" if do == "oom" else "_rollouts"
-    original = getattr(Trainer, place)
+    owner, place = (Trainer, "update") if do == "oom" else (RolloutStation, "run_program")
+    original = getattr(owner, place)
 
-    def wrapped(self: Trainer, *arguments: Any) -> Any:
-        if here.rank == rank and self.counters.step == step:
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        if here.rank == rank and arguments[-1].step == step:  # the context stands last
             if do == "oom":
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             Path(f"{sys.argv[1]}.killed").touch()
@@ -38,7 +39,7 @@ def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step:
         return original(self, *arguments)
 
     if do != "train":
-        patch.setattr(Trainer, place, wrapped)
+        patch.setattr(owner, place, wrapped)
 
 
 def work(plan_file: str) -> int:

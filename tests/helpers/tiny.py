@@ -16,7 +16,7 @@ import torch
 from harness.batch import Batch
 from harness.config import RunConfig, compose
 from harness.policy import Policy, load_policy
-from harness.problems import Problem, Verdict
+from harness.problems import Benchmark, Problem, Verdict
 from harness.stages import Stages
 from harness.trainer import Trainer
 
@@ -152,12 +152,13 @@ def small_run(*overrides: str, method: str = "grpo") -> RunConfig:
 
 
 def tiny_trainer(
-    *overrides: str, stages: Stages | None = None, dtype: torch.dtype = torch.float32, method: str = "grpo"
-) -> Trainer:
+    *overrides: str, stages: Stages | None = None, dtype: torch.dtype = torch.float32, method: str = "grpo",
+    benchmark: Benchmark | None = None,
+) -> Trainer:  # fmt: skip
     """A trainer of the tiny model; ``stages`` instead of those of ``method``."""
     run = small_run(*overrides, method=method)
     policy = tiny_policy(dtype, run.rollout.temperature)
-    return Trainer(run, policy, LetterBenchmark(), stages or run.method.stages())
+    return Trainer(run, policy, benchmark or LetterBenchmark(), stages or run.method.stages())
 
 
 def make_batch(

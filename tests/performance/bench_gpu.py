@@ -150,7 +150,7 @@ def measure_training(
         before = trainer.counters.generated_tokens
         stations["whole step"].append(device.seconds(trainer.step))
         tokens.append(trainer.counters.generated_tokens - before)
-        for station, value in trainer.seconds.items():
+        for station, value in trainer.clock.seconds.items():
             stations.setdefault(station, []).append(value)
     longest = max(len(trainer.policy.encode(p.prompt)) for p in trainer.benchmark.problems("train"))
     plan = plan_memory(shape, to_dict(trainer.run), prompt_tokens=longest)

@@ -146,10 +146,10 @@ def frozen(opened: Opened) -> Side:
     if trainer.reference is not None:
         watch(trainer.reference, "reference")
     trainer.counters.step = 1
-    ctx, update = trainer._context(), trainer._update
+    ctx, update = trainer.context(), trainer.update
     for component in trainer.stages.all_components().values():
         component.begin_step(ctx)
-    side.rollouts = trainer._rollouts(ctx)
+    side.rollouts = trainer.rollouts.run_program(ctx)
     side.scored_tokens, purpose = side.passed["rollouts"], "old"
 
     def timed_update(minibatch: Minibatch, *args: Any) -> Any:
@@ -161,8 +161,8 @@ def frozen(opened: Opened) -> Side:
         purpose = "old"
         return out
 
-    trainer._rollouts = lambda ctx: side.rollouts  # type: ignore[method-assign]
-    trainer._update = timed_update  # type: ignore[method-assign]
+    trainer.rollouts.run_program = lambda ctx: side.rollouts  # type: ignore[method-assign]
+    trainer.update = timed_update  # type: ignore[method-assign]
     return side
 
 

@@ -36,9 +36,9 @@ def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str,
             continue
         tokens.append(trainer.counters.generated_tokens - before)
         seconds["whole step"].append(whole)
-        for station, value in trainer.seconds.items():
+        for station, value in trainer.clock.seconds.items():
             seconds.setdefault(station, []).append(value)
-        seconds.setdefault("rest", []).append(whole - sum(trainer.seconds.values()))
+        seconds.setdefault("rest", []).append(whole - sum(trainer.clock.seconds.values()))
     whole_s = statistics.median(seconds["whole step"])
     return {
         "method": run.method_name,

@@ -61,7 +61,7 @@ class Interleave(TrainerCallback):
                 break
             before = self.ours.counters.generated_tokens
             self.seconds["ours"].append(timed(self.ours.step))
-            self.stations.append(dict(self.ours.seconds))
+            self.stations.append(dict(self.ours.clock.seconds))
             self.our_tokens.append(self.ours.counters.generated_tokens - before)
         self._start = time.perf_counter()
 
@@ -140,9 +140,9 @@ def update_phase(settings: peer.Settings, steps: int, ours: Trainer, theirs: Any
     theirs._prepare_inputs = lambda minibatch: minibatch  # the minibatches are made already
 
     def our_update(_: int) -> None:
-        log, ctx = UpdateLog(), ours._context()
+        log, ctx = UpdateLog(), ours.context()
         for minibatch in plan:
-            ours._update(minibatch, log, ctx)
+            ours.update(minibatch, log, ctx)
 
     def trl_update(_: int) -> None:
         for minibatch in inputs:
@@ -167,7 +167,7 @@ def old_pass(steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison
             batch_size=theirs.args.per_device_train_batch_size,
         )  # fmt: skip
 
-    return alternate("old pass", lambda _: ours._old_pass(batch), trl_old, steps, warm_up=WARM_UP)
+    return alternate("old pass", lambda _: ours.old_pass(batch), trl_old, steps, warm_up=WARM_UP)
 
 
 def sampling(

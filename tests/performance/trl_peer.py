@@ -198,13 +198,13 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
         reference: policy of the reference log-probs (default: none are taken).
     """
     trainer.counters.step += 1
-    ctx = trainer._context()
-    batch = trainer._rollouts(ctx)
+    ctx = trainer.context()
+    batch = trainer.rollouts.run_program(ctx)
     solved = bool(batch.correct_B.any())
     # a random model solves nothing; made-up rewards keep its advantages, and so the loss, from being all zero
     batch = batch.with_(reward_B=batch.correct_B if solved else (batch.sample_B % 2).float())
     batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
-    batch = batch.with_(old=(trainer if old is None else _sibling(trainer, old))._old_pass(batch).old)
+    batch = batch.with_(old=(trainer if old is None else _sibling(trainer, old)).old_pass(batch).old)
     if reference is not None:
         with torch.no_grad():
             batch = batch.with_(ref_logp_BT=reference.stats(batch, [LOGP])["logp"])

@@ -92,7 +92,8 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
         reference=copy.deepcopy(trainer.reference.model) if trainer.reference else None,
     )  # fmt: skip
-    rollouts, update, draws = trainer._rollouts, trainer._update, update_module.token_draws
+    station = trainer.rollouts
+    rollouts, update, draws = station.run_program, trainer.update, update_module.token_draws
     clip = torch.nn.utils.clip_grad_norm_
 
     def keep_rollouts(ctx: Any) -> Batch:
@@ -122,11 +123,11 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         step.updates[-1].after = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
         return out
 
-    trainer._rollouts, trainer._update = keep_rollouts, keep_update  # type: ignore[method-assign]
+    station.run_program, trainer.update = keep_rollouts, keep_update  # type: ignore[method-assign]
     torch.nn.utils.clip_grad_norm_, update_module.token_draws = keep_gradient, keep_draws
     try:
         step.metrics = trainer.step()
     finally:
         torch.nn.utils.clip_grad_norm_, update_module.token_draws = clip, draws
-        del trainer._rollouts, trainer._update
+        del station.run_program, trainer.update
     return step

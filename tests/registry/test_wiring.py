@@ -241,13 +241,13 @@ def old_pass_at_temperature_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def old_pass_of_the_current_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the old log-probs were taken anew before every optimiser step."""
-    update = Trainer._update
+    update = Trainer.update
 
     def fresh(self: Trainer, minibatch: Any, log: Any, ctx: Any) -> Any:
         old = self.policy.scores(minibatch.batch, tuple([LOGP, ENTROPY]), 100)
         return update(self, replace(minibatch, batch=minibatch.batch.with_(old=old)), log, ctx)
 
-    monkeypatch.setattr(Trainer, "_update", fresh)
+    monkeypatch.setattr(Trainer, "update", fresh)
 
 
 def last_token_without_advantage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ def test_the_second_step_samples_at_temperatures_by_the_first_steps_entropies(
 ) -> None:
     trainer = tiny_trainer("method.tau=0.5", method="hapo@paper")
     asked: list[Generate] = []
-    generate = trainer._generate
-    monkeypatch.setattr(trainer, "_generate", lambda r, ctx: asked.append(r) or generate(r, ctx))
+    generate = trainer.rollouts.generate
+    monkeypatch.setattr(trainer.rollouts, "generate", lambda r, ctx: asked.append(r) or generate(r, ctx))
     trainer.step()
     assert asked[0].token_temperature is None
     component = trainer.stages.components["hapo"]

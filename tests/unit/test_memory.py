@@ -102,7 +102,7 @@ def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> No
     policy = Policy(build_model(tokenizer, **sizes), tokenizer)
     trainer = Trainer(run, policy, LetterBenchmark(), run.method.stages())
     batch = make_batch(policy, [[5 + i] * PROMPT for i in range(8)], [[7] * RESPONSE] * 8)
-    batch = trainer._old_pass(batch.with_(advantage_BT=torch.ones(batch.mask_BT.shape)))
+    batch = trainer.old_pass(batch.with_(advantage_BT=torch.ones(batch.mask_BT.shape)))
     shape = from_config(policy.model.config.to_dict(), "tiny")
     found = plan_memory(shape, to_dict(run), prompt_tokens=PROMPT)
     expected = sum(part.update for part in found.parts if "assumed" not in part.name)
@@ -112,7 +112,7 @@ def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> No
         for value in (*policy.model.parameters(), *policy.network.trainable()):
             held.hold(value)
         for _ in range(2):
-            trainer._update(Minibatch(batch), UpdateLog(), trainer._context())
+            trainer.update(Minibatch(batch), UpdateLog(), trainer.context())
     assert held.peak == pytest.approx(expected, rel=0.1)
 
 

@@ -14,6 +14,8 @@ import pytest
 from harness import runs, training
 from harness.checkpoints import last_checkpoint
 from harness.notice import ALLOCATION_ENDS, MARGIN_S, TOLD, Notice, Stopped
+from harness.rollout_station import RolloutStation
+from harness.stages import StepContext
 from harness.trainer import Trainer
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, tiny_folder
@@ -52,12 +54,18 @@ def send(number: int = signal.SIGTERM) -> None:
 
 #: Where the signal comes -> (what is patched, in which step, the step of the checkpoint that is left).
 PLACES: dict[str, tuple[Any, str, int, int]] = {
-    "rollout": (Trainer, "_rollouts", 2, 1),
-    "update": (Trainer, "_update", 3, 3),
-    "after the first update": (Trainer, "_update_metrics", 4, 4),
+    "rollout": (RolloutStation, "run_program", 2, 1),
+    "update": (Trainer, "update", 3, 3),
+    "after the first update": (Trainer, "reset", 4, 4),
     "probe": (training, "_probe", 4, 4),
     "frontier": (training, "_frontier", 3, 3),
 }
+
+
+def _step_of(argument: Any) -> int | None:
+    if isinstance(argument, Trainer):
+        return argument.counters.step
+    return argument.step if isinstance(argument, StepContext) else None
 
 
 def stop_at(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +74,11 @@ def stop_at(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = getattr(owner, name)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
-        trainer = next(a for a in arguments if isinstance(a, Trainer))
-        there = trainer.counters.step == step
-        if there and name != "_update":
+        there = step in [_step_of(a) for a in arguments]
+        if there and name != "update":
             send()
         result = original(*arguments, **named)
-        if there and name == "_update":
+        if there and name == "update":
             send()
         return result
 

@@ -34,7 +34,7 @@ RESPONSES = [[20, 21, 22], [23], [24, 25, 26, 27, 1], [28, 1]]
 
 def test_the_first_update_has_ratio_one_exactly() -> None:
     trainer, log = tiny_trainer(BF16), UpdateLog()
-    batch = trainer._old_pass(_judged(trainer))
+    batch = trainer.old_pass(_judged(trainer))
     backward(trainer.policy, trainer.stages, Minibatch(batch), log, micro_rows=64, width=8)
     ratios = torch.cat(log.ratios)
     assert len(ratios) > 20 and (ratios == 1).all()
@@ -42,7 +42,7 @@ def test_the_first_update_has_ratio_one_exactly() -> None:
 
 def test_rows_beside_other_rows_differ_by_rounding_only() -> None:
     trainer = tiny_trainer(BF16)  # minibatches are shuffled: rows are packed with others than in the old pass
-    batch = trainer._old_pass(_judged(trainer))
+    batch = trainer.old_pass(_judged(trainer))
     parts = [batch.rows(rows) for rows in ([6, 1, 4], [0, 7, 2], [5, 3])]
     with torch.no_grad():
         off = [(trainer.policy.stats(p, [LOGP])["logp"] - p.old["logp"]).abs()[p.mask_BT] for p in parts]
@@ -94,7 +94,7 @@ def test_masters_optimiser_and_checkpoint_are_fp32_and_small_steps_are_kept() ->
 def test_micro_batches_add_up_in_fp32() -> None:
     def summed(rows: int) -> list[Tensor]:
         trainer = tiny_trainer(BF16)
-        batch = trainer._old_pass(_judged(trainer))
+        batch = trainer.old_pass(_judged(trainer))
         log = UpdateLog()
         backward(
             trainer.policy, trainer.stages, Minibatch(batch), log, micro_rows=rows, width=8

@@ -88,8 +88,8 @@ def test_ratios_see_the_lag_and_the_correction_sees_what_they_do_not() -> None:
 def test_without_a_lag_nothing_is_corrected_or_kept() -> None:
     trainer = tiny_trainer()
     seen: list[Batch] = []
-    update = trainer._update
-    trainer._update = lambda m, *rest: seen.append(m.batch) or update(m, *rest)  # type: ignore[method-assign,func-returns-value]
+    update = trainer.update
+    trainer.update = lambda m, *rest: seen.append(m.batch) or update(m, *rest)  # type: ignore[method-assign,func-returns-value]
     metrics = trainer.step()
     assert seen and all(batch.correction_BT is None for batch in seen)
     assert not [k for k in metrics if k.startswith(("mismatch", "correction", "lag"))]
@@ -191,7 +191,7 @@ class Copy(HfEngine):
 
 def with_engine(engine: Any, *words: str) -> Trainer:
     trainer = tiny_trainer(*words)
-    trainer.sampler = EngineSampler(trainer.policy, "copy", "bitwise", lambda: engine)
+    trainer.rollouts.sampler = EngineSampler(trainer.policy, "copy", "bitwise", lambda: engine)
     return trainer
 
 

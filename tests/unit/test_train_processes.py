@@ -80,7 +80,7 @@ def test_a_station_of_the_step_out_of_memory(monkeypatch: pytest.MonkeyPatch) ->
     def full(*arguments: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "_update", full)
+    monkeypatch.setattr(Trainer, "update", full)
     with pytest.raises(oom.OutOfMemory, match="in update .*train.micro_batch_rows=32"):
         tiny_trainer().step()
 

@@ -70,7 +70,7 @@ def test_metrics_are_there_and_finite() -> None:
     for metrics in (first, trainer.step()):
         assert METRICS <= metrics.keys()
         assert all(isinstance(v, float) and math.isfinite(v) for v in metrics.values()), metrics
-    assert set(trainer.seconds) == {"rollout", "old", "reward", "advantage", "update"}
+    assert set(trainer.clock.seconds) == {"rollout", "old", "reward", "advantage", "update"}
     assert first["updates"] == 4 and first["rollouts"] == 16
     assert 0 < first["accuracy"] < 1
     assert first["rollout_mismatch"] < 1e-4
@@ -161,8 +161,8 @@ def test_random_reward_ignores_the_verifier() -> None:
 
     rows = []
     for benchmark in (NeverRight(), NeverRight(), LetterBenchmark()):
-        trainer = tiny_trainer("train.random_reward=true", "rollout.group_size=32", "train.lr=1e-9")
-        trainer.benchmark = benchmark
+        settings = ("train.random_reward=true", "rollout.group_size=32", "train.lr=1e-9")
+        trainer = tiny_trainer(*settings, benchmark=benchmark)
         rows.append([trainer.step()["accuracy"] for _ in range(3)])
     assert rows[0] == rows[1] == rows[2]
     assert len(set(rows[0])) > 1 and abs(sum(rows[0]) / 3 - 0.5) < 0.1

@@ -65,7 +65,7 @@ def test_log_probs_match_the_old_pass_after_every_update(
         assert abs(metrics["mismatch_kl"]) < 1e-6 and metrics["mismatch_alarm"] == 0
         assert metrics["mismatch_p01"] == pytest.approx(1, abs=1e-3) == metrics["mismatch_p99"]
         assert metrics["kl"] > 1e-4, "the policy moves"
-        with trainer.sampler.awake():
+        with trainer.rollouts.sampler.awake():
             sums.add(one_engine.checksum())
             assert one_engine.checksum() == checksum(trainer.policy.model.parameters())
     assert len(sums) == 3
@@ -77,7 +77,7 @@ def test_an_engine_that_stays_behind_is_noticed(
     """What the tests above would see if an update did not reach the engine."""
     trainer = trainer_of(configured(words(models, "train.lr=1e-2")))
     trainer.step()
-    monkeypatch.setattr(trainer.sampler, "outdated", lambda: None)
+    monkeypatch.setattr(trainer.rollouts.sampler, "outdated", lambda: None)
     trainer.step()
     with pytest.warns(UserWarning, match="the rollouts of engine vllm are .* nats a token"):
         metrics = trainer.step()
@@ -88,16 +88,16 @@ def test_weights_that_vllm_does_not_take_are_an_error(
     one_engine: Any, models: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = trainer_of(configured(words(models)))
-    with trainer.sampler.awake():
+    with trainer.rollouts.sampler.awake():
         pass
     trainer.policy.head.weight.data[3, 5] += 1e-3
     with monkeypatch.context() as patch:
         patch.setattr(one_engine, "_load", lambda weights: None)
-        trainer.sampler._proven = False
-        trainer.sampler.outdated()
+        trainer.rollouts.sampler._proven = False
+        trainer.rollouts.sampler.outdated()
         with pytest.raises(UserError, match="vllm does not hold the policy's weights"):
             trainer.step()
-    trainer.sampler.outdated()
+    trainer.rollouts.sampler.outdated()
     trainer.step()
 
 
