@@ -184,12 +184,17 @@ def _note(folder: Path | None, line: str, **values: Any) -> None:
             print(f"{path} cannot be written: {error}", file=sys.stderr)
 
 
+def code_of(stop: Stopped) -> int:
+    """How a process ends whose run had to go."""
+    return ANOTHER_ALLOCATION if str(stop) == ALLOCATION_ENDS else TOLD_TO_STOP
+
+
 def in_child(work: Callable[[], int]) -> int:
     """Carry out ``work`` in one of several processes; what stops it is said by the launcher alone."""
     try:
         return work()
     except Stopped as stop:
-        return ANOTHER_ALLOCATION if str(stop) == ALLOCATION_ENDS else TOLD_TO_STOP
+        return code_of(stop)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:

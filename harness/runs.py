@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,12 @@ def execute(
         Stopped: it had to go, and goes on when it is started again.
         Exception: whatever stopped the run; its last lines stand in ``status.json`` too.
     """
-    from harness.parallel import is_echo, world
+    from harness.parallel import world
 
     folder, here = run_folder(run), world()
     if here.leaders(lambda: _finished(folder, evaluate)):
         return folder
-    if here.leads:
-        folder.mkdir(parents=True, exist_ok=True)
-    report = Status(folder, run, on_event, writes=here.leads)
-    with reporting(report, is_echo if here.size > 1 else _never):
+    with _working(folder, run, on_event) as report:
         if here.leads:
             write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
             write_json(folder / "environment.json", environment(run))
@@ -56,8 +55,21 @@ def execute(
         body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Notice())
         if here.leads:
             write_json(folder / "result.json", body)
-        report.write(state="done", phase="done", eta_s=0)
     return folder
+
+
+@contextmanager
+def _working(folder: Path, run: RunConfig, on_event: Event | None) -> Iterator[Status]:
+    """Work in ``folder``, made where it is missing; its status file says how it ends."""
+    from harness.parallel import is_echo, world
+
+    here = world()
+    if here.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+    report = Status(folder, run, on_event, writes=here.leads)
+    with reporting(report, is_echo if here.size > 1 else _never):
+        yield report
+        report.write(state="done", phase="done", eta_s=0)
 
 
 def _never(error: BaseException) -> bool:
@@ -82,20 +94,16 @@ def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Noti
 
     Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
     """
-    from harness.parallel import is_echo, world
+    from harness.parallel import world
     from harness.training import evaluate_only
 
     folder, here = base_folder(run), world()
     if here.leaders((folder / "result.json").exists):
         return folder
-    if here.leads:
-        folder.mkdir(parents=True, exist_ok=True)
-    report = Status(folder, run, on_event, writes=here.leads)
-    with reporting(report, is_echo if here.size > 1 else _never):
+    with _working(folder, run, on_event) as report:
         body = evaluate_only(run, folder, report, notice=notice or Notice())
         if here.leads:
             write_json(folder / "result.json", body | {"run_id": folder.name})
-        report.write(state="done", phase="done", eta_s=0)
     return folder
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, in_child
-from harness.notice import ALLOCATION_ENDS, Notice, Stopped
+from harness.launch import INTERRUPTED, code_of, in_child
+from harness.notice import Notice, Stopped
 from harness.processes import launched_size, local_size
 from harness.sweep.state import holder, lock_path, locked
 
@@ -46,7 +46,7 @@ def work(job_file: str) -> int:
             _execute(job, notice)
     except Stopped as stop:
         print(f"stopped: {stop}", flush=True)
-        return ANOTHER_ALLOCATION if str(stop) == ALLOCATION_ENDS else TOLD_TO_STOP
+        return code_of(stop)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BaseException as error:
