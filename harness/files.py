@@ -1,8 +1,9 @@
-"""Writing files so that a reader, or a run that is killed, never meets half of one."""
+"""Writing files so that a reader, or a run that is killed, never meets half of one; reading JSON fast."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,3 +37,26 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What :func:`json.loads` gives, several times faster; NaN and infinities, which JSON has not, are None.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        # it says better what is wrong, and reads the NaN that Python writes of a run that diverged
+        try:
+            return json.loads(text, parse_constant=lambda name: None, parse_float=_finite)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None

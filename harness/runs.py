@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.config import RunConfig, identity_dict, to_dict
 from harness.errors import UserError
-from harness.files import read_json, write_json
+from harness.files import parse_json, read_json, write_json
 from harness.notice import Notice
 from harness.record import environment, identity, identity_parts, run_folder, run_id
 from harness.status import Event, Status, reporting, status
@@ -121,4 +121,4 @@ def result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
     if not path.exists():
         raise UserError(f"run {folder.name} has no result yet (state: {status(folder)['state']})")
-    return dict(read_json(path))
+    return dict(parse_json(path.read_bytes()))

@@ -10,10 +10,10 @@ import numpy as np
 
 from harness.report.entropy import Discipline, discipline
 from harness.report.explain import explain, facts_of
-from harness.report.lines import block_of, entropy_ends, line_order, marks_of, numbers_of, rankable
+from harness.report.lines import Training, block_of, line_order, marks_of, rankable, set_numbers, training_of
 from harness.report.model import ALPHA, LEVEL, POWER, Line, Report, Table
 from harness.report.records import Group, Record, evaluation_sets, group_records
-from harness.report.scores import FloatArray, SetScores, common_problems, mean_of, score_set
+from harness.report.scores import FloatArray, SetScores, common_problems, score_set
 from harness.statistics import (
     Interval,
     bootstrap_interval,
@@ -71,11 +71,12 @@ def build_report(
     expected = dict(expected_seeds or {})
     sets = evaluation_sets(groups)
     per_set = {name: _score_groups(groups, name) for name in sets}
-    tables = []
-    if len(sets) != 1:  # with one set the average would repeat it
-        tables.append(_table("average", join_groups(groups, list(per_set.values())), expected, reference))
-    tables += [_table(name, join_groups(groups, [per_set[name]]), expected, reference) for name in sets]
     everything = join_groups(groups, list(per_set.values()))
+    scored = {name: join_groups(groups, [per_set[name]]) for name in sets}
+    if len(sets) != 1:  # with one set the average would repeat it
+        scored = {"average": everything, **scored}
+    trainings = {_key(group): training_of(group, reference) for group in groups}
+    tables = [_table(name, rows, expected, reference, trainings) for name, rows in scored.items()]
     tables[0] = _with_ranks(tables[0], everything)
     present = {group.method for group in groups}
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
@@ -176,16 +177,22 @@ def _stacked(scored: Sequence[Scored]) -> list[FloatArray]:
     return [np.stack(column) for column in zip(*(row.problem_means for row in scored), strict=True)]
 
 
-def _table(name: str, scored: Sequence[Scored], expected: Mapping[str, int], reference: str) -> Table:
+def _table(
+    name: str,
+    scored: Sequence[Scored],
+    expected: Mapping[str, int],
+    reference: str,
+    trainings: Mapping[str, Training],
+) -> Table:
     compared = _compare(scored, reference)
     # A column stands as soon as one row has the samples for it (n >= 2 k); the others show a dash there.
     fewest = [min(part.n for part in row.parts) for row in scored if row.parts]
     ks = sorted({k for n in fewest for k in printable_ks(n) or (1,)})
     anchor = next((r for r in scored if r.group.method == reference and r.group.role == "method"), None)
-    tokens = mean_of(anchor.group, "budget", "generated_tokens") if anchor else None
+    tokens = trainings[_key(anchor.group)].tokens if anchor else None
     lines = []
     for row in scored:
-        group = row.group
+        group, training = row.group, trainings[_key(row.group)]
         pass_1K = row.curve_SK().mean(axis=0) if row.parts else np.zeros(0)
         interval = compared.intervals.get(_key(group))
         delta, p = compared.deltas.get(_key(group), (None, None))
@@ -199,13 +206,13 @@ def _table(name: str, scored: Sequence[Scored], expected: Mapping[str, int], ref
                 group=group,
                 block=block_of(group),
                 expected=wanted,
-                marks=marks_of(group, wanted, bool(row.parts), tokens),
+                marks=marks_of(group, wanted, bool(row.parts), training.tokens, tokens),
                 pass_at={k: float(pass_1K[k - 1]) for k in ks if k <= len(pass_1K)},
                 interval=interval,
                 delta=delta,
                 p=p,
-                entropy=entropy_ends(group),
-                numbers=numbers_of(group, name, reference),
+                entropy=training.entropy,
+                numbers={**training.numbers, **set_numbers(group, name)},
             )
         )
     lines.sort(key=line_order)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from harness.report.scores import Curve, entropy_curve, frontier_curves, frontie
 from harness.report.style import BASE, Style, styles
 
 FORMAT = 1
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
+#: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
+_WIDTH = 110
 #: Sections of a record that are told in full for every run; of the others the plain values are.
 _TOLD = ("budget",)
 _LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "method", "role")
@@ -59,23 +63,34 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 
 def _pretty(value: Any, indent: str) -> str:
-    plain = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    if not isinstance(value, (Mapping, list, tuple)) or len(plain) + len(indent) <= 110 or _flat(value):
-        return plain
-    deeper = indent + " "
+    if value is None or isinstance(value, (str, int, float)):
+        return _one_line(value)
     if isinstance(value, Mapping):
-        parts = [
-            f"{json.dumps(str(key), ensure_ascii=False)}: {_pretty(value[key], deeper)}"
-            for key in sorted(value)
-        ]
-        return "{\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}}}"
-    return "[\n" + ",\n".join(deeper + _pretty(part, deeper) for part in value) + f"\n{indent}]"
+        parts = [f"{_one_line(str(key))}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
+        return _on_lines(parts, "{", "}", indent)
+    if isinstance(value, (list, tuple)) and not _flat(value):
+        return _on_lines([_pretty(part, indent + " ") for part in value], "[", "]", indent)
+    return _one_line(value)
 
 
-def _flat(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and not any(
-        isinstance(v, (Mapping, list, tuple, str)) for v in value
-    )
+def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
+    """The parts on one line where they fit; a line break within a part says that they do not."""
+    width = sum(map(len, parts)) + 2 * len(parts) + len(indent)  # with ", " between them, start and end
+    if (width <= _WIDTH or not parts) and not any("\n" in part for part in parts):
+        return f"{start}{', '.join(parts)}{end}"
+    deeper = f"\n{indent} "
+    return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
+
+
+def _one_line(value: Any) -> str:
+    if type(value) is float and isfinite(value):
+        return repr(value)
+    return str(value) if type(value) is int else _JSON.encode(value)
+
+
+def _flat(value: Sequence[Any]) -> bool:
+    """Whether a list holds numbers, truth values and nothing else."""
+    return all(v is None or isinstance(v, (int, float)) for v in value)
 
 
 def row_id(group: Group) -> str:
@@ -179,7 +194,7 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
     windows = min(len(trace["step"]) for trace in known)
     told: dict[str, list[Any]] = {}
     for name in names:
-        columns = [[trace[name][w] for trace in known] for w in range(windows)]
+        columns = zip(*(trace[name][:windows] for trace in known), strict=True)
         told[name] = [None if None in c else float(f"{sum(c) / len(c):.5g}") for c in columns]
     return told
 

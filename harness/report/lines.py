@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from harness.report.model import CONTROLS, RECONSTRUCTIONS, Line
 from harness.report.records import Group
 from harness.report.scores import entropy_curve, mean_of
@@ -26,7 +29,7 @@ def line_order(line: Line) -> tuple[object, ...]:
 
 
 def marks_of(
-    group: Group, expected: int | None, scored: bool, reference_tokens: float | None
+    group: Group, expected: int | None, scored: bool, tokens: float | None, reference_tokens: float | None
 ) -> tuple[str, ...]:
     """Short remarks beside the name: composed, untuned, missing seeds or evaluations, unequal budget."""
     marks = []
@@ -40,9 +43,10 @@ def marks_of(
         marks.append(f"{len(group.seeds)} of {expected} seeds")
     if not scored:
         marks.append("evaluation incomplete")
-    tokens = mean_of(group, "budget", "generated_tokens") if group.role != "base" else None
-    if tokens and reference_tokens and abs(tokens / reference_tokens - 1) > BUDGET_TOLERANCE:
-        marks.append(f"budget {100 * (tokens / reference_tokens - 1):+.0f} %")
+    if group.role != "base" and tokens and reference_tokens:
+        more = tokens / reference_tokens - 1
+        if abs(more) > BUDGET_TOLERANCE:
+            marks.append(f"budget {100 * more:+.0f} %")
     return tuple(marks)
 
 
@@ -66,12 +70,33 @@ BUDGET = (
 )
 
 
-def numbers_of(group: Group, name: str, reference: str) -> dict[str, float | None]:
-    """Means over seeds: budget, activity and the side measures of test set ``name``."""
+@dataclass(frozen=True)
+class Training:
+    """What a row says in every table alike: means over seeds of budget, activity and distance to a target.
+
+    ``entropy`` is the first and last probe entropy in nats.
+    """
+
+    numbers: Mapping[str, float | None]
+    entropy: tuple[float, float] | None
+
+    @property
+    def tokens(self) -> float | None:
+        return self.numbers["generated_tokens"]
+
+
+def training_of(group: Group, reference: str) -> Training:
+    """What the runs' training was like."""
     numbers = {key: mean_of(group, "budget", key) for key in BUDGET}
     numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
+    return Training(numbers, entropy_ends(group))
+
+
+def set_numbers(group: Group, name: str) -> dict[str, float | None]:
+    """Means over seeds: the side measures of test set ``name``."""
+    numbers: dict[str, float | None] = {}
     for key in ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"):
         numbers[key] = mean_of(group, "evals", name, key)
     evals = [record["evals"].get(name) or {} for record in group.records]

@@ -72,9 +72,12 @@ class Group:
         return str(self.card.get("track") or "main")
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
+
+
 def canonical(value: Any) -> str:
     """Text that is equal exactly when two JSON values are."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return _CANONICAL.encode(value)
 
 
 def group_records(records: Iterable[Record]) -> list[Group]:
@@ -134,8 +137,8 @@ def check_record(record: Record) -> None:
 def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) -> None:
     first: dict[str, Record] = {}
     counts: dict[str, int] = {}
+    section, _, inner = key.rpartition(".")
     for record in records:
-        section, _, inner = key.rpartition(".")
         text = canonical((record.get(section) or {}).get(inner) if section else record.get(key))
         first.setdefault(text, record)
         counts[text] = counts.get(text, 0) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
     curves, problems = [], []
     for record, evaluation in zip(group.records, evals, strict=True):
         where = f"{record.get('run_id', '?')} on {name}"
-        correct = _aligned(evaluation, problem_ids, where)
+        correct = np.asarray(_aligned(evaluation, problem_ids, where))
         curve = mean_pass_at_ks(int(evaluation["n"]), correct, ks)
         if "pass" in evaluation:  # a profile that draws samples of its own for k > 1
             passes = evaluation["pass"]
@@ -110,11 +111,16 @@ def mean_of(group: Group, *path: str) -> float | None:
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, list):  # one number per problem
-            value = float(np.mean(value)) if value and None not in value else None
-        if value is None or not np.isfinite(value):
+            value = _mean(value) if value and None not in value else None
+        if value is None or not math.isfinite(value):
             return None
         values.append(float(value))
-    return float(np.mean(values)) if values else None
+    return _mean(values) if values else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    """To the last bit what ``np.mean`` gives, which takes three times as long on a short list."""
+    return float(np.add.reduce(values)) / len(values)
 
 
 @dataclass(frozen=True)

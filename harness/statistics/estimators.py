@@ -21,10 +21,14 @@ FloatArray = NDArray[np.float64]
 # The exact majority vote works with binomials in float64; C(1000, 500) = 2.7e299 still fits.
 _EXACT_MAX_N = 1000
 _EXACT_MAX_COST = 100_000_000
+# Up to here pass@k is looked up by the number of right samples: no evaluation draws more for a problem.
+_TABLE_MAX_N = 1024
 
 
 def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
     array = np.asarray(values)
+    if array.dtype.kind == "i":
+        return array.astype(np.int64, copy=False)
     if array.size and not np.all(array == np.floor(array)):
         raise ValueError(
             f"{name} must hold whole counts, got {array.dtype} with fractions: pass counts, not rates"
@@ -50,7 +54,19 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
     Raises:
         ValueError: ``k < 1``, ``k > n`` or ``c`` outside ``[0, n]``.
     """
-    n_array, c_array = np.broadcast_arrays(_integers("n", n), _integers("c", c))
+    c_array = _integers("c", c)
+    if isinstance(n, int) and 1 <= k <= n <= _TABLE_MAX_N and _within(n, c_array):
+        return np.asarray(_pass_table(n, (k,))[0][c_array])
+    return _pass_at_k(_integers("n", n), c_array, k)
+
+
+def _within(n: int, c: NDArray[np.int64]) -> bool:
+    """Whether all counts lie in 0..n."""
+    return not c.size or bool(c.view(np.uint64).max() <= n)  # a negative count is a huge one here
+
+
+def _pass_at_k(n: NDArray[np.int64], c: NDArray[np.int64], k: int) -> FloatArray:
+    n_array, c_array = np.broadcast_arrays(n, c)
     if k < 1:
         raise ValueError(f"k={k}: k counts samples, ask for k >= 1")
     if n_array.size and k > n_array.min():
@@ -69,7 +85,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
 @lru_cache(maxsize=256)
 def _pass_table(n: int, ks: tuple[int, ...]) -> FloatArray:
     """[K, n+1]: pass@k of a problem with 0..n correct samples; at most n+1 values exist per k."""
-    table = np.stack([pass_at_k(n, np.arange(n + 1), k) for k in ks])
+    table = np.stack([_pass_at_k(np.asarray(n), np.arange(n + 1), k) for k in ks])
     table.setflags(write=False)
     return table
 
@@ -77,7 +93,7 @@ def _pass_table(n: int, ks: tuple[int, ...]) -> FloatArray:
 def mean_pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> FloatArray:
     """Mean over problems of pass@k for several ``ks`` at once: ``c`` [P] -> [K].
 
-    Goes through the histogram of ``c``, so that thousands of records cost milliseconds.
+    Goes through the histogram of ``c``: a look-up for each of the n + 1 counts that there can be.
 
     Raises:
         ValueError: as :func:`pass_at_k`, or ``c`` is empty.
@@ -87,8 +103,8 @@ def mean_pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> FloatArray:
         raise ValueError("no problems: a mean over problems needs at least one")
     if not ks:
         return np.zeros(0)
-    table = _pass_table(int(n), tuple(int(k) for k in ks))
-    if c_array.min() < 0 or c_array.max() > n:
+    table = _pass_table(int(n), tuple(map(int, ks)))
+    if not _within(n, c_array):
         raise ValueError(f"c must lie in [0, n={n}]: pass the number of correct samples among the n drawn")
     return np.asarray(table @ np.bincount(c_array, minlength=n + 1) / c_array.size)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import catalog
 from harness.errors import UserError
-from harness.files import write_text
+from harness.files import parse_json, write_text
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
 from harness.sweep.spec import Sweep
@@ -103,8 +103,8 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
         _keep_aside(path.with_name(LEFT_OUT), bad)
     if records != existing or bad:
         write_records(path, records)
-    known = {_line(record) for record in existing}
-    new = sum(_line(record) not in known for record in records)
+    known = {_key(record): record for record in existing}
+    new = sum(known.get(_key(record)) != record for record in records)
     rows = tuple(sorted({str(record["method"]) for record in kept}))
     running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
     return Collected(records, path, new, rows, len(planned), damaged, running, unusable)
@@ -115,13 +115,12 @@ def _readable(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...], list[s
     from harness.report.load import read_record
 
     records, told, bad = [], [], []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
+    for number, line in _lines(path):
         try:
             records.append(dict(read_record(line)))
         except ValueError as error:
             told.append(f"left out: {path}:{number}: {error}")
-            bad.append(line)
+            bad.append(line.decode("utf-8", errors="replace"))
     return records, tuple(told), bad
 
 
@@ -203,15 +202,19 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line that is not a record.
     """
-    if not path.exists():
-        return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in _lines(path):
         try:
-            records.append(dict(json.loads(line)))
+            records.append(dict(parse_json(line)))
         except ValueError as error:
             raise UserError(f"{path}:{number} is not a result record: {error}") from error
     return records
+
+
+def _lines(path: Path) -> list[tuple[int, bytes]]:
+    """Number and bytes of every line that is not blank: only a line feed ends one, text may hold others."""
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

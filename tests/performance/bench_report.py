@@ -1,13 +1,18 @@
-"""How long a report over many records takes, beside reading their JSON alone.
+"""How long reports over many records take, beside reading their JSON alone.
 
-    python -m tests.performance.bench_report [--records N]
+    python -m tests.performance.bench_report [--records N] [--seeds S] [--profile FILE]
 
-Seconds of processor time, so that other work on the machine counts little; the ratios carry over to others.
+The records are copies of a committed one of the testbed (over 20 KB: three sets, frontier, probes, course
+of the training) with counts and measurements drawn again: 60 methods with S seeds each, and as many models
+as that takes, a report for each. Seconds of processor time, so that other work on the machine counts
+little; the ratios carry over to others.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
+import gc
 import json
 import tempfile
 import time
@@ -18,29 +23,61 @@ from typing import Any
 import numpy as np
 
 from harness.report.build import build_report
+from harness.report.data import json_text, report_data
 from harness.report.load import load_records
-from tests.unit.test_report import make_record
+from harness.report.model import Report
+from harness.report.places import places_of
+from harness.report.write import csv_text, markdown_text
 
-METHODS, PROBLEMS = 60, 100
+METHODS = 60
+COMMITTED = Path(__file__).parents[2] / "results" / "micro" / "records.jsonl"
 
 
-def records_text(count: int) -> str:
-    """``count`` records of 60 methods, three sets of 100 problems each; counts are drawn at random."""
-    template = make_record("x", 1, 0.0, problems=PROBLEMS)
+def records_text(count: int, seeds: int) -> str:
+    """``count`` records, a line each: for every model 60 methods with ``seeds`` seeds."""
     rng = np.random.default_rng(0)
-    lines = []
+    lines = COMMITTED.read_text(encoding="utf-8").splitlines()
+    template = next(r for r in map(json.loads, lines) if r["role"] == "method" and r["trace"])
+    text = []
     for index in range(count):
-        method, seed = f"m{index % METHODS}", index // METHODS
-        evals = {
-            name: {**entry, "correct": rng.integers(0, 65, PROBLEMS).tolist()}
-            for name, entry in template["evals"].items()
+        seed, method = index % seeds, f"m{index // seeds % METHODS}"
+        own = {
+            "method": method, "seed": seed, "run_id": f"{method}-s{seed}-{index:012x}",
+            "model_name": f"model-{index // seeds // METHODS}", "training_set": "train",
+        }  # fmt: skip
+        measured = {key: _drawn_again(template[key], rng) for key in ("evals", "frontier", "probe", "trace")}
+        text.append(json.dumps(template | own | measured, sort_keys=True, ensure_ascii=False))
+    return "\n".join(text) + "\n"
+
+
+def _drawn_again(value: Any, rng: np.random.Generator, key: str = "") -> Any:
+    """Other counts between 0 and n, other measurements; steps, numbers of samples and names stay."""
+    if isinstance(value, dict):
+        top = int(value.get("n", 0))
+        return {
+            k: rng.integers(0, top + 1, len(v)).tolist() if k == "correct" else _drawn_again(v, rng, k)
+            for k, v in value.items()
         }
-        own = {"method": method, "seed": seed, "run_id": f"{method}-s{seed}", "evals": evals}
-        lines.append(json.dumps(template | own))
-    return "\n".join(lines) + "\n"
+    if isinstance(value, list):
+        return [_drawn_again(part, rng, key) for part in value]
+    return value * float(rng.uniform(0.9, 1.1)) if isinstance(value, float) else value
+
+
+def _reports(records: Any) -> list[Report]:
+    return [
+        build_report(place.records, title="t", subtitle="", expected_seeds=None, reference="m0")
+        for place in places_of(records)
+    ]
+
+
+def _written(reports: list[Report]) -> int:
+    """Length of all tables and plot data as text."""
+    texts = [text for r in reports for text in (markdown_text(r, ()), csv_text(r), json_text(report_data(r)))]
+    return sum(map(len, texts))
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    gc.collect()
     start = time.process_time()
     found = work()
     return found, time.process_time() - start
@@ -49,20 +86,31 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=10_000)
-    count = parser.parse_args().records
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--profile", type=Path, help="write a profile of our part here; times then mean less")
+    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
-        path.write_text(records_text(count))
+        path.write_text(records_text(chosen.records, chosen.seeds), encoding="utf-8")
         size = path.stat().st_size
-        _, parsed = _timed(lambda: [json.loads(line) for line in path.read_text().splitlines()])
+        _, parsed = _timed(lambda: len([json.loads(line) for line in path.read_text("utf-8").splitlines()]))
+        profile = cProfile.Profile(time.process_time)
+        if chosen.profile:
+            profile.enable()
         loaded, reading = _timed(lambda: load_records(path))
-        _, building = _timed(
-            lambda: build_report(loaded.records, title="t", subtitle="", expected_seeds=None, reference="m0")
-        )
-    print(f"{count} records, {size / 1e6:.0f} MB")
-    for name, seconds in (("JSON alone", parsed), ("read and checked", reading), ("tables built", building)):
-        print(f"{name:18} {seconds:6.2f} s  {seconds / parsed:5.1f} x JSON alone")
-    print(f"{'together':18} {reading + building:6.2f} s")
+        reports, building = _timed(lambda: _reports(loaded.records))
+        length, writing = _timed(lambda: _written(reports))
+        if chosen.profile:
+            profile.disable()
+            profile.dump_stats(chosen.profile)
+    print(f"{chosen.records} records, {size / 1e6:.0f} MB; {len(reports)} reports, {length / 1e6:.0f} MB")
+    parts = {
+        "JSON alone": parsed, "read and checked": reading, "tables built": building,
+        "texts written": writing, "read and built": reading + building,
+        "together": reading + building + writing,
+    }  # fmt: skip
+    for name, seconds in parts.items():
+        print(f"{name:18} {seconds:6.2f} s  {seconds / parsed:5.2f} x JSON alone")
 
 
 if __name__ == "__main__":

@@ -154,3 +154,30 @@ def test_a_bad_line_never_hides_the_other_records(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert any(f"{path}:{place}: " in line and reason in line for line in loaded.left_out), reason
     assert len(loaded.left_out) == 5
+
+
+def test_numbers_that_json_has_not_are_read_as_missing(tmp_path: Path) -> None:
+    from harness.report import write_report
+    from tests.unit.test_report import make_record
+
+    path = tmp_path / "records.jsonl"
+    wild = make_record("grpo", 1, 0.0, activity=float("nan"), title="a\u2028b", big=2**70)
+    wild["budget"]["wall_s"] = float("inf")
+    plain = make_record("other", 1, 0.0)
+    wild_line = json.dumps(wild, ensure_ascii=False).replace('"big": ', '"huge": 1e999, "big": ')
+    path.write_text(f"{wild_line}\r\n\n{json.dumps(plain)}\n", encoding="utf-8")
+    loaded = load_records(path)
+    assert not loaded.left_out and loaded.records[1] == plain
+    first = loaded.records[0]
+    assert first["activity"] is None and first["budget"]["wall_s"] is None and first["huge"] is None
+    assert first["title"] == "a\u2028b" and first["big"] == 2**70  # one line, and not a digit lost
+    files = write_report(loaded.records, tmp_path / "out", title="t")
+    assert "NaN" not in next(f for f in files if f.suffix == ".json").read_text()
+
+
+def test_text_that_is_not_utf_8_is_a_damaged_record(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b'{"a": "\xff"}\n' + b"[" * 100_000 + b"\n")
+    first, second = load_records(path).left_out
+    assert "records.jsonl:1: a damaged record ('utf-8' codec can't decode" in first
+    assert "records.jsonl:2: a damaged record" in second

@@ -1,0 +1,71 @@
+"""Thousands of records: each piece of work is done once, and nothing grows faster than the records."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import build, lines, records
+from harness.report.build import build_report
+from harness.report.data import report_data
+from harness.report.load import load_records
+from harness.report.model import Report
+from tests.unit.test_report import make_record
+
+METHODS, SETS = 12, 3
+
+
+def _records_text(seeds: int) -> str:
+    template = make_record("m0", 0, 0.0, problems=3)
+    del template["frontier"]
+    return "".join(
+        json.dumps(template | {"method": f"m{m}", "seed": seed, "run_id": f"m{m}-s{seed}"}) + "\n"
+        for m in range(METHODS)
+        for seed in range(seeds)
+    )
+
+
+def _read_and_built(path: Path) -> Report:
+    loaded = load_records(path)
+    assert not loaded.left_out and gc.isenabled()
+    return build_report(loaded.records, title="t", subtitle="", expected_seeds=None, reference="m0")
+
+
+def _counting(monkeypatch: pytest.MonkeyPatch, counts: Counter[str], module: Any, name: str) -> None:
+    inner: Callable[..., Any] = getattr(module, name)
+
+    def counted(*args: Any, **options: Any) -> Any:
+        counts[name] += 1
+        return inner(*args, **options)
+
+    monkeypatch.setattr(module, name, counted)
+
+
+def test_many_records_are_scored_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "records.jsonl"
+    counts: Counter[str] = Counter()
+    for module, name in (
+        (build, "score_set"), (build, "training_of"), (build, "discipline"), (build, "seed_noise"),
+        (lines, "entropy_curve"), (records, "canonical"),
+    ):  # fmt: skip
+        _counting(monkeypatch, counts, module, name)
+    found = {}
+    for seeds in (20, 200):
+        counts.clear()
+        path.write_text(_records_text(seeds))
+        report = _read_and_built(path)
+        assert [len(group.records) for group in report.groups] == [seeds] * METHODS
+        assert all(line.rank == (1, METHODS) for line in report.tables[0].lines), "equal runs are equal"
+        assert len(report_data(report)["rows"][0]["runs"]) == seeds
+        found[seeds] = dict(counts)
+    per_row = {"score_set": SETS, "training_of": 1, "discipline": 1, "entropy_curve": 1}
+    for seeds, count in found.items():
+        assert {name: count[name] for name in per_row} == {n: k * METHODS for n, k in per_row.items()}
+        assert count["seed_noise"] == SETS + 2  # each table, and the ranks
+        assert count["canonical"] <= 10 * METHODS * seeds
