@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 
 from harness.report.entropy import Discipline, discipline
+from harness.report.equal import Equal, at_equal_score
 from harness.report.explain import explain, facts_of
 from harness.report.lines import Training, block_of, line_order, marks_of, rankable, set_numbers, training_of
 from harness.report.model import ALPHA, LEVEL, POWER, Line, Report, Table
@@ -17,6 +18,7 @@ from harness.report.scores import FloatArray, SetScores, common_problems, score_
 from harness.statistics import (
     Interval,
     bootstrap_interval,
+    difference_intervals,
     holm,
     paired_differences,
     printable_ks,
@@ -48,12 +50,21 @@ class Scored:
         return np.asarray(np.mean([part.curve_SK[:, :width] for part in self.parts], axis=0))
 
 
+@dataclass(frozen=True)
+class Delta:
+    """Difference in pass@1 to the reference, its corrected p, and its uncorrected interval."""
+
+    value: float
+    p: float | None = None
+    interval: tuple[float, float] | None = None
+
+
 @dataclass
 class _Comparison:
     """Per method name of the trained rows: interval, difference to the reference, corrected p."""
 
     intervals: dict[str, Interval | None] = field(default_factory=dict)
-    deltas: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    deltas: dict[str, Delta] = field(default_factory=dict)
     detectable: float | None = None
     comparisons: int = 0
 
@@ -83,10 +94,11 @@ def build_report(
     notes = explain(groups, tables[0], sets, missing, reference)
     curves = {(s.group.role, s.group.method): s.curve_SK() for s in everything if s.parts}
     entropy = _entropy(groups, curves, reference)
-    tables = [_with_numbers(table, entropy) for table in tables]
+    equal = at_equal_score(groups, reference)
+    tables = [_with_numbers(table, entropy, equal) for table in tables]
     return Report(
         title, subtitle, reference, notes, tuple(groups), tuple(tables), curves,
-        facts=facts_of(groups, tables[0], reference), discipline=entropy,
+        facts=facts_of(groups, tables[0], reference), discipline=entropy, equal=equal,
     )  # fmt: skip
 
 
@@ -101,12 +113,13 @@ def _entropy(
     }
 
 
-def _with_numbers(table: Table, entropy: Mapping[tuple[str, str], Discipline]) -> Table:
-    lines = tuple(
-        replace(line, numbers={**line.numbers, **entropy[line.group.role, line.group.method].numbers})
-        for line in table.lines
-    )
-    return replace(table, lines=lines)
+def _with_numbers(table: Table, entropy: Mapping[tuple[str, str], Discipline], equal: Equal | None) -> Table:
+    lines = []
+    for line in table.lines:
+        key = line.group.role, line.group.method
+        at_level = equal.rows[key].numbers if equal and key in equal.rows else {}
+        lines.append(replace(line, numbers={**line.numbers, **entropy[key].numbers, **at_level}))
+    return replace(table, lines=tuple(lines))
 
 
 def _score_groups(groups: Sequence[Group], name: str) -> list[SetScores | None]:
@@ -156,10 +169,15 @@ def _compare(scored: Sequence[Scored], reference: str) -> _Comparison:
     test = paired_differences(matrix, _stacked(trained), noise, against=[anchor])
     p = test.p[:, 0].copy()
     p[anchor] = np.nan
+    low, high = (bound[:, 0] for bound in difference_intervals(test, level=LEVEL))
     for index, (name, corrected) in enumerate(zip(names, holm(p), strict=True)):
         if index != anchor and np.isfinite(test.difference[index, 0]):
-            shown = float(corrected) if np.isfinite(corrected) else None
-            result.deltas[name] = (float(test.difference[index, 0]), shown)
+            known = np.isfinite(corrected)
+            result.deltas[name] = Delta(
+                float(test.difference[index, 0]),
+                float(corrected) if known else None,
+                (float(low[index]), float(high[index])) if known else None,
+            )
     tested = np.flatnonzero(np.isfinite(p))
     result.comparisons = len(tested)
     if len(tested):
@@ -195,11 +213,11 @@ def _table(
         group, training = row.group, trainings[_key(row.group)]
         pass_1K = row.curve_SK().mean(axis=0) if row.parts else np.zeros(0)
         interval = compared.intervals.get(_key(group))
-        delta, p = compared.deltas.get(_key(group), (None, None))
+        delta = compared.deltas.get(_key(group))
         if row.parts and not row.trained:  # the base model has no training seeds, only problems
             interval = bootstrap_interval(row.problem_means, level=LEVEL)
             if anchor is not None and anchor.parts:
-                delta = float(pass_1K[0] - anchor.curve_SK()[:, 0].mean())
+                delta = Delta(float(pass_1K[0] - anchor.curve_SK()[:, 0].mean()))
         wanted = expected.get(group.method) if group.role != "base" else None
         lines.append(
             Line(
@@ -209,8 +227,9 @@ def _table(
                 marks=marks_of(group, wanted, bool(row.parts), training.tokens, tokens),
                 pass_at={k: float(pass_1K[k - 1]) for k in ks if k <= len(pass_1K)},
                 interval=interval,
-                delta=delta,
-                p=p,
+                delta=delta.value if delta else None,
+                delta_interval=delta.interval if delta else None,
+                p=delta.p if delta else None,
                 entropy=training.entropy,
                 numbers={**training.numbers, **set_numbers(group, name)},
             )

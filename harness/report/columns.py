@@ -33,6 +33,11 @@ def points(share: float | None) -> str:
     return DASH if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
 
 
+def two(number: float | None) -> str:
+    """Two decimals, or a dash."""
+    return DASH if number is None else f"{number:.2f}"
+
+
 def three(number: float | None) -> str:
     """Three decimals, or a dash."""
     return DASH if number is None else f"{number:.3f}"

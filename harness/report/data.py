@@ -47,6 +47,7 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         "reference": report.reference,
         "notes": [list(note) for note in report.notes],
         "frontier_k": k,
+        "equal": report.equal and {"pass@1": report.equal.level, "k": report.equal.k},
         "rows": [_row(group, report, looks[row_id(group)], k, pages or {}) for group in report.groups],
         "reported": [
             {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
@@ -242,6 +243,8 @@ def _line(line: Line) -> dict[str, Any]:
             "text": interval_text(line),
         },
         "delta": line.delta,
+        "delta_low": line.delta_interval and line.delta_interval[0],
+        "delta_high": line.delta_interval and line.delta_interval[1],
         "p_holm": line.p,
         "entropy_nats": list(line.entropy) if line.entropy else None,
         "seeds": list(line.group.seeds),

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.report.columns import ACTIVITY, DASH, NAME, Column, entropy_text, number_column, three
+from harness.report.columns import (
+    ACTIVITY,
+    DASH,
+    NAME,
+    Column,
+    entropy_text,
+    number_column,
+    p_text,
+    percent,
+    points,
+    three,
+    two,
+)
 from harness.report.entropy import COLLAPSED, Discipline, Law
 from harness.report.model import Line, Report
 from harness.statistics.law import Estimate
@@ -47,6 +59,60 @@ def entropy_columns(report: Report) -> list[Column]:
         c for c in columns if c.key == "collapse_step" or any(c.value(line) is not None for line in lines)
     ]
     return [NAME, *shown] if any(line.entropy for line in lines) else []
+
+
+def equal_columns(report: Report) -> list[Column]:
+    """Diversity at one common pass@1; empty where there is no such level."""
+    if report.equal is None:
+        return []
+    score = f"pass@{report.equal.k}"
+    columns = [
+        Column(
+            "equal_pass_k",
+            score,
+            "in %, where the row first reaches the level; mean and [smallest, largest] seed",
+            lambda line: _spread_text(line, "equal_pass_k", percent),
+            lambda line: line.numbers.get("equal_pass_k"),
+        ),
+        Column(
+            "equal_delta",
+            f"Δ {score}",
+            "difference to the reference at the level in points, with Holm-corrected p",
+            _equal_delta_text,
+            lambda line: line.numbers.get("equal_delta"),
+        ),
+        Column(
+            "equal_entropy",
+            "probe entropy",
+            "nats per token, at the same step; mean and [smallest, largest] seed",
+            lambda line: _spread_text(line, "equal_entropy", two),
+            lambda line: line.numbers.get("equal_entropy"),
+        ),
+        number_column("equal_step", "step", "when the row first reaches the level, mean over seeds", _whole),
+        Column(
+            "equal_seeds",
+            "seeds there",
+            "seeds that reach the level at a checkpoint, of the finished ones",
+            lambda line: f"{line.numbers.get('equal_seeds') or 0:.0f} of {len(line.group.seeds)}",
+            lambda line: line.numbers.get("equal_seeds"),
+        ),
+    ]
+    return [NAME, *columns]
+
+
+def _spread_text(line: Line, key: str, text: Callable[[float | None], str]) -> str:
+    mean, low, high = (line.numbers.get(key + end) for end in ("", "_low", "_high"))
+    return text(mean) if mean is None or low == high else f"{text(mean)} [{text(low)}, {text(high)}]"
+
+
+def _equal_delta_text(line: Line) -> str:
+    p = line.numbers.get("equal_p_holm")
+    text = points(line.numbers.get("equal_delta"))
+    return text if p is None else f"{text} ({p_text(p)})"
+
+
+def _whole(number: float | None) -> str:
+    return DASH if number is None else f"{number:.0f}"
 
 
 def law_columns(report: Report) -> list[Column]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.report.entropy import Discipline
+from harness.report.equal import Equal
 from harness.report.records import Group
 from harness.report.scores import FloatArray
 from harness.statistics import Interval
@@ -20,7 +21,11 @@ CONTROLS, RECONSTRUCTIONS = "Controls", "Reconstructions (never ranked)"
 
 @dataclass(frozen=True)
 class Line:
-    """One method in one table. Scores are shares in [0, 1]; ``None`` is printed as a dash."""
+    """One method in one table. Scores are shares in [0, 1]; ``None`` is printed as a dash.
+
+    ``delta`` is the difference in pass@1 to the reference, ``delta_interval`` its own 95 % interval (not
+    corrected), ``p`` its Holm-corrected p.
+    """
 
     group: Group
     block: str
@@ -29,6 +34,7 @@ class Line:
     pass_at: Mapping[int, float]
     interval: Interval | None = None
     delta: float | None = None
+    delta_interval: tuple[float, float] | None = None
     p: float | None = None
     rank: tuple[int, int] | None = None
     entropy: tuple[float, float] | None = None
@@ -65,6 +71,7 @@ class Report:
         curves: pass@1..K averaged over test sets, [S, K] per group.
         discipline: what each row's entropy did, by (role, method); its plain numbers stand in the lines too.
         beside: the papers' own numbers of these methods, each with ours or the reason why not.
+        equal: the rows at one common pass@1; None where there is no such level.
         facts: the outcome in a few numbers, each with what it counts.
     """
 
@@ -76,6 +83,7 @@ class Report:
     tables: tuple[Table, ...]
     curves: Mapping[tuple[str, str], FloatArray]
     discipline: Mapping[tuple[str, str], Discipline] = field(default_factory=dict)
+    equal: Equal | None = None
     facts: tuple[tuple[str, str], ...] = ()
     beside: tuple[Beside, ...] = ()
 

@@ -68,6 +68,11 @@ class Group:
         return any(key in self.changes for key in ("eval.temperature", "eval.profile_settings"))
 
     @property
+    def evaluation_only(self) -> bool:
+        """Whether the row is a control whose training is that of its method: only the evaluation differs."""
+        return bool(self.changes) and all(key.startswith("eval.") for key in self.changes)
+
+    @property
     def track(self) -> str:
         return str(self.card.get("track") or "main")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.report.records import Group
+from harness.report.records import Group, Record
 from harness.statistics import mean_pass_at_ks, pass_at_k
 
 FloatArray = NDArray[np.float64]
@@ -146,18 +146,18 @@ def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     return Curve(np.array(steps), np.array(rows))
 
 
+def entropy_points(record: Record) -> dict[int, float]:
+    """Probe entropy of one run in nats per token, by step."""
+    return {
+        int(point["step"]): float(point["entropy_nats"])
+        for point in record.get("probe") or ()
+        if point.get("entropy_nats") is not None and np.isfinite(point["entropy_nats"])
+    }
+
+
 def entropy_curve(group: Group) -> Curve | None:
     """Probe entropy in nats per token over steps."""
-    return _curve(
-        [
-            {
-                int(point["step"]): float(point["entropy_nats"])
-                for point in record.get("probe") or ()
-                if point.get("entropy_nats") is not None and np.isfinite(point["entropy_nats"])
-            }
-            for record in group.records
-        ]
-    )
+    return _curve([entropy_points(record) for record in group.records])
 
 
 def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:

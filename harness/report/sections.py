@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.report.columns import Column, cost_columns, headline_columns, set_columns
-from harness.report.entropy_columns import entropy_columns, law_columns
+from harness.report.columns import Column, cost_columns, headline_columns, percent, set_columns
+from harness.report.entropy_columns import entropy_columns, equal_columns, law_columns
+from harness.report.equal import SHARE, Equal
 from harness.report.explain import set_title
 from harness.report.model import Line, Report
 
@@ -40,7 +41,7 @@ class Section:
 
 
 def sections_of(report: Report) -> list[Section]:
-    """Scores averaged, scores of each set, entropy, cost: those that have anything to show."""
+    """Scores averaged and of each set, entropy, equal pass@1, law, cost: those with anything to show."""
     first, *others = report.tables
     headline = headline_columns(first)
     found = [Section("average", set_title(first.name), _INTERVAL, headline, first.blocks, first.name)]
@@ -51,12 +52,25 @@ def sections_of(report: Report) -> list[Section]:
     if entropy := entropy_columns(report):
         found.append(Section("entropy", "Entropy", _ENTROPY, entropy, first.blocks))
     trained = _kept(first.blocks, lambda line: line.group.role != "base")
+    if report.equal and (equal := equal_columns(report)):
+        there = _kept(trained, lambda line: line.numbers.get("equal_seeds") is not None)
+        found.append(Section("equal", "At equal pass@1", _equal_lead(report, report.equal), equal, there))
     if law := law_columns(report):
         fitted = _kept(trained, lambda line: line.numbers.get("law_a") is not None)
         found.append(Section("law", "Score against entropy", _LAW, law, fitted))
     lead = "Means over the seeds. Runs stop at equal generated tokens; what else they used stands here."
     found.append(Section("cost", "What it cost", lead, cost_columns(), trained))
     return found
+
+
+def _equal_lead(report: Report, equal: Equal) -> str:
+    return (
+        f"Where each run first reaches {percent(equal.level)} % pass@1 on the validation set, "
+        f"{100 * SHARE:.0f} % of the gain that every seed of {report.reference} makes: at equal tokens a row "
+        "that learns less keeps its diversity for nothing. Interpolated between checkpoints, over the seeds "
+        "that get there; a dash where none does. p is two-sided, over seeds and validation problems, "
+        "Holm-corrected over this table."
+    )
 
 
 def _kept(blocks: Blocks, wanted: Callable[[Line], bool]) -> Blocks:

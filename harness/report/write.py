@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.report.columns import Column, headline_columns
+from harness.report.equal import EQUAL
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
 from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
@@ -76,7 +77,8 @@ def short_table(report: Report) -> str:
 _CSV_FACTS = (
     *("set", "block", "rank", "rank_last", "method", "role", "track", "title", "fidelity", "reconstruction"),
     *("tuned", "marks", "seeds", "seeds_expected", "interval_kind", "interval_low", "interval_high"),
-    *("delta", "p_holm", "entropy_first_nats", "entropy_last_nats"),
+    *("delta", "delta_low", "delta_high", "p_holm", "entropy_first_nats", "entropy_last_nats"),
+    *("equal_pass@1", "equal_k"),
 )
 
 
@@ -101,6 +103,7 @@ def csv_text(report: Report) -> str:
         "unparsed",
         "activity",
         "target_tracking_error",
+        *EQUAL,
     )
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *numbers, *BUDGET]
     buffer = io.StringIO()
@@ -108,14 +111,14 @@ def csv_text(report: Report) -> str:
     writer.writerow(header)
     for table in report.tables:
         for line in table.lines:
-            facts = _csv_facts(table, line)
+            facts = _csv_facts(report, table, line)
             facts |= {f"pass@{k}": line.pass_at.get(k) for k in ks}
             facts |= {key: line.numbers.get(key) for key in (*numbers, *BUDGET)}
             writer.writerow([_csv_value(facts.get(key)) for key in header])
     return buffer.getvalue()
 
 
-def _csv_facts(table: Table, line: Line) -> dict[str, Any]:
+def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
     group, interval = line.group, line.interval
     facts = {
         "set": table.name,
@@ -133,8 +136,12 @@ def _csv_facts(table: Table, line: Line) -> dict[str, Any]:
         "seeds": len(group.seeds),
         "seeds_expected": line.expected,
         "delta": line.delta,
+        "delta_low": line.delta_interval and line.delta_interval[0],
+        "delta_high": line.delta_interval and line.delta_interval[1],
         "p_holm": line.p,
     }
+    if report.equal and line.numbers.get("equal_seeds") is not None:
+        facts |= {"equal_pass@1": report.equal.level, "equal_k": report.equal.k}
     if interval is not None:
         facts |= {
             "interval_kind": interval.kind,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from harness.statistics.compare import (
     PairedDifferences,
     SeedNoise,
+    difference_intervals,
     holm,
     paired_differences,
     seed_noise,
@@ -41,6 +42,7 @@ __all__ = [
     "avg_at_n",
     "bootstrap_interval",
     "combine_variances",
+    "difference_intervals",
     "distinct_answers",
     "holm",
     "maj_at_k",

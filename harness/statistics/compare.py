@@ -117,6 +117,19 @@ def paired_differences(
     return PairedDifferences(difference, standard_error, df, p)
 
 
+def difference_intervals(test: PairedDifferences, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """[M, J] low and high ends of each difference's own interval, by Student t and not corrected.
+
+    One such interval holds its true difference ``level`` of the time. Over many rows some will miss, so
+    whether a row differs at all is for Holm's p to say. Nan where there is no p.
+    """
+    from scipy.special import stdtrit
+
+    known = np.isfinite(test.p)
+    half = stdtrit(np.where(known, test.df, np.nan), (1 + level) / 2) * test.standard_error
+    return test.difference - half, test.difference + half
+
+
 def holm(p: ArrayLike) -> FloatArray:
     """Holm's step-down corrected p-values (Holm 1979), same shape; nan entries stay out of the family."""
     values = np.asarray(p, dtype=np.float64)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from harness.statistics import (
     bootstrap_interval,
+    difference_intervals,
     holm,
     paired_differences,
     problem_variance,
@@ -50,7 +51,7 @@ def test_combined_interval_covers_the_expected_score(problems: int, seed_sd: flo
 @pytest.mark.parametrize(("problems", "seed_sd"), [(60, 0.0), (200, 0.05)])
 def test_paired_test_keeps_its_level_and_finds_real_differences(problems: int, seed_sd: float) -> None:
     rng = np.random.default_rng(7)
-    false, found = [], []
+    false, found, covered = [], [], []
     for _ in range(400):
         world = _world(rng, problems, seed_sd)
         world[2] += 0.25
@@ -58,6 +59,11 @@ def test_paired_test_keeps_its_level_and_finds_real_differences(problems: int, s
         test = paired_differences(scores, [world.mean(axis=1)], seed_noise(scores), against=[0])
         false.append(test.p[1, 0] < 0.05)
         found.append(test.p[2, 0] < 0.05)
+        low, high = difference_intervals(test)
+        covered.append(low[2, 0] <= 0.25 <= high[2, 0])
+        apart = (low > 0) | (high < 0)
+        assert np.array_equal(apart, test.p < 0.05)  # an interval without 0 is an uncorrected p under 5 %
+    assert 0.93 <= np.mean(covered)
     assert np.mean(false) <= 0.07
     assert np.mean(found) > 0.9
 
@@ -71,6 +77,9 @@ def test_paired_noise_of_two_methods_is_the_paired_t_test() -> None:
     assert test.p[0, 1] == pytest.approx(expected.pvalue)
     assert test.difference[0, 1] == pytest.approx((scores[0] - scores[1]).mean())
     assert test.p[0, 0] == 1.0
+    low, high = difference_intervals(test, level=0.9)
+    told = expected.confidence_interval(0.9)
+    assert (low[0, 1], high[0, 1]) == pytest.approx((told.low, told.high))
 
 
 def test_seed_noise_by_hand_and_with_missing_runs() -> None:
@@ -95,6 +104,8 @@ def test_only_common_seeds_are_compared() -> None:
     test = paired_differences(scores, means, seed_noise(scores))
     assert test.difference[0, 1] == pytest.approx(0.1)  # the 0.9 has no partner
     assert np.isfinite(test.p[0, 1]) and np.isnan(test.p[0, 2])  # two seeds in common are too few
+    low, high = difference_intervals(test)
+    assert np.isfinite(low[0, 1]) and np.isnan(low[0, 2]) and np.isnan(high[0, 2])
 
 
 def test_bootstrap_agrees_with_the_closed_form_and_is_deterministic() -> None:
