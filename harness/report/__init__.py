@@ -28,7 +28,7 @@ def write_report(
     reference: str = "grpo",
     pages: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write ``leaderboard.{md,csv,tex,json,html}`` and ``{entropy,passk,frontier}.png`` into ``out_dir``.
+    """Write ``leaderboard.{md,csv,tex,json,html}`` and the pictures into ``out_dir``.
 
     Args:
         records: result records, schema 1, in any order.
@@ -66,7 +66,7 @@ def write_files(report: Report, out_dir: Path, pages: Mapping[str, str]) -> list
     figures = draw_figures(report)
     page = html_page([report], title=report.title, subtitle=report.subtitle, pages=pages)
     contents: dict[str, bytes] = {
-        "leaderboard.md": markdown_text(report, sorted(figures)).encode(),
+        "leaderboard.md": markdown_text(report, list(figures)).encode(),
         "leaderboard.csv": csv_text(report).encode(),
         "leaderboard.tex": latex_text(report).encode(),
         "leaderboard.json": json_text(report_data(report)).encode(),

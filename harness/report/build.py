@@ -91,9 +91,10 @@ def build_report(
     tables[0] = _with_ranks(tables[0], everything)
     present = {group.method for group in groups}
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
-    notes = explain(groups, tables[0], sets, missing, reference)
     curves = {(s.group.role, s.group.method): s.curve_SK() for s in everything if s.parts}
     entropy = _entropy(groups, curves, reference)
+    fitted = any(found.law for found in entropy.values())
+    notes = explain(groups, tables[0], sets, missing, reference, fitted=fitted)
     equal = at_equal_score(groups, reference)
     tables = [_with_numbers(table, entropy, equal) for table in tables]
     return Report(

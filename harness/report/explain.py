@@ -23,9 +23,15 @@ def set_title(name: str) -> str:
 
 
 def explain(
-    groups: Sequence[Group], headline: Table, sets: Sequence[str], missing: Mapping[str, int], reference: str
+    groups: Sequence[Group],
+    headline: Table,
+    sets: Sequence[str],
+    missing: Mapping[str, int],
+    reference: str,
+    *,
+    fitted: bool = False,
 ) -> Notes:
-    """``(label, sentence)`` pairs for the header, most important first."""
+    """``(label, sentence)`` pairs for the header, most important first; ``fitted``: some row has a fit."""
     notes: list[tuple[str, str]] = []
     records = [record for group in groups for record in group.records]
     if any(str(record["benchmark"]).split("@")[0] == "micro" for record in records):
@@ -62,6 +68,16 @@ def explain(
             "changed; below 1 % the row says “inactive here”.",
         )
     )
+    if fitted:
+        notes.append(
+            (
+                "Law",
+                "R = −a exp(H) + b is fitted to each seed's checkpoints by least squares. a, b and the "
+                f"ceiling are means over the seeds with a {100 * LEVEL:.0f} % Student t interval over the "
+                "seeds: what a fresh seed would change, not how far single checkpoints lie off (that is the "
+                "residual). Fewer than three seeds give no interval.",
+            )
+        )
     if missing:
         listed = ", ".join(f"{name} (0 of {count} seeds)" for name, count in missing.items())
         notes.append(("Missing", f"Planned but without any finished run: {listed}."))
@@ -119,7 +135,9 @@ def _differences(groups: Sequence[Group], headline: Table, reference: str) -> st
     which = f"tuned {reference}" if anchor.tuned else f"{reference} (untuned here)"
     text = (
         f"Δ is the difference in pass@1 to {which}, in points, over the seeds both have and problem by "
-        "problem; p is two-sided and Holm-corrected over the table."
+        "problem; p is two-sided and Holm-corrected over the table. The intervals of Δ (picture, JSON, CSV) "
+        f"are each row's own {100 * LEVEL:.0f} % and not corrected: among many rows some leave out a true 0, "
+        "so what differs is for p to say."
     )
     if headline.detectable is None:
         return text + " No p-value: fewer than three seeds in common."

@@ -10,16 +10,11 @@ from typing import Any
 
 from harness.report.columns import Column, headline_columns
 from harness.report.equal import EQUAL
+from harness.report.figures import FIGURES
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
 from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.sections import sections_of
-
-FIGURES = {
-    "entropy.png": "Probe entropy over training steps; the band spans the seeds from smallest to largest.",
-    "passk.png": "pass@k for growing k, with the base model's curve.",
-    "frontier.png": "pass@1 against pass@k over checkpoints: diversity at equal accuracy.",
-}
 
 
 def _cell(text: str) -> str:

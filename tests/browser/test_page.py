@@ -179,9 +179,9 @@ def test_plots_show_every_row_and_the_legend_rules_them_all(show: Show) -> None:
     driver = show()
     count = """return [...document.querySelectorAll("figure[data-plot]")]
                  .map((f) => [f.dataset.plot, f.querySelectorAll(".series").length]);"""
-    assert dict(js(driver, count)) == {"frontier": 10, "entropy": 10, "passk": 10, "law": 9}
+    assert dict(js(driver, count)) == {"delta": 9, "frontier": 10, "entropy": 10, "passk": 10, "law": 9}
     click(driver, '.legend button[data-row="method/worse"]')
-    assert dict(js(driver, count)) == {"frontier": 9, "entropy": 9, "passk": 9, "law": 8}
+    assert dict(js(driver, count)) == {"delta": 9, "frontier": 9, "entropy": 9, "passk": 9, "law": 8}
     pressed = "return document.querySelector('.legend button[data-row=\"method/worse\"]').ariaPressed"
     assert js(driver, pressed) == "false"
     click(driver, ".legend button.set")  # all
@@ -195,6 +195,42 @@ def test_plots_show_every_row_and_the_legend_rules_them_all(show: Show) -> None:
     assert len(set(js(driver, colours))) == 1  # one colour per method everywhere
 
 
+def test_the_differences_follow_the_filters_and_lead_to_the_runs(show: Show) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    driver = show()
+    rows = """return [...document.querySelectorAll('[data-plot="delta"] .series')]
+                .map((g) => g.dataset.row);"""
+    methods = ["better", "partial", "raw", "replay", "same", "worse"]
+    order = [f"method/{name}" for name in methods]
+    assert js(driver, rows) == [*order, "method/rebuilt", "control/random-reward", "base/base"]
+    filled = """return [...document.querySelectorAll('[data-plot="delta"] .series')]
+                  .filter((g) => g.querySelector(".fill")).map((g) => g.dataset.row);"""
+    told = js(driver, filled)
+    assert {"method/better", "method/worse"} <= set(told) and "method/same" not in told
+    caption = "return document.querySelector('[data-plot=\"delta\"] figcaption').textContent"
+    assert "not corrected" in js(driver, caption) and "averaged over the test sets" in js(driver, caption)
+    choose(driver, "#benchmark", "test_hard")
+    assert "on test_hard" in js(driver, caption)
+    choose(driver, "#benchmark", "average")
+    choose(driver, "#track", "off-policy")
+    assert js(driver, rows) == ["method/replay", "control/random-reward", "base/base"]
+    choose(driver, "#track", "")
+    tip = "return document.querySelector('#tip').hidden ? '' : document.querySelector('#tip').textContent"
+    svg = driver.find_element("css selector", '[data-plot="delta"] svg')
+    js(driver, "arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", svg)
+    ActionChains(driver).send_keys(Keys.ARROW_DOWN).perform()
+    first = js(driver, tip)
+    assert first.startswith("better+") and "95 % interval" in first and "p < 0.001 (Holm)" in first
+    on = driver.find_element("css selector", '[data-plot="delta"] .series[data-row="method/worse"] .row-name')
+    ActionChains(driver).move_to_element(on).perform()
+    assert js(driver, tip).startswith("worse−")
+    ActionChains(driver).click(on).perform()
+    assert js(driver, "return document.querySelector('dialog h2').textContent") == "worse"
+    assert "worse-s1" in js(driver, "return document.querySelector('dialog').textContent")
+    assert complaints(driver) == []
+
+
 def test_hover_and_keys_tell_values(show: Show) -> None:
     from selenium.webdriver import ActionChains, Keys
 
@@ -204,7 +240,8 @@ def test_hover_and_keys_tell_values(show: Show) -> None:
         "css selector", '[data-set="average"] tr[data-row="method/better"] [data-key="pass@1"]'
     )
     ActionChains(driver).move_to_element(cell).perform()
-    for text in ("better", "95 % interval", "seeds 1, 2, 3", "0123456789", "against grpo"):
+    told = ("better", "95 % interval", "seeds 1, 2, 3", "0123456789", "against grpo: +", "not corrected")
+    for text in told:
         assert text in js(driver, tip), text
     svg = driver.find_element("css selector", '[data-plot="passk"] svg')
     js(driver, "arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", svg)

@@ -81,6 +81,8 @@ def test_submit_kill_go_on_report_and_nothing_twice(tmp_path: Path) -> None:
         "entropy.png",
         "passk.png",
         "frontier.png",
+        "delta.png",
+        "law.png",
     ):
         assert (tmp_path / "results" / "mini" / name).stat().st_size > 0
         assert f"results/mini/{name}" in report.stdout

@@ -156,6 +156,10 @@ def test_ranks_share_what_cannot_be_told_apart(files: dict[str, bytes]) -> None:
     assert float(rows["better"]["p_holm"]) < 0.05 < float(rows["same"]["p_holm"])
     assert rows["better"]["interval_kind"] == "interval"
     assert 0.08 < float(rows["better"]["delta"]) < 0.14
+    low, high = float(rows["better"]["delta_low"]), float(rows["better"]["delta_high"])
+    assert 0 < low < float(rows["better"]["delta"]) < high < 0.2
+    assert float(rows["same"]["delta_low"]) < 0 < float(rows["same"]["delta_high"])
+    assert rows["partial"]["delta"] != "" and rows["partial"]["delta_low"] == ""  # two seeds in common
 
 
 def test_controls_reconstructions_and_unranked_rows_stand_apart(files: dict[str, bytes]) -> None:
@@ -229,7 +233,7 @@ def test_equal_records_give_equal_bytes_in_any_order(files: dict[str, bytes], tm
     assert report(records, tmp_path / "b")["leaderboard.csv"] == files["leaderboard.csv"]
     assert list(files) == [
         *(f"leaderboard.{kind}" for kind in ("md", "csv", "tex", "json", "html")),
-        *("entropy.png", "passk.png", "frontier.png"),
+        *("delta.png", "frontier.png", "entropy.png", "passk.png", "law.png"),
     ]
     assert all(b"Software" not in files[name] for name in files if name.endswith(".png"))
 
@@ -272,7 +276,7 @@ def test_missing_data_prints_dashes_and_is_never_averaged_over(tmp_path: Path) -
     assert row["marks"] == "evaluation incomplete" and row["rank"] == row["pass@1"] == row["updates"] == ""
     assert table(files, "test_id")["a"]["pass@1"] != "" and table(files, "test_ood")["a"]["pass@1"] == ""
     assert "| – |" in files["leaderboard.md"].decode()
-    assert len(report([], tmp_path / "none")) == 8
+    assert len(report([], tmp_path / "none")) == 10
 
 
 def test_unequal_budget_is_marked(tmp_path: Path) -> None:

@@ -99,6 +99,6 @@ def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> No
     shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
     assert main(["report", str(out)]) == 0
     made = sorted(path.name for path in out.iterdir())
-    assert {"leaderboard.html", "leaderboard.md", "leaderboard.tex", "frontier.png"} < set(made)
+    assert {"leaderboard.html", "leaderboard.md", "leaderboard.tex", "delta.png", "law.png"} < set(made)
     differing = [name for name in made if (out / name).read_bytes() != (source / name).read_bytes()]
     assert differing == [], "run: entrobench report results/micro"

@@ -79,6 +79,8 @@ def test_json_has_what_the_tables_show_and_the_runs_behind_it(folder: Path) -> N
     assert len(lines) == len(printed) == len(data["rows"]) == 10
     for row in data["rows"]:
         line = lines[row["id"]]
+        told = printed[row["method"]]["delta_low"]
+        assert (f"{line['delta_low']:.6g}" if line["delta_low"] is not None else "") == told
         assert line["pass_at"]["1"] == pytest.approx(float(printed[row["method"]]["pass@1"]), abs=1e-5)
         assert [run["seed"] for run in row["runs"]] == line["seeds"]
         for run in row["runs"]:
@@ -93,6 +95,7 @@ def test_json_has_what_the_tables_show_and_the_runs_behind_it(folder: Path) -> N
 
 def test_the_law_and_the_entropies_have_tables(folder: Path) -> None:
     text = (folder / "leaderboard.md").read_text()
+    assert "- **Law.**" in text and "Fewer than three seeds give no interval" in text
     assert "## Entropy" in text and "## Score against entropy" in text
     law = text.split("## Score against entropy")[1].split("## ")[0]
     assert "| better | " in law and "| yes |" in law and "no: trained" not in law

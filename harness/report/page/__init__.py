@@ -16,7 +16,7 @@ from harness.report.sections import Section, sections_of
 
 __all__ = ["html_page"]
 
-_SCRIPTS = ("table.js", "details.js", "plots.js")
+_SCRIPTS = ("table.js", "details.js", "forest.js", "plots.js")
 
 
 def html_page(reports: Sequence[Report], *, title: str, subtitle: str, pages: Mapping[str, str]) -> str:
@@ -80,6 +80,7 @@ def _place(report: Report, pages: Mapping[str, str], number: int, count: int) ->
         "notes": [note for note in report.notes if note[0] != "Scope"],
         "sections": sections,
         "printed": _printed(report),
+        "has_delta": any(line["delta"] is not None for line in data["tables"][0]["lines"]),
         "has_law": any(row["law"] for row in data["rows"]),
         "plots_before": "entropy" if any(section["id"] == "entropy" for section in sections) else "cost",
         "cards": [

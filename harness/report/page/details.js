@@ -21,11 +21,15 @@ function intervalWords(interval) {
   return `95 % interval ${span}` + (interval.kind === "problems" ? " (problems only: it was not trained)" : "");
 }
 
+const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+const holm = (p) => p == null ? "" : `p ${p < 0.001 ? "< 0.001" : "= " + p.toFixed(3)} (Holm)`;
+const deltaWords = (line) => `${signed(line.delta)} points${line.delta_low == null ? "" : `, 95 % interval ${signed(line.delta_low)} to ${signed(line.delta_high)} (not corrected)`}`;
+
 function tipFor(cell) {
   const row = rowOf(cell), line = lineOf(cell), run = row.runs[0], head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
   const what = head.textContent.replace(/[↕↑↓]/g, "").trim();
-  const score = what.startsWith("pass@") || cell.dataset.key === "interval";
-  const p = line.p_holm == null ? "" : `<small>against ${esc(dataOf(cell).reference)}: ${(100 * line.delta).toFixed(1)} points, p = ${line.p_holm < 0.001 ? "< 0.001" : line.p_holm.toFixed(3)} (Holm)</small>`;
+  const score = what.startsWith("pass@") || ["interval", "delta"].includes(cell.dataset.key);
+  const p = line.p_holm == null ? "" : `<small>against ${esc(dataOf(cell).reference)}: ${deltaWords(line)}, ${holm(line.p_holm)}</small>`;
   return `<b>${esc(row.label)}</b> · ${esc(what)}<br><span class="big">${esc(cell.dataset.tip ?? cell.textContent.trim())}</span>`
     + (score ? `<small>pass@1 ${pct(line.pass_at[1])}, ${intervalWords(line.interval)}</small>${p}` : `<small>${esc(head.title)}</small>`)
     + `<small>${row.role === "base" ? "not trained" : `seeds ${line.seeds.join(", ")}`} · commit ${esc(String(run.commit ?? "unknown").slice(0, 10))}`
@@ -69,7 +73,7 @@ function scores(data, row) {
   return `<div class="table"><table><thead><tr><th>set</th>${ks.map((k) => `<th>pass@${k}</th>`).join("")}<th>pass@1, 95 %</th><th>Δ to ${esc(data.reference)}</th></tr></thead><tbody>`
     + data.tables.map((t) => {
       const line = t.lines.find((l) => l.row === row.id);
-      const delta = line.delta == null ? "–" : `${(100 * line.delta).toFixed(1)}${line.p_holm == null ? "" : ` (p ${line.p_holm < 0.001 ? "< 0.001" : "= " + line.p_holm.toFixed(3)})`}`;
+      const delta = line.delta == null ? "–" : `${signed(line.delta)}${line.delta_low == null ? "" : ` [${signed(line.delta_low)}, ${signed(line.delta_high)}]`} ${holm(line.p_holm)}`;
       return `<tr><td>${esc(t.name)}</td>${ks.map((k) => `<td>${pct(line.pass_at[k])}</td>`).join("")}<td>${esc(intervalWords(line.interval).replace("95 % interval ", ""))}</td><td>${delta}</td></tr>`;
     }).join("") + "</tbody></table></div>";
 }

@@ -47,8 +47,8 @@ const PLOTS = {
   },
   frontier(data) {
     const k = data.frontier_k, key = `pass@${k}`;
-    return { title: "The frontier: accuracy against diversity", caption: "A point for every checkpoint, on the validation set; the large mark is the last. Up and to the right is better; compare heights at equal pass@1.",
-      x: "pass@1 in %", y: `${key} in %`, last: true,
+    return { title: "The frontier: accuracy against diversity", caption: "A point for every checkpoint, on the validation set; the large mark is the last. Up and to the right is better; compare heights at equal pass@1. Dotted: the level of the table below.",
+      x: "pass@1 in %", y: `${key} in %`, last: true, at: data.equal && 100 * data.equal["pass@1"],
       points: (row) => row.frontier && row.frontier["pass@1"].step.map((step, i) => ({ step, x: 100 * row.frontier["pass@1"].mean[i], y: 100 * row.frontier[key].mean[i] })),
       say: (p) => `step ${p.step}: pass@1 ${p.x.toFixed(1)} %, ${key} ${p.y.toFixed(1)} %` };
   },
@@ -95,6 +95,7 @@ function axes(svg, spec, s) {
     make("line", { x1: s.x(t), x2: s.x(t), y1: box.top, y2: box.bottom, class: "grid" }, svg);
     make("text", { x: s.x(t), y: box.bottom + 15, "text-anchor": "middle" }, svg).textContent = t;
   }
+  if (spec.at != null && spec.at > s.x0 && spec.at < s.x1) make("line", { x1: s.x(spec.at), x2: s.x(spec.at), y1: box.top, y2: box.bottom, class: "level" }, svg);
   make("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "axis" }, svg);
   make("text", { x: box.right, y: box.bottom + 31, "text-anchor": "end" }, svg).textContent = spec.x;
   make("text", { x: 0, y: 9 }, svg).textContent = spec.y;
@@ -120,6 +121,7 @@ function drawSeries(svg, spec, s, { row, points }) {
 }
 
 function draw(figure) {
+  if (figure.dataset.plot === "delta") { forest(figure); return; }
   const data = current, spec = PLOTS[figure.dataset.plot](data);
   const series = data.rows.map((row) => ({ row, points: spec.points(row) })).filter((s) => s.points?.length && !hiddenRows.has(s.row.id));
   const old = one("svg", figure), width = Math.max(280, figure.clientWidth - 28), height = Math.round(Math.min(440, Math.max(270, width * 0.6)));
@@ -228,7 +230,7 @@ function legend(here) {
 
 function showPlace(here) {
   const data = DATA.places[here.dataset.place];
-  if (data === current) return;
+  if (data === current) { all('figure[data-plot="delta"]', here).forEach(draw); return; }  // it follows the filters
   current = data;
   hiddenRows.clear();
   one(".legend", here).replaceChildren();

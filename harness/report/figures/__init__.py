@@ -1,0 +1,36 @@
+"""The pictures: differences to the reference, entropy, frontier, pass@k and the law, as PNG files.
+
+They hold no date and no software tag, so equal records give equal bytes. Few rows share one panel; many get
+a panel for each family (the part of the name before ``@``), so that every row can be seen.
+"""
+
+from __future__ import annotations
+
+from harness.report.model import Report
+
+#: File -> caption, in the order in which a reader wants them.
+FIGURES = {
+    "delta.png": "Difference of each row in pass@1 to the reference, with its 95 % interval.",
+    "frontier.png": "pass@1 against pass@k over checkpoints: diversity at equal accuracy.",
+    "entropy.png": "Probe entropy over training steps; the band spans the seeds from smallest to largest.",
+    "passk.png": "pass@k for growing k, with the base model's curve.",
+    "law.png": "pass@1 against training entropy at the checkpoints, with the fit of R = -a exp(H) + b.",
+}
+
+
+def draw_figures(report: Report) -> dict[str, bytes]:
+    """PNG files by name; a picture without data says so."""
+    from harness.report.figures.canvas import plain_matplotlib
+    from harness.report.figures.forest import draw_forest
+    from harness.report.figures.panels import draw_picture
+    from harness.report.figures.pictures import entropy, frontier, law, passk
+
+    with plain_matplotlib():
+        drawn = {
+            "delta.png": draw_forest(report),
+            "frontier.png": draw_picture(report, frontier(report)),
+            "entropy.png": draw_picture(report, entropy()),
+            "passk.png": draw_picture(report, passk(report)),
+            "law.png": draw_picture(report, law(report)),
+        }
+    return {name: drawn[name] for name in FIGURES}
