@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import floor
 
@@ -149,7 +150,7 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
         if score_a < level <= score_b:
             part = (level - score_a) / (score_b - score_a)
             step = step_a + part * (step_b - step_a)
-            before, after = (pass_at_k(int(p["n"]), p["correct"], k) for p in (a, b))
+            before, after = (_pass_table(int(p["n"]), k)[p["correct"]] for p in (a, b))
             if before.shape != after.shape:
                 raise ValueError(
                     f"{record.get('run_id', '?')}: its checkpoints hold different numbers of problems; "
@@ -159,11 +160,17 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
     return None
 
 
+@lru_cache(maxsize=64)
+def _pass_table(n: int, k: int) -> FloatArray:
+    """[n + 1] pass@k of a problem with 0 to n right answers."""
+    return pass_at_k(n, np.arange(n + 1), k)
+
+
 def _checkpoints(record: Record) -> list[tuple[float, Record, float]]:
     """``(step, point, pass@1)`` of every checkpoint with samples, by step."""
     points = [point for point in record.get("frontier") or () if point.get("correct")]
     return [
-        (float(p["step"]), p, float(np.mean(p["correct"])) / int(p["n"]))
+        (float(p["step"]), p, sum(p["correct"]) / len(p["correct"]) / int(p["n"]))
         for p in sorted(points, key=lambda p: int(p["step"]))
     ]
 
