@@ -104,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
     add["report"].add_argument(
         "--compare", nargs=2, metavar=("A", "B"), help="two sweeps row by row, each a file or a folder"
     )
+    add["report"].add_argument(
+        "--to", metavar="FOLDER", help="where a comparison goes; default: compare/A-vs-B"
+    )
     add["report"].add_argument("--readme", metavar="FILE", help="make the marked tables of a file anew")
     add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
     add["verify"].add_argument(
@@ -218,7 +221,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if command == "report":
         from harness.cli.report import report
 
-        more = {name: getattr(arguments, name) for name in ("compare", "select", "readme")}
+        more = {name: getattr(arguments, name) for name in ("compare", "select", "readme", "to")}
         return report(arguments.source, arguments.options, **more)
     if command == "verify":
         from harness.cli.verify import verify

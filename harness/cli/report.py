@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: What a report knows besides the records: title, subtitle and the planned seeds, beside the records.
 HEAD = "leaderboard.head.json"
 SELECTED = "selected"
+COMPARED = "compare"
 
 
 def report(
@@ -25,13 +26,16 @@ def report(
     compare: Sequence[str] | None = None,
     select: Sequence[str] | None = None,
     readme: str | None = None,
+    to: str | None = None,
 ) -> int:
     """Write the report of a sweep file (collecting finished runs first) or of a folder of records."""
     asked = [bool(source), bool(compare), bool(readme)]
     if sum(asked) != 1:
         raise UserError("give a sweep file or a folder of records, or --compare A B, or --readme FILE")
+    if to and not compare:
+        raise UserError("--to is the folder of a comparison; give --compare A B, too")
     if compare:
-        return _compare(*compare)
+        return _compare(*compare, to)
     if readme:
         from harness.cli.readme import refresh
 
@@ -202,22 +206,56 @@ def pages_for(reports: Sequence[Report], out: Path) -> dict[str, str]:
     }
 
 
-def _compare(first: str, second: str) -> int:
-    """Two sweeps, each a sweep file or a folder of records, row by row on the console."""
+def _compare(first: str, second: str, to: str | None) -> int:
+    """Two sweeps, each a sweep file or a folder of records, row by row: on the console and as files.
+
+    The files go beside the first one's folder, into ``compare/<a>-vs-<b>/``, and name the sides by their
+    folders: where those lie on this machine is no part of the outcome. Places are compared one by one.
+    """
+    from harness.report.places import places_of
+
+    folders = [_results_of(Path(word)) for word in (first, second)]
+    read = [read_folder(folder) for folder in folders]
+    names = [folder.resolve().name for folder in folders]
+    beside = folders[0].parent if folders[0].name not in ("", "..") else folders[0].resolve().parent
+    out = Path(to) if to else beside / COMPARED / f"{names[0]}-vs-{names[1]}"
+    sides = [places_of(records) for records, _ in read]
+    if all(len(places) == 1 for places in sides):
+        written = _compare_place(sides[0][0], sides[1][0], out, names)
+    else:
+        written = []
+        others = {(place.model, place.training_set): place for place in sides[1]}
+        for place in sides[0]:
+            other = others.pop((place.model, place.training_set), None)
+            if other is None:
+                print(f"only in A: {place.title}")
+                continue
+            print(place.title)
+            written += _compare_place(place, other, out / place.folder, names)
+        for other in others.values():
+            print(f"only in B: {other.title}")
+    if not written:
+        raise UserError("the two sweeps have no model and training set in common, so nothing to compare")
+    print("written:")
+    for file in written:
+        print(f"  {file}")
+    return 1 if any(left_out for _, left_out in read) else 0
+
+
+def _compare_place(first: Place, second: Place, out: Path, names: Sequence[str]) -> list[Path]:
     from rich.console import Console
 
     from harness.report.terminal import render_versus
     from harness.report.versus import compare_sweeps
+    from harness.report.versus_files import write_versus
 
-    folders = [_results_of(Path(word)) for word in (first, second)]
-    sides = [read_folder(folder)[0] for folder in folders]
     try:
-        found = compare_sweeps(*sides)
+        found = compare_sweeps(first.records, second.records)
     except ValueError as error:
         raise UserError(str(error)) from error
     console = Console() if Console().is_terminal else Console(width=160)
-    console.print(render_versus(found, first, second))
-    return 0
+    console.print(render_versus(found, *names))
+    return write_versus(found, out, *names)
 
 
 def _results_of(path: Path) -> Path:

@@ -15,6 +15,7 @@ from harness.report.columns import interval_text
 from harness.report.entropy import Law
 from harness.report.model import Line, Report, Table
 from harness.report.places import place_of
+from harness.report.provenance import run_facts
 from harness.report.records import Group
 from harness.report.scores import Curve, entropy_curve, frontier_curves, frontier_k
 from harness.report.style import BASE, Style, styles
@@ -23,9 +24,6 @@ FORMAT = 1
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
 #: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
 _WIDTH = 110
-#: Sections of a record that are told in full for every run; of the others the plain values are.
-_TOLD = ("budget",)
-_LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "method", "role")
 
 
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -146,7 +144,7 @@ def _row(
         "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
         "trace": _traces(group),
         "law": _law(report.discipline[group.role, group.method].law),
-        "runs": [_run(record) for record in group.records],
+        "runs": [run_facts(record) for record in group.records],
     }  # fmt: skip
 
 
@@ -198,22 +196,6 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
         columns = zip(*(trace[name][:windows] for trace in known), strict=True)
         told[name] = [None if None in c else float(f"{sum(c) / len(c):.5g}") for c in columns]
     return told
-
-
-def _run(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What leads from a number to its run: the record's plain values, and what each set was judged by."""
-    told = {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
-    told |= {key: record[key] for key in _TOLD if record.get(key)}
-    told["evals"] = {
-        name: {key: entry[key] for key in sorted(entry) if _plain(entry[key])}
-        for name, entry in sorted(record["evals"].items())
-        if entry
-    }
-    return told
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and value != ""
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.report.columns import DASH, headline_columns, p_text, percent, points
+from harness.report.columns import headline_columns
 from harness.report.explain import set_title
 from harness.report.model import ALPHA, Report
 
@@ -54,27 +54,14 @@ def render_versus(found: Versus, first: str, second: str) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"pass@1 in %, averaged over {escape(', '.join(found.sets) or 'no common set')}")
-    for header, left in (("row", True), ("A", False), ("B", False), ("B − A", False), ("seeds", False),
-                         ("what differs", True)):  # fmt: skip
-        table.add_column(header, justify="left" if left else "right")
+    from harness.report.versus_files import HEADERS, cells, notes, title
+
+    table = Table(title=escape(title(found)))
+    for header in HEADERS:
+        table.add_column(header, justify="left" if header in (HEADERS[0], HEADERS[-1]) else "right")
     for pair in found.pairs:
-        p = f" ({p_text(pair.p)})" if pair.p is not None else ""
-        apart = pair.p is not None and pair.p < ALPHA
-        differs = "the same runs" if pair.same_runs else ", ".join(pair.differs) or "nothing but chance"
-        table.add_row(
-            f"{pair.method} (control)" if pair.role == "control" else pair.method,
-            percent(pair.first),
-            percent(pair.second),
-            Text(points(pair.difference) + p, style="bold" if apart else ""),
-            str(len(pair.seeds)) if pair.role != "base" else DASH,
-            differs,
-        )
-    notes = [Text(f"A: {first}"), Text(f"B: {second}")]
-    notes.append(
-        Text("p: two-sided, Holm-corrected over the rows; only over seeds and problems that both have.")
-    )
-    for name, rows in (("A", found.only_first), ("B", found.only_second)):
-        if rows:
-            notes.append(Text(f"only in {name}: {', '.join(rows)}"))
-    return Group(table, *notes, *(Text(remark) for remark in found.remarks))
+        row = [Text(cell) for cell in cells(pair)]
+        if pair.p is not None and pair.p < ALPHA:
+            row[HEADERS.index("B − A")].stylize("bold")
+        table.add_row(*row)
+    return Group(table, *(Text(note) for note in notes(found, first, second)))

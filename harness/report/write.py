@@ -17,21 +17,21 @@ from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.sections import sections_of
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape what would end a Markdown cell or start markup."""
     return re.sub(r"([\\|<>*_`\[\]])", r"\\\1", text).replace("\n", " ")
 
 
 def _rows(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]]) -> list[str]:
     """A Markdown table; a block begins with its name in bold."""
-    out = ["| " + " | ".join(_cell(column.header) for column in columns) + " |"]
+    out = ["| " + " | ".join(escaped(column.header) for column in columns) + " |"]
     out.append("|" + "|".join(":--" if column.key == "method" else "--:" for column in columns) + "|")
     for name, lines in blocks:
         if len(blocks) > 1 or name != CONTROLS:
-            cells = [f"**{_cell(name)}**" if column.key == "method" else "" for column in columns]
+            cells = [f"**{escaped(name)}**" if column.key == "method" else "" for column in columns]
             out.append("| " + " | ".join(cells) + " |")
         for line in lines:
-            out.append("| " + " | ".join(_cell(column.text(line)) for column in columns) + " |")
+            out.append("| " + " | ".join(escaped(column.text(line)) for column in columns) + " |")
     return out
 
 
@@ -51,7 +51,7 @@ def markdown_text(report: Report, figures: Sequence[str]) -> str:
         rows = printed_rows(report)
         if rows:
             out += ["| " + " | ".join(HEADERS) + " |", "|" + ":--|" * len(HEADERS)]
-            out += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows] + [""]
+            out += ["| " + " | ".join(map(escaped, row)) + " |" for row in rows] + [""]
     for name in figures:
         out += [f"![{FIGURES[name]}]({name})", ""]
     return "\n".join(out)

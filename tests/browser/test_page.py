@@ -240,7 +240,15 @@ def test_hover_and_keys_tell_values(show: Show) -> None:
         "css selector", '[data-set="average"] tr[data-row="method/better"] [data-key="pass@1"]'
     )
     ActionChains(driver).move_to_element(cell).perform()
-    told = ("better", "95 % interval", "seeds 1, 2, 3", "0123456789", "against grpo: +", "not corrected")
+    told = (
+        "better",
+        "95 % interval",
+        "seeds 1, 2, 3",
+        "0123456789",
+        "against grpo: +",
+        "not corrected",
+        "graded by micro@1",
+    )
     for text in told:
         assert text in js(driver, tip), text
     svg = driver.find_element("css selector", '[data-plot="passk"] svg')
@@ -274,6 +282,13 @@ def test_details_lead_to_runs_card_and_pages(show: Show) -> None:
         "clip_high = 0.2",
         "lr = 0.0001",
         "test_ood",
+        "config hash",
+        "method hash",
+        "hardware",
+        "generated tokens",
+        "graded by",
+        "micro@1 verifier",
+        "the run's own sampling",
     ):
         assert part in text, part
     links = js(driver, "return [...document.querySelectorAll('dialog a')].map((a) => a.getAttribute('href'))")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -22,6 +23,10 @@ def write(folder: Path, records: list[dict[str, Any]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
 def test_the_tables_of_the_readme_are_current() -> None:
@@ -62,8 +67,41 @@ def test_two_folders_are_compared_on_the_console(tmp_path: Path, capsys: Any) ->
     assert "p < 0.001" in line and "+" in line and "method's code" in line
     assert "the same runs" in next(line for line in told.splitlines() if "grpo" in line)
     assert "only in A: old" in told
+    folder = tmp_path / "compare" / "a-vs-b"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(files) == ["compare.csv", "compare.json", "compare.md"]
+    assert all(str(folder / name) in told for name in files)
+    assert b"method's code" in files["compare.md"] and str(tmp_path).encode() not in b"".join(files.values())
+    rows = {row["method"]: row for row in csv.DictReader(files["compare.csv"].decode().splitlines())}
+    data = json.loads(files["compare.json"])
+    steer = next(row for row in data["rows"] if row["method"] == "steer")
+    assert float(rows["steer"]["difference"]) == pytest.approx(steer["difference"], abs=1e-5)
+    assert steer["p"] < 0.001 and rows["grpo"]["same_runs"] == "true" and rows["grpo"]["p_holm"] == ""
+    assert data["only_first"] == ["old"] and data["sets"] == ["test_id", "test_hard", "test_ood"]
+    elsewhere = [write(tmp_path / "far" / name, read(tmp_path / name)[::-1]) for name in "ab"]
+    to = tmp_path / "chosen"
+    assert main(["report", "--compare", *map(str, elsewhere), "--to", str(to)]) == 0
+    assert {path.name: path.read_bytes() for path in to.iterdir()} == files, "equal records, equal bytes"
+    assert not (tmp_path / "far" / "compare").exists()
+    assert main(["report", str(first), "--to", str(to)]) == 2
+    (elsewhere[0] / "records.jsonl").open("a").write("{broken\n")
+    assert main(["report", "--compare", *map(str, elsewhere), "--to", str(to)]) == 1, "a record was left out"
     assert main(["report", str(first), "--compare", str(first), str(second)]) == 2
     assert main(["report"]) == 2
+
+
+def test_sweeps_of_several_places_are_compared_place_by_place(tmp_path: Path, capsys: Any) -> None:
+    records = _records()
+    first = write(tmp_path / "a", records)
+    kept = [record for record in records if record["training_set"] == "math"]
+    second = write(tmp_path / "b", [r | {"run_id": f"{r['run_id']}x"} for r in kept])
+    assert main(["report", "--compare", str(first), str(second)]) == 0
+    told = capsys.readouterr().out
+    assert "only in A: a/small on gsm8k" in told and "a/small on math" in told
+    made = sorted(path.name for path in (tmp_path / "compare" / "a-vs-b").iterdir())
+    assert made == ["a-small-math", "b-other-math"]
+    alone = write(tmp_path / "c", [record | {"training_set": "else"} for record in kept])
+    assert main(["report", "--compare", str(first), str(alone)]) == 2
 
 
 def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(tmp_path: Path) -> None:

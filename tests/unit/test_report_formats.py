@@ -13,7 +13,10 @@ import pytest
 
 from harness.report import write_report
 from harness.report.latex import escape
-from tests.unit.test_report import EXPECTED, standard, table
+from harness.report.provenance import judged_by, run_facts
+from tests.unit.test_report import EXPECTED, make_record, standard, table
+
+ROOT = Path(__file__).parent.parent.parent
 
 ODD = r"50% of $x_1$ & #2 {a} \b ~ ^ <c> | “q” é 漢"
 
@@ -91,6 +94,41 @@ def test_json_has_what_the_tables_show_and_the_runs_behind_it(folder: Path) -> N
     assert len(better["law"]["points"]) == 3 and better["law"]["applies"] is True
     assert better["passk"]["mean"][0] == pytest.approx(lines["method/better"]["pass_at"]["1"], abs=1e-5)
     assert max(map(len, (folder / "leaderboard.json").read_text().splitlines())) < 2000
+
+
+def test_every_cell_of_the_committed_leaderboard_leads_to_its_provenance() -> None:
+    data = json.loads((ROOT / "results" / "micro" / "leaderboard.json").read_text())
+    sets = [own["name"] for own in data["tables"] if own["name"] != "average"]
+    rows = {row["id"]: row for row in data["rows"]}
+    for own in data["tables"]:
+        assert len(own["lines"]) == len(rows) > 20
+        for line in own["lines"]:
+            row = rows[line["row"]]
+            assert [run["seed"] for run in row["runs"]] == line["seeds"] != []
+            assert row["tuning_choice"] if row["tuned"] else row["role"] == "base", row["id"]
+            for run in row["runs"]:
+                for key in ("commit", "config_hash", "method_hash", "hardware", "determinism", "run_id"):
+                    assert run[key] not in ("", "not recorded"), (row["id"], key)
+                assert {"generated_tokens", "updates", "extra_forward_tokens", "wall_s"} <= set(run["budget"])
+                for name in sets:
+                    judged = run["evals"][name]
+                    assert judged["graded_by"] == f"{run['benchmark']} verifier"
+                    assert re.fullmatch(
+                        r"the run's own sampling \(n 64, temperature [\d.]+, at most 24 tokens\)",
+                        judged["profile"],
+                    )
+
+
+def test_who_graded_comes_from_the_record_where_it_says_so() -> None:
+    record = make_record("x", 1, 0.0)
+    entry = {"n": 8, "profile": "standard", "profile_hash": "p1", "graded_by": "math@3"}
+    assert judged_by(record, entry) == {"profile": "standard", "graded_by": "math@3"}
+    assert judged_by(record, {"n": 8, "profile": "standard"})["graded_by"] == "not recorded"
+    assert judged_by(record, {"n": 8}) == {
+        "profile": "the run's own sampling (n 8)", "graded_by": "micro@1 verifier"
+    }  # fmt: skip
+    del record["commit"]
+    assert run_facts(record)["commit"] == "not recorded"
 
 
 def test_the_law_and_the_entropies_have_tables(folder: Path) -> None:

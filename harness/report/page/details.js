@@ -25,15 +25,18 @@ const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toF
 const holm = (p) => p == null ? "" : `p ${p < 0.001 ? "< 0.001" : "= " + p.toFixed(3)} (Holm)`;
 const deltaWords = (line) => `${signed(line.delta)} points${line.delta_low == null ? "" : `, 95 % interval ${signed(line.delta_low)} to ${signed(line.delta_high)} (not corrected)`}`;
 
+// Who judged a row on a set; on all sets where the cell is of none.
+const graders = (row, set) => [...new Set(Object.entries(row.runs[0]?.evals ?? {}).filter(([name]) => !row.runs[0].evals[set] || name === set).map(([, e]) => `graded by ${e.graded_by}`))];
+
 function tipFor(cell) {
-  const row = rowOf(cell), line = lineOf(cell), run = row.runs[0], head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
+  const row = rowOf(cell), line = lineOf(cell), run = row.runs[0], set = cell.closest("[data-set]")?.dataset.set, head = cell.closest("table").tHead.rows[0].cells[cell.cellIndex];
   const what = head.textContent.replace(/[↕↑↓]/g, "").trim();
   const score = what.startsWith("pass@") || ["interval", "delta"].includes(cell.dataset.key);
   const p = line.p_holm == null ? "" : `<small>against ${esc(dataOf(cell).reference)}: ${deltaWords(line)}, ${holm(line.p_holm)}</small>`;
   return `<b>${esc(row.label)}</b> · ${esc(what)}<br><span class="big">${esc(cell.dataset.tip ?? cell.textContent.trim())}</span>`
     + (score ? `<small>pass@1 ${pct(line.pass_at[1])}, ${intervalWords(line.interval)}</small>${p}` : `<small>${esc(head.title)}</small>`)
     + `<small>${row.role === "base" ? "not trained" : `seeds ${line.seeds.join(", ")}`} · commit ${esc(String(run.commit ?? "unknown").slice(0, 10))}`
-    + ` · method file ${esc(String(run.method_hash ?? "unknown").slice(0, 10))}</small><small>click for the runs</small>`;
+    + ` · method file ${esc(String(run.method_hash ?? "unknown").slice(0, 10))}</small><small>${esc(graders(row, set).join(", "))}</small><small>click for the runs</small>`;
 }
 
 const tip = one("#tip");
@@ -88,7 +91,7 @@ function openDetails(element) {
     + facts([["paper", row.link ? `<a href="${esc(row.link)}" rel="noopener">${esc(row.paper)}</a>` : esc(row.paper ?? "")],
       ["method page", row.page ? `<a href="${esc(row.page)}">formula, deviations, reported numbers</a>` : ""],
       ["track", esc(row.track ?? "")], ["fidelity", esc(row.fidelity ?? "")], ["tuned", row.role === "method" ? (row.tuned ? "yes" : "no") : ""],
-      ["tuning chose", esc(settings(row.tuning_choice))], ["hyper-parameters", esc(settings(row.hyperparameters))]])
+      ["tuning chose", esc(settings(row.tuning_choice)) || (row.role === "base" ? "" : "nothing: it was not tuned")], ["hyper-parameters", esc(settings(row.hyperparameters))]])
     + `<h3>Scores</h3>${scores(data, row)}<h3>Runs</h3>${runsTable(row)}${judged(row)}`;
   one(".close", dialog).addEventListener("click", () => dialog.close());
   dialog.showModal();

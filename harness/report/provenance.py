@@ -1,0 +1,58 @@
+"""What leads from a number to its run, for every run alike; derived here where older records do not say it.
+
+A cell leads to commit, configuration hash, method-file hash, determinism and hardware of each of its runs,
+to their seeds and the budget they used, to what tuning chose, and per set to the profile and the grader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.report.records import Record
+
+#: What every run names; a record that lacks one says so.
+NAMED = ("commit", "config_hash", "method_hash", "determinism", "hardware")
+UNKNOWN = "not recorded"
+#: Sections of a record that are told in full; of the others the plain values are.
+_TOLD = ("budget",)
+_LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "method", "role")
+
+
+def run_facts(record: Record) -> dict[str, Any]:
+    """The record's plain values, and by what each set was sampled and judged."""
+    told = dict.fromkeys(NAMED, UNKNOWN)
+    told |= {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
+    told |= {key: record[key] for key in _TOLD if record.get(key)}
+    told["evals"] = {
+        name: {key: entry[key] for key in sorted(entry) if _plain(entry[key])} | judged_by(record, entry)
+        for name, entry in sorted(record["evals"].items())
+        if entry
+    }
+    return told
+
+
+def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Profile and grader of one evaluation.
+
+    Sets that a profile evaluates have both in the record. Splits of the training problems are sampled by the
+    run's own settings and judged by the verifier of their benchmark, which changes with its version only.
+    """
+    if "profile" in entry:
+        return {"profile": str(entry["profile"]), "graded_by": str(entry.get("graded_by") or UNKNOWN)}
+    settings = record.get("settings") or {}
+    evaluation, rollout = settings.get("eval") or {}, settings.get("rollout") or {}
+    parts = [f"n {entry['n']}"] if entry.get("n") else []
+    if evaluation.get("temperature") is not None:
+        parts.append(f"temperature {evaluation['temperature']:g}")
+    if rollout.get("max_response_tokens"):
+        parts.append(f"at most {rollout['max_response_tokens']} tokens")
+    sampled = ", ".join(parts)
+    return {
+        "profile": f"the run's own sampling ({sampled})" if sampled else "the run's own sampling",
+        "graded_by": f"{record['benchmark']} verifier",
+    }
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and value != ""
