@@ -79,8 +79,7 @@ def explain(
             )
         )
     if missing:
-        listed = ", ".join(f"{name} (0 of {count} seeds)" for name, count in missing.items())
-        notes.append(("Missing", f"Planned but without any finished run: {listed}."))
+        notes.append(("Missing", _missing(missing)))
     if records:
         notes.append(("Provenance", _provenance(groups)))
     return tuple(notes)
@@ -109,6 +108,16 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
         )
     facts.append((str(runs), "training runs, each one click away"))
     return tuple(facts)
+
+
+def _missing(missing: Mapping[str, int]) -> str:
+    """The rows without a run, those with as many planned seeds together."""
+    parts = []
+    for count in sorted(set(missing.values()), reverse=True):
+        names = [name for name, own in missing.items() if own == count]
+        parts.append(f"{_list(names)} (0 of {count} seeds{' each' if len(names) > 1 else ''})")
+    rows = f"{len(missing)} row{'s' if len(missing) > 1 else ''}"
+    return f"{rows} planned but without any finished run: {'; '.join(parts)}."
 
 
 def _ranks(groups: Sequence[Group], headline: Table, sets: Sequence[str]) -> str:
