@@ -35,7 +35,7 @@ def report(
     if to and not compare:
         raise UserError("--to is the folder of a comparison; give --compare A B, too")
     if compare:
-        return _compare(*compare, to)
+        return _compare(compare[0], compare[1], to)
     if readme:
         from harness.cli.readme import refresh
 

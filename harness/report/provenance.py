@@ -21,7 +21,7 @@ _LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "metho
 
 def run_facts(record: Record) -> dict[str, Any]:
     """The record's plain values, and by what each set was sampled and judged."""
-    told = dict.fromkeys(NAMED, UNKNOWN)
+    told: dict[str, Any] = dict.fromkeys(NAMED, UNKNOWN)
     told |= {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
     told |= {key: record[key] for key in _TOLD if record.get(key)}
     told["evals"] = {
