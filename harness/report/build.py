@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -46,6 +47,10 @@ class Scored:
 
     def curve_SK(self) -> FloatArray:
         """pass@1..K per seed, averaged over the sets up to the K they all allow."""
+        return self._curve_SK
+
+    @cached_property
+    def _curve_SK(self) -> FloatArray:
         width = min(part.curve_SK.shape[1] for part in self.parts)
         return np.asarray(np.mean([part.curve_SK[:, :width] for part in self.parts], axis=0))
 

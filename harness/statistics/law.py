@@ -51,14 +51,17 @@ def fit_law(entropy_N: ArrayLike, score_N: ArrayLike) -> LawFit | None:
     if entropy.shape != score.shape or entropy.ndim != 1:
         raise ValueError(f"{entropy.shape} entropies for {score.shape} scores: pass two arrays of one length")
     x = np.exp(entropy)
-    inner = x - x.mean() if len(x) else x
-    spread = float(inner @ inner)
-    if len(x) < MIN_POINTS or spread <= 1e-12 * float(x @ x):
+    if len(x) < MIN_POINTS:
         return None
-    slope = float(inner @ (score - score.mean())) / spread
-    b = float(score.mean() - slope * x.mean())
+    middle_x, middle = x.mean(), score.mean()
+    inner, away = x - middle_x, score - middle
+    spread = float(inner @ inner)
+    if spread <= 1e-12 * float(x @ x):
+        return None
+    slope = float(inner @ away) / spread
+    b = float(middle - slope * middle_x)
     residual = score - (slope * x + b)
-    total = float(((score - score.mean()) ** 2).sum())
+    total = float((away**2).sum())
     squares = float(residual @ residual)
     r2 = 1 - squares / total if total > 0 else float("nan")
     return LawFit(-slope, b, residual, float(np.sqrt(squares / len(x))), r2)
@@ -84,9 +87,10 @@ class Estimate:
 def over_runs(values_S: Sequence[float], level: float = 0.95) -> Estimate:
     """The mean of one value a run. Points of one run hang together, so only runs are counted."""
     values = np.asarray(values_S, dtype=np.float64)
+    mean = float(values.mean())
     if len(values) < MIN_SEEDS:
-        return Estimate(float(values.mean()), None, None)
+        return Estimate(mean, None, None)
     from scipy.special import stdtrit
 
     half = float(stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Estimate(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half)
+    return Estimate(mean, mean - half, mean + half)
