@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +187,12 @@ class Policy:
             self.model.load_state_dict({k: share(v, own[k]) if k in own else v for k, v in weights.items()})
 
     def save(self, folder: Path) -> None:
-        """A plain Hugging Face folder."""
+        """A plain Hugging Face folder, every file as readable as the user's umask allows."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        # safetensors writes for the owner alone, which shuts out everybody else on a shared file system
+        for weights in folder.glob("*.safetensors"):
+            shutil.copymode(folder / "config.json", weights)
 
 
 def _predicted_prompt(prompt_mask_BP: Tensor) -> Tensor:

@@ -30,6 +30,14 @@ class TokenStat:
         """``[N]`` from temperature-scaled fp32 logits and the ids of the tokens that follow."""
         raise NotImplementedError
 
+    @property
+    def is_log_prob(self) -> bool:
+        """Whether it is the token's log-prob at the policy's own temperature, however it is normalised.
+
+        A gradient that flows through it instead of :data:`LOGP` is no change of the token's update by that.
+        """
+        return False
+
 
 @dataclass(frozen=True)
 class LogProb(TokenStat):
@@ -39,6 +47,10 @@ class LogProb(TokenStat):
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         return logits_NV.gather(1, target_N[:, None]).squeeze(1) - logits_NV.logsumexp(1)
+
+    @property
+    def is_log_prob(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,10 @@ class ScaledLogProb(TokenStat):
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         scaled = logits_NV * self.scale
         return scaled.gather(1, target_N[:, None]).squeeze(1) - scaled.logsumexp(1)
+
+    @property
+    def is_log_prob(self) -> bool:
+        return self.scale == 1
 
 
 LOGP = LogProb()

@@ -122,6 +122,7 @@ def backward(
     batch, terms = minibatch.batch, terms_of(stages, minibatch)
     step_size = [stages.step_size] if stages.step_size else []
     wanted = current_stats_of(terms, step_size)
+    log_probs = tuple(stat.name for stat in wanted if stat.is_log_prob)
     everything = [p for t in terms for p in with_parts(t.loss)] + [
         p for s in step_size for p in with_parts(s)
     ]
@@ -186,7 +187,8 @@ def backward(
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
         _record(
-            own, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), divided[0], local[0],
+            own, terms[0].loss, rows, constants, dict(zip(used, grads, strict=False)), log_probs, divided[0],
+            local[0],
         )  # fmt: skip
         total += float(loss.detach())
     for seen, _ in (everyone := here.everyones((own, total))):
@@ -215,14 +217,16 @@ def _record(
     rows: Batch,
     current: Stats,
     grads: dict[str, Tensor | None],
+    log_probs: Sequence[str],
     coefficient_BT: Tensor,
     prepared: Stats,
 ) -> None:
     """Sums for the step's log: ratios, clipping, divergence, and how much the method changed.
 
-    A token counts as changed when the gradient of its loss with respect to its log-prob differs by more than
-    1 % from plain GRPO's on the same rollout (group-normalised verdict, clip 0.2, before aggregation), when
-    any other statistic of it receives a gradient, or when its row is tagged ``extra``.
+    A token counts as changed when the gradient of its loss with respect to its log-prob (all statistics of
+    ``log_probs`` together) differs by more than 1 % from plain GRPO's on the same rollout (group-normalised
+    verdict, clip 0.2, before aggregation), when any other statistic of it receives a gradient, or when its
+    row is tagged ``extra``.
     """
     mask = rows.mask_BT.float()
     logp, old = current["logp"], rows.old["logp"]
@@ -247,12 +251,14 @@ def _record(
         leaf = logp.clone().requires_grad_()
         base = clipped_surrogate(log_ratio(leaf, old).exp(), base_advantage, 0.8, 1.2)
         (base_grad,) = torch.autograd.grad(base.sum(), leaf)
-    own = grads.get("logp")
-    own_grad = torch.zeros_like(logp) if own is None else own / coefficient_BT.clamp(min=1e-30)
-    own_grad = torch.where(coefficient_BT > 0, own_grad, 0.0)
+    own = torch.zeros_like(logp)
+    for name in log_probs:
+        if (grad := grads.get(name)) is not None:
+            own = own + grad
+    own_grad = torch.where(coefficient_BT > 0, own / coefficient_BT.clamp(min=1e-30), 0.0)
     changed = (own_grad - base_grad).abs() > 0.01 * base_grad.abs() + 1e-7
     for name, grad in grads.items():
-        if name != "logp" and grad is not None:
+        if name not in log_probs and grad is not None:
             changed |= grad.abs() > 0
     if "extra" in rows.tags:
         changed |= rows.tags["extra"][:, None] > 0

@@ -66,6 +66,10 @@ class TopLogProb(TokenStat):
         own_N = torch.where(hit_NK, top_NK, 0.0).sum(1)
         return torch.where(hit_NK.any(1), own_N - top_NK.logsumexp(1), self.outside)
 
+    @property
+    def is_log_prob(self) -> bool:
+        return self.scale == 1
+
 
 def response_entropy(entropy_BT: Tensor, mask_BT: Tensor, fraction: float) -> Tensor:
     """H_resp, ``[B]``."""

@@ -175,6 +175,8 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert torch.equal(policy.stats(batch, [LOGP])["logp"], again.stats(batch, [LOGP])["logp"])
     text = again.tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
     assert again.encode(text)[0] == again.tokenizer.convert_tokens_to_ids("<|user|>")
+    modes = {file.name: file.stat().st_mode for file in tmp_path.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]  # whoever may read one may read the other
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from harness.stages import (
 )
 from harness.tokenstats import ENTROPY, LOGP, ScaledLogProb
 from harness.update import UpdateLog, backward, row_grad_norms, with_parts
+from methods.era import ActivatedRatio
 from tests.helpers.tiny import make_batch, tiny_policy
 
 PROMPTS = [[5, 6, 7, 8]] * 4 + [[9, 10]] * 3
@@ -231,6 +232,19 @@ def test_activity_is_nothing_for_grpo_and_everything_for_another_loss() -> None:
     assert activity(grpo_stages().with_(loss=PolicyLoss(surrogate="score"))) == 0  # on policy the same
     assert activity(grpo_stages().with_(regularisers=(EntropyBonus(0.1),))) == 1
     assert 0.3 < activity(grpo_stages().with_(loss=PolicyLoss(weight=RankWeight()))) < 0.7
+
+
+def test_activity_asks_what_a_log_prob_is_not_how_it_is_normalised() -> None:
+    vocab = tiny_policy().model.config.vocab_size
+    never, always = (
+        grpo_stages().with_(loss=PolicyLoss(ratio=ActivatedRatio(w_low=low, w_high=1e6, top_k=vocab)))
+        for low in (0.0, 1e5)
+    )
+    policy = tiny_policy()
+    with torch.no_grad():
+        old = policy.stats(minibatch(policy), [LOGP, *never.loss.ratio.old_stats])
+    assert activity(never, on_policy=False, old=old) == 0
+    assert 0.3 < activity(always, on_policy=False, old=old) < 0.7  # where the advantage is positive
 
 
 def test_activity_counts_tokens_whose_clip_changed() -> None:
