@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.report.model import Report
     from harness.report.places import Place
     from harness.report.records import Record
+    from harness.report.select import Selection
 
 #: What a report knows besides the records: title, subtitle and the planned seeds, beside the records.
 HEAD = "leaderboard.head.json"
@@ -34,6 +35,8 @@ def report(
         raise UserError("give a sweep file or a folder of records, or --compare A B, or --readme FILE")
     if to and not compare:
         raise UserError("--to is the folder of a comparison; give --compare A B, too")
+    if select and not source:
+        raise UserError("--select chooses rows of one report; give a sweep file or a folder of records with it")
     if compare:
         return _compare(compare[0], compare[1], to)
     if readme:
@@ -123,26 +126,24 @@ def _write(
     """
     from harness.report.places import places_of
 
+    wanted = None
     if select:
-        from harness.report.select import parse
-        from harness.report.select import select as rows_of
+        from harness.report.select import of_models, parse
 
         wanted = parse(select)
-        records = rows_of(records, wanted)
+        records = of_models(records, wanted)
         out, subtitle = out / SELECTED, f"{subtitle} {wanted.words}".strip()
-        left = {str(record["method"]) for record in records}
-        if expected is not None:
-            models = {place for place in expected if not wanted.models or place[0] in wanted.models}
-            expected = {p: {k: n for k, n in expected[p].items() if k in left} for p in models}
+        if expected is not None and wanted.models:
+            expected = {place: seeds for place, seeds in expected.items() if place[0] in wanted.models}
     places = places_of(records, expected)
     if len(places) == 1:
-        _write_place(places[0], out, title, subtitle)
+        _write_place(places[0], out, title, subtitle, wanted)
         return
     from harness.report import write_page
     from harness.report.places import write_index
 
     reports = [
-        _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle)
+        _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle, wanted)
         for place in places
         if place.records
     ]
@@ -152,7 +153,9 @@ def _write(
         print(f"  {place.title}: {place.count}")
 
 
-def _write_place(place: Place, out: Path, title: str, subtitle: str) -> Report:
+def _write_place(
+    place: Place, out: Path, title: str, subtitle: str, wanted: Selection | None = None
+) -> Report:
     from rich.console import Console
 
     from harness.report import write_files
@@ -165,6 +168,10 @@ def _write_place(place: Place, out: Path, title: str, subtitle: str) -> Report:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    if wanted is not None:
+        from harness.report.select import shown
+
+        built = shown(built, wanted)
     built = _with_printed(built, out)
     written = write_files(built, out, pages_for([built], out))
     console = Console() if Console().is_terminal else Console(width=160)

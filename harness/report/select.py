@@ -1,17 +1,19 @@
 """Part of a sweep's rows: ``--select tracks=[main] methods=[grpo,steer] models=[…]``.
 
 The untrained model, the controls and the reference stay whatever is selected, because a score means little
-without them. Ranks and corrections are then over the rows that are left, and the page says so.
+without them. Everything is worked out on all rows first, and rows are left out afterwards: choosing rows after
+seeing them must not make a difference more certain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import UserError, unknown
+from harness.report.model import Report
 from harness.report.places import place_of
-from harness.report.records import Record
+from harness.report.records import Group, Record
 
 KEYS = ("tracks", "methods", "models")
 
@@ -28,7 +30,12 @@ class Selection:
     def words(self) -> str:
         """For the heading; empty where everything is wanted."""
         told = [f"{key} {', '.join(getattr(self, key))}" for key in KEYS if getattr(self, key)]
-        return f"Selected: {'; '.join(told)}. Ranks and corrections are over the rows shown." if told else ""
+        if not told:
+            return ""
+        return (
+            f"Selected: {'; '.join(told)}. Ranks, intervals, corrections and notes are over all rows, "
+            "not only those shown."
+        )
 
 
 def parse(words: Sequence[str]) -> Selection:
@@ -49,11 +56,11 @@ def parse(words: Sequence[str]) -> Selection:
     return Selection(**found)
 
 
-def select(records: Sequence[Record], wanted: Selection, reference: str = "grpo") -> list[Record]:
-    """The records of the rows that are wanted.
+def of_models(records: Sequence[Record], wanted: Selection) -> list[Record]:
+    """The records of the models that are wanted, of all rows: what the statistics are over.
 
     Raises:
-        UserError: a name that no record has; the message names the nearest.
+        UserError: a track, method or model that no record has; the message names the nearest.
     """
     tracks = {_track(record) for record in records if record["role"] == "method"}
     methods = {str(record["method"]) for record in records if record["role"] == "method"}
@@ -62,16 +69,38 @@ def select(records: Sequence[Record], wanted: Selection, reference: str = "grpo"
         for name in getattr(wanted, key):
             if name not in known:
                 raise unknown(key.removesuffix("s"), name, sorted(known), "(--select)")
-    return [record for record in records if _wanted(record, wanted, reference)]
+    return [record for record in records if not wanted.models or place_of(record)[0] in wanted.models]
 
 
-def _wanted(record: Record, wanted: Selection, reference: str) -> bool:
-    if wanted.models and place_of(record)[0] not in wanted.models:
-        return False
-    if record["role"] != "method" or record["method"] == reference:
+def shown(report: Report, wanted: Selection) -> Report:
+    """The report with the wanted rows only, every number as it was."""
+    groups = tuple(group for group in report.groups if _wanted(group, wanted, report.reference))
+    keys = {(group.role, group.method) for group in groups}
+    tables = tuple(
+        replace(t, lines=tuple(line for line in t.lines if _key(line.group) in keys)) for t in report.tables
+    )
+    equal = report.equal
+    if equal is not None:
+        equal = replace(equal, rows={key: row for key, row in equal.rows.items() if key in keys})
+    return replace(
+        report,
+        groups=groups,
+        tables=tables,
+        curves={key: curve for key, curve in report.curves.items() if key in keys},
+        discipline={key: found for key, found in report.discipline.items() if key in keys},
+        equal=equal,
+    )
+
+
+def _key(group: Group) -> tuple[str, str]:
+    return group.role, group.method
+
+
+def _wanted(group: Group, wanted: Selection, reference: str) -> bool:
+    if group.role != "method" or group.method == reference:
         return True
-    in_track = not wanted.tracks or _track(record) in wanted.tracks
-    return in_track and (not wanted.methods or record["method"] in wanted.methods)
+    in_track = not wanted.tracks or group.track in wanted.tracks
+    return in_track and (not wanted.methods or group.method in wanted.methods)
 
 
 def _track(record: Record) -> str:

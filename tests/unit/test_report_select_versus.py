@@ -11,30 +11,59 @@ import pytest
 from harness.cli import main
 from harness.errors import UserError
 from harness.report.build import build_report
-from harness.report.select import parse, select
+from harness.report.model import Line, Report
+from harness.report.select import of_models, parse, shown
 from harness.report.versus import compare_sweeps
 from tests.unit.test_report import card, make_record, rows_of, standard
 
 
-def _names(records: list[Any]) -> set[str]:
-    return {record["method"] for record in records}
+def _report(records: list[Any]) -> Report:
+    return build_report(records, title="t", subtitle="", expected_seeds=None, reference="grpo")
+
+
+def _of(report: Report, method: str) -> Line:
+    return next(line for line in report.tables[0].lines if line.group.method == method)
 
 
 def test_controls_base_and_reference_always_stay() -> None:
-    records = standard()
-    kept = select(records, parse(["methods=[better]"]))
-    assert _names(kept) == {"base", "random-reward", "grpo", "better"}
-    kept = select(records, parse(["tracks=off-policy"]))
-    assert _names(kept) == {"base", "random-reward", "grpo", "replay"}
-    assert select(records, parse([])) == records and parse([]).words == ""
+    whole = _report(standard())
+    kept = shown(whole, parse(["methods=[better]"]))
+    assert {group.method for group in kept.groups} == {"base", "random-reward", "grpo", "better"}
+    for table in kept.tables:
+        assert {line.group.label for line in table.lines} == {group.label for group in kept.groups}
+    assert set(kept.curves) <= set(kept.discipline) == {(g.role, g.method) for g in kept.groups}
+    kept = shown(whole, parse(["tracks=off-policy"]))
+    assert {group.method for group in kept.groups} == {"base", "random-reward", "grpo", "replay"}
+    assert shown(whole, parse([])) == whole and parse([]).words == ""
     assert parse(["methods=[a,b]", "methods=c"]).words.startswith("Selected: methods a, b, c. Ranks")
 
 
-def test_ranks_are_over_what_is_selected() -> None:
-    kept = select(standard(), parse(["methods=[worse]"]))
-    report = build_report(kept, title="t", subtitle="", expected_seeds=None, reference="grpo")
-    ranks = {line.group.method: line.rank for line in report.tables[0].lines if line.rank}
-    assert ranks == {"grpo": (1, 1), "worse": (2, 2)} and report.tables[0].comparisons == 2
+def test_choosing_rows_changes_none_of_their_numbers() -> None:
+    whole = _report(standard())
+    kept = shown(whole, parse(["methods=[worse]"]))
+    assert _of(kept, "worse") == _of(whole, "worse") and _of(kept, "grpo") == _of(whole, "grpo")
+    assert _of(kept, "worse").rank not in (None, (2, 2)), "its place is that among all rows"
+    for one, other in zip(kept.tables, whole.tables, strict=True):
+        assert (one.detectable, one.comparisons) == (other.detectable, other.comparisons)
+
+
+def test_selected_files_hold_the_numbers_of_the_whole_table(tmp_path: Path) -> None:
+    lines = [json.dumps(record) for record in standard()]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(["report", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path), "--select", "methods=[worse]"]) == 0
+    told = [json.loads((tmp_path / folder / "leaderboard.json").read_text()) for folder in ("", "selected")]
+    rows = [{line["row"]: line for line in one["tables"][0]["lines"]} for one in told]
+    assert set(rows[1]) < set(rows[0]) and all(rows[1][row] == rows[0][row] for row in rows[1])
+    assert "over all rows" in (tmp_path / "selected" / "leaderboard.md").read_text()
+
+
+def test_a_selection_that_nothing_would_follow_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--compare", "a", "b"], ["--readme", str(tmp_path / "README.md")]):
+        assert main(["report", *words, "--select", "methods=[grpo]"]) == 2
+        assert "--select chooses rows of one report" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -46,7 +75,7 @@ def test_ranks_are_over_what_is_selected() -> None:
 )  # fmt: skip
 def test_a_name_that_is_not_there_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        select(standard(), parse(words))
+        of_models(standard(), parse(words))
 
 
 def test_two_sweeps_row_by_row() -> None:
