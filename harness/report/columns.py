@@ -149,7 +149,24 @@ def _score_columns(table: Table) -> list[Column]:
         delta_text,
         lambda line: line.delta,
     )
-    return [*columns[:1], spread, *columns[1:], delta]
+    found = [*columns[:1], spread, *columns[1:], delta]
+    if table.top_k:
+        many = Column(
+            "delta_pass_k",
+            f"Δ pass@{table.top_k}",
+            f"difference in pass@{table.top_k} to the reference in points, with its own Holm-corrected p",
+            _delta_many_text,
+            lambda line: line.numbers.get("delta_pass_k"),
+            wide=True,
+        )
+        found.append(many)
+    return found
+
+
+def _delta_many_text(line: Line) -> str:
+    p = line.numbers.get("p_pass_k_holm")
+    text = points(line.numbers.get("delta_pass_k"))
+    return text if p is None else f"{text} ({p_text(p)})"
 
 
 NAME = Column("method", "method", "method, with warnings", name_text, lambda line: line.group.label)

@@ -204,6 +204,8 @@ def _table(table: Table) -> dict[str, Any]:
         "pass_ks": list(table.ks),
         "detectable": table.detectable,
         "comparisons": table.comparisons,
+        "delta_k": table.top_k,
+        "equal_spread_p": table.spread_p,
         "lines": [_line(line) for line in table.lines],
     }
 

@@ -47,13 +47,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """``name`` is ``average`` or a test set; ``ks`` are the columns; ``detectable`` in score units."""
+    """One table of scores.
+
+    Attributes:
+        name: ``average`` or a test set.
+        ks: the columns.
+        detectable: in score units.
+        top_k: the k > 1 that differences in pass@k are taken at, the largest of ``ks``.
+        spread_p: Bartlett's p of equal seed variances over the trainings.
+    """
 
     name: str
     ks: tuple[int, ...]
     lines: tuple[Line, ...]
     detectable: float | None
     comparisons: int
+    top_k: int | None = None
+    spread_p: float | None = None
 
     @property
     def blocks(self) -> list[tuple[str, list[Line]]]:

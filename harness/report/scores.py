@@ -22,12 +22,20 @@ MAX_K = 32
 class SetScores:
     """One method on one test set: ``curve_SK`` pass@1..K per seed, ``problem_P`` pass@1 averaged over seeds.
 
-    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``.
+    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``. ``samples`` are per seed
+    those that pass@k of k > 1 comes from: how many of each problem, and [P] how many of them are right.
     """
 
     n: int
     curve_SK: FloatArray
     problem_P: FloatArray
+    samples: tuple[tuple[int, NDArray[np.int64]], ...]
+
+    def problem_at(self, k: int) -> FloatArray:
+        """[P] pass@k averaged over seeds; needs n >= k."""
+        if k == 1:
+            return self.problem_P
+        return np.asarray(np.mean([pass_at_k(n, correct_P, k) for n, correct_P in self.samples], axis=0))
 
 
 def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
@@ -44,17 +52,20 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
         return None
     n = min(int(part["n"]) for e in evals for part in (e, e.get("pass") or e))
     ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
-    curves, problems = [], []
+    curves, problems, samples = [], [], []
     for record, evaluation in zip(group.records, evals, strict=True):
         where = f"{record.get('run_id', '?')} on {name}"
         correct = np.asarray(_aligned(evaluation, problem_ids, where))
         curve = mean_pass_at_ks(int(evaluation["n"]), correct, ks)
+        drawn = int(evaluation["n"]), correct
         if "pass" in evaluation:  # a profile that draws samples of its own for k > 1
             passes = evaluation["pass"]
-            curve[1:] = mean_pass_at_ks(int(passes["n"]), _aligned(passes, problem_ids, where), ks[1:])
+            drawn = int(passes["n"]), np.asarray(_aligned(passes, problem_ids, where))
+            curve[1:] = mean_pass_at_ks(*drawn, ks[1:])
+        samples.append(drawn)
         curves.append(curve)
         problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
-    return SetScores(n, np.stack(curves), np.mean(problems, axis=0))
+    return SetScores(n, np.stack(curves), np.mean(problems, axis=0), tuple(samples))
 
 
 def _greedy(evaluation: Mapping[str, Any]) -> bool:

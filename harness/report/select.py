@@ -1,8 +1,8 @@
 """Part of a sweep's rows: ``--select tracks=[main] methods=[grpo,steer] models=[…]``.
 
 The untrained model, the controls and the reference stay whatever is selected, because a score means little
-without them. Everything is worked out on all rows first, and rows are left out afterwards: choosing rows after
-seeing them must not make a difference more certain.
+without them. Everything is worked out on all rows first, and rows are left out afterwards: choosing rows
+after seeing them must not make a difference more certain.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.report.build import Scored, join_groups, seed_matrix
+from harness.report.compared import Scored, join_groups, pooled_noise, seed_matrix
 from harness.report.records import Group, Record, canonical, evaluation_sets, group_records
 from harness.report.scores import common_problems, score_set
-from harness.statistics import holm, paired_differences, seed_noise
+from harness.statistics import holm, paired_differences
 
 #: What two rows of one name may differ in, and how it is said.
 _FACTS = {
@@ -107,7 +107,7 @@ def _p_values(scored: Sequence[Sequence[Scored]]) -> list[float | None]:
         return [None] * count
     every = [side[i] for side in scored for i in usable]
     matrix = seed_matrix(every)
-    noise = seed_noise(matrix)
+    noise = pooled_noise(every)
     raw = np.full(count, np.nan)
     for place, i in enumerate(usable):
         both = [place, place + len(usable)]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.statistics.estimators import FloatArray
-from harness.statistics.intervals import MIN_SEEDS
+from harness.statistics.intervals import MIN_SEEDS, combine_variances, problem_variance
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,66 @@ def seed_noise(scores_MS: ArrayLike) -> SeedNoise:
         paired_squares / paired_df if paired_df > 0 else nan,
         max(paired_df, 0),
     )
+
+
+def equal_spread_p(scores_MS: ArrayLike) -> float:
+    """Bartlett's test of what :func:`seed_noise` assumes: that every method varies alike from seed to seed.
+
+    Made for normal scores, and for as few as three seeds better than Levene's, which medians of three blunt.
+
+    Args:
+        scores_MS: [M, S] scores, nan where the run is missing; rows with fewer than two seeds are left out.
+
+    Returns:
+        p; nan with fewer than two usable rows, or where the seeds of one do not vary at all.
+    """
+    scores = np.atleast_2d(np.asarray(scores_MS, dtype=np.float64))
+    rows = [row[np.isfinite(row)] for row in scores]
+    rows = [row for row in rows if row.size >= 2]
+    variance_M = np.array([row.var(ddof=1) for row in rows])
+    if len(rows) < 2 or not np.all(variance_M > 0):
+        return float("nan")
+    from scipy.special import chdtrc
+
+    df_M = np.array([row.size - 1.0 for row in rows])
+    df = df_M.sum()
+    pooled = float(df_M @ variance_M) / df
+    statistic = df * np.log(pooled) - float(df_M @ np.log(variance_M))
+    correction = 1 + ((1 / df_M).sum() - 1 / df) / (3 * (len(rows) - 1))
+    return float(chdtrc(len(rows) - 1, max(0.0, statistic / correction)))
+
+
+def difference_to_fixed(
+    seed_scores: ArrayLike,
+    problem_means: Sequence[ArrayLike],
+    fixed_means: Sequence[ArrayLike],
+    noise: SeedNoise,
+    *,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """Interval of a trained method's score minus that of a fixed policy, which has problems and no seeds.
+
+    As :func:`harness.statistics.score_interval`, with the problems paired.
+
+    Args:
+        seed_scores: [S] score of each seed.
+        problem_means: per test set [P], averaged over the same seeds.
+        fixed_means: per test set [P], of the fixed policy on the same problems.
+
+    Returns:
+        ``(low, high)``; None with fewer than three seeds, nothing to pool, or one problem in a set.
+    """
+    scores = np.asarray(seed_scores, dtype=np.float64)
+    apart = [np.asarray(a) - np.asarray(b) for a, b in zip(problem_means, fixed_means, strict=True)]
+    variance, df = problem_variance(apart)
+    if scores.size < MIN_SEEDS or noise.df < 1 or not np.isfinite(variance):
+        return None
+    from scipy.special import stdtrit
+
+    total, df = combine_variances([(noise.variance / scores.size, noise.df), (variance, df)])
+    half = float(stdtrit(df, (1 + level) / 2)) * float(np.sqrt(total))
+    middle = float(np.mean([part.mean() for part in apart]))
+    return middle - half, middle + half
 
 
 @dataclass(frozen=True)

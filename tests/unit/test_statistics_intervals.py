@@ -9,6 +9,8 @@ from scipy import stats
 from harness.statistics import (
     bootstrap_interval,
     difference_intervals,
+    difference_to_fixed,
+    equal_spread_p,
     holm,
     paired_differences,
     problem_variance,
@@ -106,6 +108,33 @@ def test_only_common_seeds_are_compared() -> None:
     assert np.isfinite(test.p[0, 1]) and np.isnan(test.p[0, 2])  # two seeds in common are too few
     low, high = difference_intervals(test)
     assert np.isfinite(low[0, 1]) and np.isnan(low[0, 2]) and np.isnan(high[0, 2])
+
+
+def test_equal_spread_is_bartletts_test_and_keeps_its_level() -> None:
+    rng = np.random.default_rng(11)
+    scores = rng.standard_normal((12, 3))
+    scores[0, 2], scores[1, 1:] = np.nan, np.nan
+    usable = [row[np.isfinite(row)] for row in scores if np.isfinite(row).sum() > 1]
+    assert equal_spread_p(scores) == pytest.approx(stats.bartlett(*usable).pvalue)
+    alike = np.array([equal_spread_p(rng.standard_normal((37, 3))) for _ in range(1000)])
+    assert np.mean(alike < 0.05) == pytest.approx(0.05, abs=0.02)
+    scale = np.where(np.arange(37) < 15, 0.3, 1.0)[:, None]
+    assert np.mean([equal_spread_p(scale * rng.standard_normal((37, 3))) < 0.05 for _ in range(200)]) > 0.7
+    assert np.isnan(equal_spread_p([[0.1, 0.2, 0.3]])) and np.isnan(equal_spread_p([[0.1, 0.2], [0.1, 0.1]]))
+
+
+def test_the_interval_to_a_fixed_policy_holds_the_true_difference() -> None:
+    rng = np.random.default_rng(12)
+    hits = []
+    for _ in range(400):
+        fixed_P = rng.beta(1.0, 3.0, size=80)
+        seeds = 0.2 + 0.05 * rng.standard_normal((8, 3))  # eight methods that pool their noise
+        means_P = fixed_P + 0.2 + 0.1 * rng.standard_normal(80) + (seeds[0].mean() - 0.2)
+        found = difference_to_fixed(seeds[0], [means_P], [fixed_P], seed_noise(seeds))
+        assert found is not None
+        hits.append(found[0] <= 0.2 <= found[1])
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.035)
+    assert difference_to_fixed([0.1, 0.2], [[0.1, 0.2]], [[0.0, 0.1]], seed_noise(seeds)) is None
 
 
 def test_bootstrap_agrees_with_the_closed_form_and_is_deterministic() -> None:
