@@ -68,7 +68,7 @@ def _table(root: Path, name: str) -> str:
     facts = [str(record["benchmark"]) for record in place.records[:1]]
     if (least := built.tables[0].detectable) is not None:
         facts.append(f"smallest detectable difference {100 * least:.1f} points of pass@1")
-    facts.append(f"{sum(record['role'] != 'base' for record in place.records)} training runs")
+    facts.append(f"{sum(group.trainings for group in built.groups)} training runs")
     return f"{short_table(built)}\n\n*{'; '.join(facts)}.*"
 
 

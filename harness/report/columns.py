@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,6 +91,15 @@ def activity_text(line: Line) -> str:
     if activity is None:
         return DASH
     return "inactive here" if activity < 0.01 else f"{percent(activity, 0)} %"
+
+
+def lr_text(line: Line) -> str:
+    """Learning rate of the runs, marked where tuning chose an end of its grid."""
+    lr = line.numbers.get("lr")
+    if lr is None:
+        return DASH
+    power = f"{lr:.3g}" if 1e-3 <= lr else re.sub(r"\.?0*e-0?", "e-", f"{lr:.2e}")
+    return power + (" (grid's edge)" if line.numbers.get("lr_at_grid_edge") else "")
 
 
 def rank_text(line: Line) -> str:
@@ -201,6 +211,14 @@ def headline_columns(table: Table) -> list[Column]:
             lambda line: line.entropy[1] if line.entropy else None,
         ),
         ACTIVITY,
+        Column(
+            "lr",
+            "lr",
+            "learning rate of the runs; whether tuning chose an end of its grid, beyond which better may lie",
+            lr_text,
+            lambda line: line.numbers.get("lr"),
+            wide=True,
+        ),
         number_column("generated_tokens", "gen. tokens", "generated training tokens per run"),
         number_column("updates", "updates", "optimiser steps per run"),
         SEEDS,

@@ -15,7 +15,7 @@ from harness.report.columns import interval_text
 from harness.report.entropy import Law
 from harness.report.model import Line, Report, Table
 from harness.report.places import place_of
-from harness.report.provenance import run_facts
+from harness.report.provenance import run_facts, used
 from harness.report.records import Group
 from harness.report.scores import Curve, entropy_curve, frontier_curves, frontier_k
 from harness.report.style import BASE, Style, styles
@@ -134,6 +134,8 @@ def _row(
         "reconstruction": group.reconstruction,
         "tuned": group.tuned,
         "tuning_choice": first.get("tuning_choice"),
+        "changes": first.get("changes") or None,
+        "used": used(first),
         "hyperparameters": first.get("hyperparameters"),
         "look": {
             "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),

@@ -14,18 +14,23 @@ Definitions, all from records alone:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from harness.report.conditions import UNTESTED, why_not
 from harness.report.records import Group, Record
 from harness.report.scores import FloatArray
 from harness.statistics import mean_pass_at_ks
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
 COLLAPSED = 0.2
+#: Names of a row's numbers of entropy and law.
+ENTROPY = (
+    *("entropy_start", "entropy_end", "entropy_area", "collapsed", "collapse_step", "entropy_right"),
+    *("entropy_wrong", "overtaken_at", "law_a", "law_b", "law_ceiling", "law_rmse"),
+)
 #: Share of the training at its end, over which the entropies of right and wrong rollouts are averaged.
 _LATE = 0.25
 
@@ -49,6 +54,13 @@ class Law:
     points: tuple[tuple[tuple[float, float, float], ...], ...]
     applies: bool
     why_not: str
+
+    @property
+    def verdict(self) -> str:
+        """Whether the law applies, in words."""
+        if self.applies:
+            return "yes"
+        return self.why_not if self.why_not == UNTESTED else f"no: {self.why_not}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +179,7 @@ def _law(group: Group, reference: Group | None) -> Law | None:
     known = [fit for fit in fits if fit is not None]
     if not known or len(known) < len(fits):
         return None
-    why_not = _why_not(group, reference)
+    why = why_not(group, reference)
     return Law(
         a=over_runs([fit.a for fit in known]),
         b=over_runs([fit.b for fit in known]),
@@ -178,8 +190,8 @@ def _law(group: Group, reference: Group | None) -> Law | None:
             tuple((h, r, float(e)) for (h, r), e in zip(own, fit.residual_N, strict=True))
             for own, fit in zip(points, known, strict=True)
         ),
-        applies=not why_not,
-        why_not=why_not,
+        applies=not why,
+        why_not=why,
     )
 
 
@@ -197,21 +209,3 @@ def _r2(points: Sequence[Sequence[tuple[float, float]]], fits: Sequence[LawFit])
     total = sum(float(((own - own.mean()) ** 2).sum()) for own in scores)
     squares = sum(float((fit.residual_N**2).sum()) for fit in fits)
     return 1 - squares / total if total > 0 else float("nan")
-
-
-def _why_not(group: Group, reference: Group | None) -> str:
-    """What breaks the law's conditions: it is about plain training on verdicts, with free entropy."""
-    record = group.records[0]
-    if _of(record, "train").get("random_reward"):
-        return "trained on coin flips"
-    if record.get("target_tracking_error") is not None:
-        return "the entropy follows a target"
-    if reference is None:
-        return "no row of plain training to compare with"
-    if record.get("method_hash") != reference.records[0].get("method_hash"):
-        return "the method changes the update"
-    return ""
-
-
-def _of(record: Record, section: str) -> Mapping[str, Any]:
-    return record.get(section) or {}

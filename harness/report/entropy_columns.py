@@ -192,6 +192,4 @@ def _estimate_text(found: Estimate) -> str:
 
 
 def _applies_text(law: Law | None) -> str:
-    if law is None:
-        return DASH
-    return "yes" if law.applies else f"no: {law.why_not}"
+    return DASH if law is None else law.verdict

@@ -89,7 +89,7 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
     """The outcome in a few numbers: ``(number, what it counts)``."""
     ranked = [line for line in headline.lines if line.rank is not None]
     methods = [group for group in groups if group.role == "method"]
-    runs = sum(len(group.records) for group in groups if group.role != "base")
+    runs = sum(group.trainings for group in groups)
     facts = [
         (str(len(ranked)), f"of {len(methods)} methods ranked: tuned, all seeds, every test set"),
     ]

@@ -91,6 +91,11 @@ def training_of(group: Group, reference: str) -> Training:
     numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
+    if group.role != "base":
+        numbers["lr"] = mean_of(group, "train", "lr")
+        edge = group.records[0].get("lr_at_grid_edge")
+        if edge is not None and "train.lr" not in group.changes:  # a control's own rate was not tuned
+            numbers["lr_at_grid_edge"] = float(edge)
     return Training(numbers, entropy_ends(group))
 
 

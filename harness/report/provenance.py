@@ -24,12 +24,26 @@ def run_facts(record: Record) -> dict[str, Any]:
     told: dict[str, Any] = dict.fromkeys(NAMED, UNKNOWN)
     told |= {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
     told |= {key: record[key] for key in _TOLD if record.get(key)}
+    told |= used(record)
     told["evals"] = {
         name: {key: entry[key] for key in sorted(entry) if _plain(entry[key])} | judged_by(record, entry)
         for name, entry in sorted(record["evals"].items())
         if entry
     }
     return told
+
+
+def used(record: Record) -> dict[str, Any]:
+    """The settings that a run really had where tuning and a control both have a say, as far as it says so."""
+    settings = record.get("settings") or {}
+    evaluation, rollout = settings.get("eval") or {}, settings.get("rollout") or {}
+    found = {
+        "train.lr": (record.get("train") or {}).get("lr") if record["role"] != "base" else None,
+        "rollout.temperature": rollout.get("temperature") if record["role"] != "base" else None,
+        "eval.temperature": evaluation.get("temperature"),
+        "eval.weights": evaluation.get("weights") if record["role"] != "base" else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:

@@ -73,6 +73,11 @@ class Group:
         return bool(self.changes) and all(key.startswith("eval.") for key in self.changes)
 
     @property
+    def trainings(self) -> int:
+        """How many of its runs trained; the others evaluate the weights of another run."""
+        return 0 if self.role == "base" else sum(not record.get("trained_by") for record in self.records)
+
+    @property
     def track(self) -> str:
         return str(self.card.get("track") or "main")
 

@@ -60,7 +60,10 @@ def sections_of(report: Report) -> list[Section]:
         fitted = _kept(trained, lambda line: line.numbers.get("law_a") is not None)
         found.append(Section("law", "Score against entropy", _LAW, law, fitted))
     lead = "Means over the seeds. Runs stop at equal generated tokens; what else they used stands here."
-    found.append(Section("cost", "What it cost", lead, cost_columns(), trained))
+    spent = _kept(trained, lambda line: not line.group.evaluation_only)
+    if sum(len(lines) for _, lines in spent) < sum(len(lines) for _, lines in trained):
+        lead += " Controls that only evaluate another row's training are left out: it is paid for once."
+    found.append(Section("cost", "What it cost", lead, cost_columns(), spent))
     return found
 
 

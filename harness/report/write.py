@@ -6,14 +6,17 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from harness.report.columns import Column, headline_columns
+from harness.report.entropy import ENTROPY, Law
 from harness.report.equal import EQUAL
 from harness.report.figures import FIGURES
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
 from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
+from harness.report.records import Group, canonical
 from harness.report.sections import sections_of
 
 
@@ -73,7 +76,9 @@ _CSV_FACTS = (
     *("set", "block", "rank", "rank_last", "method", "role", "track", "title", "fidelity", "reconstruction"),
     *("tuned", "marks", "seeds", "seeds_expected", "interval_kind", "interval_low", "interval_high"),
     *("delta", "delta_low", "delta_high", "p_holm", "entropy_first_nats", "entropy_last_nats"),
-    *("equal_pass@1", "equal_k"),
+    *("equal_pass@1", "equal_k", "delta_k", "law_applies", "law_r2"),
+    *(f"law_{part}_{end}" for part in ("a", "b", "ceiling") for end in ("low", "high")),
+    *("tuning_choice", "changes", "run_ids", "config_hashes", "method_hash"),
 )
 
 
@@ -93,11 +98,15 @@ def csv_text(report: Report) -> str:
     numbers = (
         *votes,
         "distinct",
+        "distinct_correct",
         "mean_length",
         "truncated",
         "unparsed",
         "activity",
         "target_tracking_error",
+        *ENTROPY,
+        *("delta_pass_k", "delta_pass_k_low", "delta_pass_k_high", "p_pass_k_holm"),
+        *("lr", "lr_at_grid_edge"),
         *EQUAL,
     )
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *numbers, *BUDGET]
@@ -137,6 +146,9 @@ def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
     }
     if report.equal and line.numbers.get("equal_seeds") is not None:
         facts |= {"equal_pass@1": report.equal.level, "equal_k": report.equal.k}
+    if line.numbers.get("delta_pass_k") is not None:
+        facts["delta_k"] = table.top_k
+    facts |= _csv_law(report.discipline[group.role, group.method].law) | _csv_runs(group)
     if interval is not None:
         facts |= {
             "interval_kind": interval.kind,
@@ -146,6 +158,31 @@ def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
     if line.entropy is not None:
         facts |= {"entropy_first_nats": line.entropy[0], "entropy_last_nats": line.entropy[1]}
     return facts
+
+
+def _csv_law(law: Law | None) -> dict[str, Any]:
+    if law is None:
+        return {}
+    facts: dict[str, Any] = {"law_applies": law.verdict, "law_r2": law.r2 if isfinite(law.r2) else None}
+    for name, part in (("a", law.a), ("b", law.b), ("ceiling", law.ceiling)):
+        facts |= {f"law_{name}_low": part.low, f"law_{name}_high": part.high}
+    return facts
+
+
+def _csv_runs(group: Group) -> dict[str, Any]:
+    """What leads to a row's runs; lists in the order of the seeds, settings as JSON."""
+    first = group.records[0]
+
+    def of_seeds(key: str) -> str:
+        return "; ".join(str(record.get(key) or "") for record in group.records)
+
+    settings = {key: first.get(key) for key in ("tuning_choice", "changes")}
+    return {
+        **{key: canonical(value) if value else None for key, value in settings.items()},
+        "run_ids": of_seeds("run_id"),
+        "config_hashes": of_seeds("config_hash"),
+        "method_hash": first.get("method_hash"),
+    }
 
 
 def _csv_value(value: Any) -> str:

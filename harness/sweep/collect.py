@@ -173,6 +173,8 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
         "method_card": None if item.role == "base" else card_header(item.method),
     }
     body |= _place(sweep, item)
+    if item.choice and "lr_at_grid_edge" in item.choice:
+        body["lr_at_grid_edge"] = bool(item.choice["lr_at_grid_edge"])
     if item.choice and item.choice.get("method_hash", "") not in ("", record.get("method_hash", "")):
         body["tuning_stale"] = True
     return body

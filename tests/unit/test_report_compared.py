@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.report.build import build_report
+from harness.report.columns import lr_text
 from harness.report.compared import Scored, pooled_noise, seed_matrix
+from harness.report.data import report_data
 from harness.report.model import Line, Report
 from harness.report.records import group_records
 from harness.report.scores import score_set
+from harness.report.sections import sections_of
+from harness.report.write import csv_text
 from harness.statistics import holm, paired_differences, pass_at_k, seed_noise
 from tests.unit.test_report import SETS, rows_of, standard
 
@@ -79,3 +85,52 @@ def test_seeds_of_one_training_are_pooled_once() -> None:
     with_them, without = _report([*trained, *again, *wild]), _report(trained)
     assert _lines(with_them)["a"].interval == _lines(without)["a"].interval
     assert with_them.tables[0].spread_p == without.tables[0].spread_p is not None
+
+
+def test_runs_that_trained_nothing_are_not_counted_or_paid_for_again() -> None:
+    again = rows_of("again", 0.0, role="control", changes={"eval.weights": "best"}, activity=None)
+    for record in again[1:]:
+        record["trained_by"] = f"grpo-s{record['seed']}"
+    report = _report([*standard(), *again])
+    trained = sum(r["role"] != "base" for r in standard()) + 1
+    assert report.facts[-1][0] == str(trained)
+    cost = next(section for section in sections_of(report) if section.id == "cost")
+    assert "again" not in {line.group.method for _, lines in cost.blocks for line in lines}
+    assert "paid for once" in cost.lead
+
+
+def test_the_learning_rate_is_that_of_the_runs_and_its_mark_that_of_tuning() -> None:
+    edge: dict[str, Any] = {"train": {"lr": 8e-5}, "lr_at_grid_edge": True}
+    lower: dict[str, Any] = {"train": {"lr": 4e-5}, "lr_at_grid_edge": True, "changes": {"train.lr": 4e-5}}
+    records = [*rows_of("grpo", 0.0, train={"lr": 2.5e-5}), *rows_of("edge", 0.1, **edge),
+               *rows_of("lower", 0.0, role="control", **lower)]  # fmt: skip
+    report = _report(records)
+    texts = {name: lr_text(line) for name, line in _lines(report).items()}
+    assert texts == {"grpo": "2.5e-5", "edge": "8e-5 (grid's edge)", "lower": "4e-5"}
+    data = {row["method"]: row for row in report_data(report)["rows"]}
+    assert data["lower"]["changes"] == {"train.lr": 4e-5} and data["grpo"]["changes"] is None
+    assert data["lower"]["used"]["train.lr"] == data["lower"]["runs"][0]["train.lr"] == 4e-5
+
+
+def test_the_csv_holds_what_the_tables_hold_and_leads_to_the_runs() -> None:
+    records = [
+        *rows_of("grpo", 0.0, activity=None, train={"lr": 1e-4}),
+        *rows_of("up", 0.1, changes={"a": 1}),
+    ]
+    report = _report(records)
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(csv_text(report)))
+            if row["set"] == "average"}  # fmt: skip
+    up, line = rows["up"], _lines(report)["up"]
+    assert up["delta_k"] == "32" and rows["grpo"]["delta_k"] == ""
+    assert float(up["delta_pass_k"]) == pytest.approx(line.numbers["delta_pass_k"], rel=1e-5)
+    assert float(up["entropy_area"]) == pytest.approx(line.numbers["entropy_area"], rel=1e-5)
+    assert (up["run_ids"], up["config_hashes"], up["method_hash"]) == (
+        "up-s1; up-s2; up-s3",
+        "c1; c2; c3",
+        "m1",
+    )
+    assert (
+        up["changes"] == '{"a": 1}'
+        and up["tuning_choice"] == '{"lr": 0.0001}'
+        and rows["grpo"]["lr"] == "0.0001"
+    )

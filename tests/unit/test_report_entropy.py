@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.errors import UserError
 from harness.report.build import build_report
+from harness.report.conditions import WORDS, card_word
 from harness.report.entropy import discipline, overtaken_at
 from harness.report.records import Group
 from harness.statistics.law import fit_law, over_runs, predict_end
+from methods import registry
 from tests.unit.test_report import make_record, rows_of
+
+ROOT = Path(__file__).parents[2]
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "law"
 
@@ -129,10 +134,47 @@ def test_the_law_stands_in_the_report_and_says_where_it_does_not_apply() -> None
     assert [len(own) for own in law.points] == [6, 6, 6]
     told = {key[1]: found.law.why_not for key, found in report.discipline.items() if found.law}
     assert told == {
-        "grpo": "", "held": "the entropy follows a target", "other": "the method changes the update",
+        "grpo": "", "held": "aims at a target", "other": "not tested by the paper",
         "coins": "trained on coin flips",
     }  # fmt: skip
     other = report.discipline["method", "other"].law
     assert other is not None and other.a.low is None, "two seeds give no interval"
     line = next(line for line in report.tables[0].lines if line.group.method == "grpo")
     assert line.numbers["law_a"] == law.a.value and line.numbers["entropy_area"] is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "verdict"),
+    [
+        ("reinforce-family@rloo", {}, "yes"),
+        ("reinforce-family@plain", {}, "not tested by the paper"),
+        ("drgrpo", {}, "not tested by the paper"),
+        ("cispo", {"activity": 0.005}, "yes"),
+        ("clip-cov", {"activity": 0.007}, "no: controls entropy"),
+        ("entropy-discriminator-clip@b", {"activity": 0.0}, "yes"),
+        ("kl-penalty@loss", {}, "no: KL penalty"),
+        ("drgrpo", {"hyperparameters": {"kl_coef": 0.01}}, "no: KL penalty"),
+        ("cispo", {"settings": {"rollout": {"lag": 2}}}, "no: off-policy"),
+        ("grpo+loss=clip-cov", {}, "no: controls entropy"),
+        ("grpo+loss=gspo", {}, "not tested by the paper"),
+        ("nobody-has-it", {}, "not tested by the paper"),
+    ],
+)
+def test_the_law_is_marked_where_entropy_is_controlled_and_not_where_only_the_update_differs(
+    method: str, changes: dict[str, Any], verdict: str
+) -> None:
+    rows = [_with_law("grpo", seed, 0.003) for seed in (1, 2, 3)]
+    rows += [_with_law(method, s, 0.003, **({"method_hash": "m2"} | changes)) for s in (1, 2, 3)]
+    report = build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    law = report.discipline["method", method].law
+    assert law is not None and law.verdict == verdict and law.applies == (verdict == "yes")
+
+
+def test_a_card_says_of_the_law_only_what_is_known(tmp_path: Path) -> None:
+    cards = [entry.card_path for entry in registry.entries().values()]
+    words = {card_word(card, "") for card in cards}
+    assert words == {"", *WORDS} and card_word(ROOT / "methods" / "reinforce_family.md", "rloo") == "tested"
+    (tmp_path / "x.md").write_text("---\ntitle: X\nentropy_law: holds entropy\n---\nbody\n")
+    with pytest.raises(UserError, match="x.md: entropy_law 'holds entropy' is not one of tested"):
+        card_word(tmp_path / "x.md", "")
+    assert card_word(tmp_path / "none.md", "") == ""
