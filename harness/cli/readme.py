@@ -57,8 +57,10 @@ def _table(root: Path, name: str) -> str:
     if len(sweep.places) > 1 or not records:
         return _planned(sweep, name, records)
     from harness.report.build import build_report
+    from harness.report.explain import trainings
+    from harness.report.model import POWER
     from harness.report.places import places_of
-    from harness.report.write import short_table
+    from harness.report.write import legend_of, short_table
 
     head = read_head(folder)
     place = places_of(records, expected_of(head) if head else None)[0]
@@ -67,9 +69,10 @@ def _table(root: Path, name: str) -> str:
     )
     facts = [str(record["benchmark"]) for record in place.records[:1]]
     if (least := built.tables[0].detectable) is not None:
-        facts.append(f"smallest detectable difference {100 * least:.1f} points of pass@1")
-    facts.append(f"{sum(group.trainings for group in built.groups)} training runs")
-    return f"{short_table(built)}\n\n*{'; '.join(facts)}.*"
+        power = f"{100 * POWER:.0f} % probability"
+        facts.append(f"a true difference of {100 * least:.1f} points of pass@1 is found with {power}")
+    facts.append(f"{trainings(built.groups)} trainings")
+    return f"{short_table(built)}\n\n*{'; '.join(facts)}.* {legend_of(built)}"
 
 
 def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
@@ -104,12 +107,26 @@ def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
     out += [
         "",
         f"pass@1 in %; {runs} of {len(jobs)} runs are there; an empty cell has none. GPU-hours are the "
-        f"sweep file's own estimate, not measured{total} for all. To fill a row, or all of them:",
+        f"sweep file's own estimate, not measured{total} for all.{_unlisted(sweep, jobs)} To fill a row, or "
+        "all of them:",
         "",
         f"    entrobench sweep submit {name} launcher=slurm methods=[steer]",
         f"    entrobench sweep submit {name} launcher=slurm",
     ]
     return "\n".join(out)
+
+
+def _unlisted(sweep: Sweep, jobs: Sequence[Job]) -> str:
+    """Which rows of the sweep have no line, and why."""
+    labels = {job.label for job in jobs if job.role == "control"}
+    waiting = [name for name in sweep.controls if name not in labels]
+    parts = []
+    if sweep.base_temperatures:
+        at = " and ".join("its best" if t == "tuned" else f"{t:g}" for t in sweep.base_temperatures)
+        parts.append(f"the base model (sampled at temperature {at}), for it trains nothing")
+    if waiting:
+        parts.append(f"{', '.join(waiting)}, until `sweep tune` has chosen what they need")
+    return f" Without a line: {'; '.join(parts)}." if parts else ""
 
 
 def _hours(sweep: Sweep, jobs: Sequence[Job]) -> dict[tuple[str, str], float]:

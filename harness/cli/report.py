@@ -36,9 +36,7 @@ def report(
     if to and not compare:
         raise UserError("--to is the folder of a comparison; give --compare A B, too")
     if select and not source:
-        raise UserError(
-            "--select chooses rows of one report: give a sweep file or a folder of records"
-        )
+        raise UserError("--select chooses rows of one report: give a sweep file or a folder of records")
     if compare:
         return _compare(compare[0], compare[1], to)
     if readme:

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.report.model import Line, Table
+from harness.report.records import Group
 
 DASH = "–"
+#: A share: a score farther than this from the middle of its interval has no ± any more.
+_EVEN = 0.001
 MINUS = "−"
 
 
@@ -62,13 +65,17 @@ def count(number: float | None) -> str:
 
 
 def interval_text(line: Line) -> str:
-    """``± 1.8``, a range ``[48.0, 51.2]``, or ``± 2.0 †`` for an untrained model."""
+    """``± 1.8``, its ends ``4.5 to 9.1`` where lopsided, a range ``[48.0, 51.2]``; ``†`` if untrained."""
     interval = line.interval
     if interval is None:
         return DASH
     if interval.kind == "range":
         return f"[{percent(interval.low)}, {percent(interval.high)}]"
-    return f"± {percent(interval.half_width)}" + (" †" if interval.kind == "problems" else "")
+    score = interval.low + interval.half_width if line.score is None else line.score
+    lopsided = abs(interval.low + interval.half_width - score) > _EVEN
+    ends = f"{percent(interval.low)} to {percent(interval.high)}"
+    text = ends if lopsided else f"± {percent(interval.half_width)}"
+    return text + (" †" if interval.kind == "problems" else "")
 
 
 def delta_text(line: Line) -> str:
@@ -118,9 +125,18 @@ def seeds_text(line: Line) -> str:
     return str(found) if line.expected is None else f"{found} of {line.expected}"
 
 
+def row_name(group: Group) -> str:
+    """The row as every format calls it: the untrained model is not a method."""
+    if group.role != "base":
+        return group.label
+    return {"base": "base model", "base-best-temperature": "base at its best temperature"}.get(
+        group.method, f"base model {group.method.removeprefix('base').strip(' -')}".strip()
+    )
+
+
 def name_text(line: Line) -> str:
     """Name with its warnings."""
-    return line.group.label + (f" ({', '.join(line.marks)})" if line.marks else "")
+    return row_name(line.group) + (f" ({', '.join(line.marks)})" if line.marks else "")
 
 
 def number_column(key: str, header: str, help: str, text: Callable[[float | None], str] = count) -> Column:
@@ -148,14 +164,15 @@ def _score_columns(table: Table) -> list[Column]:
     spread = Column(
         "interval",
         "± 95 %",
-        "interval of pass@1 over seeds and problems; [min, max] of the seeds when they are fewer than three",
+        "interval of pass@1 over seeds and problems, its ends where it is lopsided; [min, max] of the seeds "
+        "when they are fewer than three",
         interval_text,
         lambda line: line.interval.half_width if line.interval else None,
     )
     delta = Column(
         "delta",
         "Δ pass@1",
-        "difference in pass@1 to the reference in points, with Holm-corrected p",
+        "difference in pass@1 to the reference in points, with p Holm-corrected over this table",
         delta_text,
         lambda line: line.delta,
     )
@@ -184,7 +201,7 @@ SEEDS = Column("seeds", "seeds", "finished of planned", seeds_text, lambda line:
 ACTIVITY = Column(
     "activity",
     "activity",
-    "share of tokens whose gradient the method changed",
+    "share of tokens whose gradient differs from the base method's (GRPO) on the same rollouts",
     activity_text,
     lambda line: line.numbers.get("activity"),
 )
@@ -206,7 +223,7 @@ def headline_columns(table: Table) -> list[Column]:
         Column(
             "entropy",
             "entropy",
-            "probe entropy in nats per token, first → last",
+            "probe entropy in nats per token, before → after training",
             entropy_text,
             lambda line: line.entropy[1] if line.entropy else None,
         ),
@@ -228,6 +245,13 @@ def headline_columns(table: Table) -> list[Column]:
 def set_columns(table: Table) -> list[Column]:
     """Columns of one test set: scores and how the answers look. Ranks are given once, for the headline."""
     votes = {key for line in table.lines for key, value in line.numbers.items() if key.startswith("maj@")}
+    counts = {
+        int(entry["n"])
+        for line in table.lines
+        for record in line.group.records
+        if (entry := record["evals"].get(table.name) or {}).get("n")
+    }
+    drawn = f" among the {counts.pop()} samples" if len(counts) == 1 else ""
     return [
         NAME,
         *_score_columns(table),
@@ -235,11 +259,11 @@ def set_columns(table: Table) -> list[Column]:
             number_column(key, key, f"majority vote of {key[4:]} samples, correct in %", percent)
             for key in sorted(votes, key=lambda key: int(key[4:]))
         ),
-        number_column("distinct", "distinct", "distinct answers per problem, mean over problems", _plain),
-        number_column("distinct_correct", "distinct right", "distinct right answers per problem", _plain),
+        number_column("distinct", "distinct", f"different answers{drawn} of a problem, mean", _plain),
+        number_column("distinct_correct", "distinct right", "different right answers of a problem", _plain),
         number_column("mean_length", "length", "mean response length in tokens", _plain),
-        number_column("truncated", "cut off %", "responses that hit the length limit", percent),
-        number_column("unparsed", "unparsed %", "responses without a readable answer", percent),
+        number_column("truncated", "cut off %", "responses that the length limit ended", percent),
+        number_column("unparsed", "unparsed %", "responses in which no answer could be read", percent),
         SEEDS,
     ]
 
@@ -262,13 +286,11 @@ def cost_columns() -> list[Column]:
         number_column("verifier_calls", "verifier calls", "answers judged"),
         number_column("updates", "updates", "optimiser steps"),
         number_column("steps", "steps", "rollout batches"),
-        number_column("wall_s", "wall time", "per run, on its own hardware", _duration),
+        number_column(
+            "wall_s", "wall time, s", "of a run, whatever else the machine did: not to be compared", _whole
+        ),
     ]
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _whole(number: float | None) -> str:
+    return DASH if number is None else f"{number:,.0f}".replace(",", "\u00a0")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.columns import interval_text
+from harness.report.columns import interval_text, row_name
 from harness.report.entropy import Law
 from harness.report.model import Line, Report, Table
 from harness.report.places import place_of
@@ -98,8 +98,8 @@ def row_id(group: Group) -> str:
 
 
 def row_label(group: Group) -> str:
-    """As the page calls it: the untrained model is not a method."""
-    return f"base model{group.label.removeprefix('base')}" if group.role == "base" else group.label
+    """As every format calls it."""
+    return row_name(group)
 
 
 def looks_of(report: Report) -> dict[str, Style]:

@@ -28,15 +28,16 @@ def entropy_columns(report: Report) -> list[Column]:
         Column(
             "entropy",
             "probe entropy",
-            "nats per token, first → last, over training",
+            "nats per token, before → after training",
             entropy_text,
             lambda line: line.entropy[1] if line.entropy else None,
         ),
-        number_column("entropy_area", "area", "mean probe entropy over the generated tokens, nats", three),
+        number_column("entropy_area", "area", "probe entropy, mean over the generated tokens, nats", three),
         Column(
             "collapse_step",
             "collapse",
-            f"first step from which entropy stays below {100 * COLLAPSED:.0f} % of its start; seeds that do",
+            f"first step from which probe entropy stays below {100 * COLLAPSED:.0f} % of its start, and in "
+            "how many seeds; none where it never does",
             lambda line: _collapse_text(line, _of(report, line)),
             lambda line: line.numbers.get("collapse_step"),
         ),
@@ -50,7 +51,10 @@ def entropy_columns(report: Report) -> list[Column]:
             lambda line: line.numbers.get("overtaken_at"),
         ),
         number_column(
-            "target_tracking_error", "target error", "mean distance to the method's own target", three
+            "target_tracking_error",
+            "target error",
+            "mean distance of the entropy to the method's own target, nats; dash: it has none",
+            three,
         ),
         ACTIVITY,
     ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.report.columns import p_text
 from harness.report.model import ALPHA, LEVEL, POWER, Table
+from harness.report.protocol import controls, protocol
 from harness.report.records import Group
 
 Notes = tuple[tuple[str, str], ...]
@@ -50,13 +52,16 @@ def explain(
             "unbiased estimator, shown only where every problem has n ≥ 2k samples. A dash means no data.",
         )
     )
+    if text := protocol(groups, sets):
+        notes.append(("Protocol", text))
     notes.append(
         (
             "Intervals",
             f"± is a {100 * LEVEL:.0f} % interval for the expected pass@1 on fresh training seeds and fresh "
-            "problems of the same kind: the seed variance is pooled over the methods (Student t), problems "
-            "are resampled, samples within a problem never. Fewer than three seeds give [min, max], a range "
-            "and not an interval. † marks an untrained model: problems only.",
+            f"problems of the same kind: the seed variance is pooled over the trainings{_spread(headline)}, "
+            "problems are resampled, samples within a problem never. Where it is lopsided its ends stand "
+            "there (4.5 to 9.1). Fewer than three seeds give [min, max], a range and not an interval. † "
+            "marks an untrained model: problems only.",
         )
     )
     notes.append(("Differences", _differences(groups, headline, reference)))
@@ -64,8 +69,10 @@ def explain(
         (
             "Signals",
             "Entropy is the probe entropy in nats per token (fresh rollouts on fixed held-out prompts, "
-            "T = 1, full softmax), first → last. Activity is the share of tokens whose gradient the method "
-            "changed; below 1 % the row says “inactive here”.",
+            "T = 1, full softmax), before → after training. Activity is the share of tokens whose gradient "
+            "differs from plain GRPO's on the same rollouts, mean over all steps; below 1 % the row says "
+            f"“inactive here”. {reference} and the controls have none (a dash): they are plain GRPO, some "
+            "with other settings.",
         )
     )
     if fitted:
@@ -80,6 +87,8 @@ def explain(
         )
     if missing:
         notes.append(("Missing", _missing(missing)))
+    if text := controls(groups, reference):
+        notes.append(("Controls", text))
     if records:
         notes.append(("Provenance", _provenance(groups)))
     return tuple(notes)
@@ -89,7 +98,6 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
     """The outcome in a few numbers: ``(number, what it counts)``."""
     ranked = [line for line in headline.lines if line.rank is not None]
     methods = [group for group in groups if group.role == "method"]
-    runs = sum(group.trainings for group in groups)
     facts = [
         (str(len(ranked)), f"of {len(methods)} methods ranked: tuned, all seeds, every test set"),
     ]
@@ -104,10 +112,26 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
     if headline.detectable is not None:
         points = f"{100 * headline.detectable:.1f} points"
         facts.append(
-            (points, f"of pass@1: the smallest difference these runs can detect ({100 * POWER:.0f} % power)")
+            (points, f"of pass@1: a true difference this large is found with {100 * POWER:.0f} % probability")
         )
-    facts.append((str(runs), "training runs, each one click away"))
+    facts.append((str(trainings(groups)), f"trainings{_again(groups)}; every run is one click away"))
     return tuple(facts)
+
+
+def _spread(headline: Table) -> str:
+    if headline.spread_p is None:
+        return " (Student t)"
+    return f" (Student t; taken to be the same for all, Bartlett's {p_text(headline.spread_p)})"
+
+
+def trainings(groups: Sequence[Group]) -> int:
+    """How many runs trained a policy of their own: no base model, none that took a training over."""
+    return sum(group.trainings for group in groups)
+
+
+def _again(groups: Sequence[Group]) -> str:
+    count = sum(len(group.records) - group.trainings for group in groups if group.role != "base")
+    return f", and {count} further evaluations of their weights" if count else ""
 
 
 def _missing(missing: Mapping[str, int]) -> str:
@@ -144,16 +168,19 @@ def _differences(groups: Sequence[Group], headline: Table, reference: str) -> st
     which = f"tuned {reference}" if anchor.tuned else f"{reference} (untuned here)"
     text = (
         f"Δ is the difference in pass@1 to {which}, in points, over the seeds both have and problem by "
-        "problem; p is two-sided and Holm-corrected over the table. The intervals of Δ (picture, JSON, CSV) "
-        f"are each row's own {100 * LEVEL:.0f} % and not corrected: among many rows some leave out a true 0, "
-        "so what differs is for p to say."
+        "problem; p is two-sided and Holm-corrected over each table by itself"
+        + (f", and for Δ pass@{headline.top_k} apart" if headline.top_k else "")
+        + ". The untrained model has an interval of Δ and no p: it is no training. The intervals of Δ "
+        f"(picture, JSON, CSV) are each row's own {100 * LEVEL:.0f} % and not corrected: among many rows "
+        "some leave out a true 0, so what differs is for p to say."
     )
     if headline.detectable is None:
         return text + " No p-value: fewer than three seeds in common."
     plural = "s" if headline.comparisons != 1 else ""
     return text + (
-        f" Smallest detectable difference: {100 * headline.detectable:.1f} points "
-        f"({100 * POWER:.0f} % power, α = {ALPHA:g} over {headline.comparisons} comparison{plural})."
+        f" A true difference of {100 * headline.detectable:.1f} points is found with {100 * POWER:.0f} % "
+        f"probability (α = {ALPHA:g} over {headline.comparisons} comparison{plural}); a smaller one may be "
+        "found, too."
     )
 
 

@@ -45,8 +45,12 @@ def latex_text(report: Report) -> str:
         out += [r"\newpage", rf"\subsection*{{{escape(section.heading)}}}"]
         out += [escape(section.lead) + "\n"] if section.lead else []
         out += [tabular(section.columns, section.blocks), ""]
-    if rows := printed_rows(report):
+        if section.legend:
+            words = "; ".join(rf"\emph{{{escape(name)}}}: {escape(help)}" for name, help in section.legend)
+            out += [r"\medskip", words + ".\n"]
+    if report.beside:
         out += [r"\newpage", rf"\subsection*{{{escape(HEADING)}}}", escape(printed_lead(report)) + "\n"]
+    if rows := printed_rows(report):
         out += [rf"\begin{{tabular}}{{@{{}}{'l' * len(HEADERS)}@{{}}}}", r"\toprule"]
         out += [" & ".join(map(escape, HEADERS)) + r" \\", r"\midrule"]
         out += [" & ".join(map(escape, row)) + r" \\" for row in rows] + [r"\bottomrule", r"\end{tabular}"]

@@ -12,7 +12,7 @@ from typing import Any
 from harness.report.columns import Column, headline_columns
 from harness.report.entropy import ENTROPY, Law
 from harness.report.equal import EQUAL
-from harness.report.figures import FIGURES
+from harness.report.figures import captions
 from harness.report.lines import BUDGET
 from harness.report.model import CONTROLS, Line, Report, Table
 from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
@@ -49,14 +49,17 @@ def markdown_text(report: Report, figures: Sequence[str]) -> str:
         out += [f"## {section.heading}", ""]
         out += [section.lead, ""] if section.lead else []
         out += [*_rows(columns, blocks), ""]
+        if section.legend:
+            out += ["; ".join(f"*{escaped(name)}*: {help}" for name, help in section.legend) + ".", ""]
     if report.beside:
         out += [f"## {HEADING}", "", printed_lead(report), ""]
         rows = printed_rows(report)
         if rows:
             out += ["| " + " | ".join(HEADERS) + " |", "|" + ":--|" * len(HEADERS)]
             out += ["| " + " | ".join(map(escaped, row)) + " |" for row in rows] + [""]
+    told = captions(report)
     for name in figures:
-        out += [f"![{FIGURES[name]}]({name})", ""]
+        out += [f"![{told[name]}]({name})", ""]
     return "\n".join(out)
 
 
@@ -70,6 +73,21 @@ def short_table(report: Report) -> str:
     wanted = (*_SHORT, f"pass@{max(table.ks, default=1)}")
     columns = [column for column in headline_columns(table) if column.key in wanted]
     return "\n".join(_rows(columns, table.blocks))
+
+
+def legend_of(report: Report) -> str:
+    """What the short table's columns and signs mean, in a few words."""
+    ranked = (
+        "*rank*: the places that the comparisons leave open, all pairs, Holm-corrected; "
+        if report.ranked
+        else ""
+    )
+    return (
+        f"{ranked}*± 95 %*: interval over seeds and problems (†: problems only, for it was not trained); "
+        f"*Δ*: points of pass@1 to {report.reference}, p Holm-corrected over the table; *entropy*: nats per "
+        "token, before → after training; *activity*: share of tokens whose gradient differs from that of "
+        f"{report.reference} on the same rollouts, “inactive here” below 1 %."
+    )
 
 
 _CSV_FACTS = (

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.report.build import build_report
-from harness.report.figures import FIGURES, draw_figures
+from harness.report.figures import FIGURES, captions, draw_figures
 from harness.report.figures import panels as panels_module
 from harness.report.figures.canvas import plain_matplotlib
 from harness.report.figures.forest import _reach, draw_forest, forest_blocks
@@ -127,6 +127,40 @@ def test_pass_k_of_many_rows_is_a_difference_to_the_reference(report: Report) ->
     assert zero is not None and better is not None and not zero.y.any()
     expected = 100 * (_score(report, "m6@b") - _score(report, "grpo"))
     assert better.y[0] == pytest.approx(expected) and list(better.x[:3]) == [1, 2, 3]
+
+
+def test_the_caption_says_which_pass_k_is_drawn(report: Report) -> None:
+    told = captions(report)["passk.png"]
+    base = next(line for line in report.tables[0].lines if line.group.method == "base")
+    assert "minus that of grpo" in told
+    assert f"base model: {100 * (base.delta or 0.0):+.1f} points at k = 1".replace("-", "−") in told
+    assert "base model's curve" in captions(built(standard()))["passk.png"]
+
+
+def test_what_leaves_its_panel_is_named_and_not_in_a_legend(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    note = panels_module._panel_note
+
+    def kept(picture: Any, leaving: Any) -> str:
+        notes.append(note(picture, leaving))
+        return notes[-1]
+
+    monkeypatch.setattr(panels_module, "_panel_note", kept)
+    legends: dict[str, list[str]] = {}
+    dress = panels_module._dress
+
+    def watched(axes: Any, name: str, own: Any) -> None:
+        dress(axes, name, own)
+        found = axes.get_legend()
+        legends[name] = [text.get_text() for text in found.get_texts()] if found else []
+
+    monkeypatch.setattr(panels_module, "_dress", watched)
+    with plain_matplotlib():
+        draw_picture(report, passk(report))
+    assert "coins" in notes[0].split("outside its panel: ")[1]
+    assert "coins" not in legends["controls"] and legends["m1"] == ["b", "a"]
 
 
 def _score(report: Report, method: str) -> float:

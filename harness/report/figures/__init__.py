@@ -18,6 +18,14 @@ FIGURES = {
 }
 
 
+def captions(report: Report) -> dict[str, str]:
+    """What each picture of this report shows: with many rows pass@k is drawn as a difference."""
+    from harness.report.figures.panels import shown
+    from harness.report.figures.pictures import passk
+
+    return FIGURES | {"passk.png": shown(report, passk(report)).caption or FIGURES["passk.png"]}
+
+
 def draw_figures(report: Report) -> dict[str, bytes]:
     """PNG files by name; a picture without data says so."""
     from harness.report.figures.canvas import plain_matplotlib

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.report.columns import points
 from harness.report.data import looks_of, row_id
 from harness.report.figures.canvas import INK, SOFT, WIDTH, label_of, new_figure, nothing, png
-from harness.report.model import ALPHA, CONTROLS, LEVEL, RECONSTRUCTIONS, Line, Report
+from harness.report.model import ALPHA, CONTROLS, LEVEL, POWER, RECONSTRUCTIONS, Line, Report
 from harness.report.style import Style
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _say(figure: Figure, height: float, detectable: float | None, comparisons: i
     ]
     if detectable is not None:
         lines.append(
-            f"Band: below ± {100 * detectable:.1f} points, the smallest difference these runs can detect. "
-            "◂ ▸ lies beyond the axis."
+            f"Band: ± {100 * detectable:.1f} points; a true difference of that size is found with "
+            f"{100 * POWER:.0f} % probability. ◂ ▸ lies beyond the axis."
         )
     figure.text(
         _MARGIN,

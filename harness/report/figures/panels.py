@@ -36,6 +36,8 @@ TOGETHER = 10
 COLUMNS = 4
 #: The rows with the best families fill this many panels; a longer picture helps nobody.
 MAX_PANELS = 48
+#: Rows outside their panels that the note names.
+_NAMED = 6
 _PANEL_HEIGHT, _GAP_X, _GAP_Y, _LEFT, _RIGHT = 1.28, 0.13, 0.3, 0.4, 0.08  # inches
 
 
@@ -54,13 +56,7 @@ class Row:
 
 def draw_picture(report: Report, picture: Picture) -> bytes:
     """PNG of one picture."""
-    trained = [
-        group
-        for group in (line.group for line in report.tables[0].lines)
-        if group.role != "base" and (picture.evaluated or not group.evaluation_only)
-    ]
-    if len(trained) > TOGETHER and picture.against is not None:
-        picture = picture.against
+    picture, trained = shown(report, picture), _trained(report, picture)
     base = [group for group in report.groups if group.role == "base"][:1]
     looks = looks_of(report)
     rows = [
@@ -72,6 +68,20 @@ def draw_picture(report: Report, picture: Picture) -> bytes:
     if len(trained) <= TOGETHER or len(families) < 2:
         return _together(picture, rows)
     return _panels(picture, rows, families, report.reference)
+
+
+def shown(report: Report, picture: Picture) -> Picture:
+    """The picture that stands for so many rows."""
+    many = len(_trained(report, picture)) > TOGETHER
+    return picture.against if many and picture.against is not None else picture
+
+
+def _trained(report: Report, picture: Picture) -> list[Group]:
+    return [
+        group
+        for group in (line.group for line in report.tables[0].lines)
+        if group.role != "base" and (picture.evaluated or not group.evaluation_only)
+    ]
 
 
 def _together(picture: Picture, rows: Sequence[Row]) -> bytes:
@@ -91,7 +101,7 @@ def _together(picture: Picture, rows: Sequence[Row]) -> bytes:
     else:
         nothing(axes)
     if picture.note:
-        text = _wrapped(picture.note, 95)
+        text = _wrapped("Every curve comes from the base model. " * picture.path + picture.note, 95)
         axes.text(0.0, -0.16, text, transform=axes.transAxes, fontsize=8.5, color=SOFT, va="top")
     return png(figure)
 
@@ -116,14 +126,18 @@ def _panels(
         families = [*families[: MAX_PANELS - 1], families[-1]]
     anchor = next((r for r in rows if r.group.role == "method" and r.group.method == reference), None)
     base = next((row for row in rows if row.base), None)
-    note = _wrapped(picture.note, 128)
+    bounds = _bounds(picture, rows)
+    # the base model's place is told in words where it matters
+    beyond = {id(row): _outside(picture, row, bounds) for row in rows if not row.base}
+    note = _wrapped(
+        _panel_note(picture, [row for row in rows if beyond.get(id(row), False) is not False]), 128
+    )
     lines = ceil(len(families) / COLUMNS)
     top, bottom = 0.92, 0.55 + 0.13 * (note.count("\n") + 1) * bool(note)
     height = top + lines * _PANEL_HEIGHT + (lines - 1) * _GAP_Y + bottom
     width = (WIDTH - _LEFT - _RIGHT - (COLUMNS - 1) * _GAP_X) / COLUMNS
     figure = new_figure(height)
     others = [row.series for row in rows if row.group.role == "method" and row is not anchor]
-    bounds = _bounds(picture, rows)
     ticks = KS if picture.log_k else _nice(*bounds[0]), _nice(*bounds[1])
     for index, (name, own) in enumerate(families):
         line, column = divmod(index, COLUMNS)
@@ -137,7 +151,8 @@ def _panels(
             if row is not None and row not in own:
                 _draw(axes, picture, row, 0.6)
         for row in own:
-            _draw(axes, picture, row, 0.75, label=_variant(row.group, name, len(own)))
+            unseen = beyond[id(row)]  # then the legend would name what nobody finds
+            _draw(axes, picture, row, 0.75, label=None if unseen else _variant(row.group, name, len(own)))
         _finish(axes, picture, rows, start=False)
         axes.set_xlim(*bounds[0])
         axes.set_ylim(*bounds[1])
@@ -192,8 +207,10 @@ def _draw(axes: Axes, picture: Picture, row: Row, scale: float, label: str | Non
         shade = 1.0 if series.applies else 0.45
         axes.plot(*series.dots.T, ls="none", marker=look.marker, color=look.colour, alpha=shade,
                   ms=4.5 * scale, mec="white", mew=0.4)  # fmt: skip
+        # its marker is for the legend alone: the dots are the checkpoints
         axes.plot(series.x, series.y, color=look.colour, alpha=shade, lw=look.width * scale,
-                  ls="-" if series.applies else "--", label=label)  # fmt: skip
+                  marker=look.marker, ms=4.5 * scale, markevery=[], label=label,
+                  ls="-" if series.applies else "--")  # fmt: skip
         return
     count = len(series.x)
     if picture.log_k:  # markers at the powers of two, where the table has its columns
@@ -229,6 +246,28 @@ def _finish(axes: Axes, picture: Picture, rows: Sequence[Row], *, start: bool = 
         axes.margins(x=0.01)
 
 
+def _outside(
+    picture: Picture, row: Row, bounds: tuple[tuple[float, float], tuple[float, float]]
+) -> bool | None:
+    """Whether all of a row lies beyond the panel's axes; None: a part does. A path's start does not count."""
+    series, first = row.series, 1 if picture.path else 0
+    x, y = (series.x[first:], series.y[first:]) if series.dots is None else series.dots.T
+    (x0, x1), (y0, y1) = bounds
+    off = (x < x0) | (x > x1) | (y < y0) | (y > y1)
+    return True if off.all() else None if off.any() else False
+
+
+def _panel_note(picture: Picture, leaving: Sequence[Row]) -> str:
+    """The picture's note, and what the panels' common axes cut off."""
+    parts = ["Every curve comes from the base model: that first leg is left out."] if picture.path else []
+    parts += [picture.note] if picture.note else []
+    if leaving:
+        names = [label_of(row.group).removesuffix(" (control)") for row in leaving]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"Partly or wholly outside its panel: {', '.join(names[:_NAMED])}{more}.")
+    return " ".join(parts)
+
+
 def _nice(low: float, high: float) -> tuple[float, ...]:
     from matplotlib.ticker import MaxNLocator
 
@@ -261,8 +300,11 @@ def _dress(axes: Axes, name: str, own: Sequence[Row]) -> None:
     rebuilt = " (rec.)" if all(row.group.reconstruction for row in own) else ""
     colour = INK if name == "controls" else look.colour
     axes.set_title(name + rebuilt, fontsize=8.5, color=colour, pad=3)
-    if len(own) > 1:
-        axes.legend(fontsize=6, loc="best", handlelength=2.6, borderaxespad=0.1, labelspacing=0.2)
+    if len(own) > 1 and axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            fontsize=6, loc="best", handlelength=2.6, borderaxespad=0.1, labelspacing=0.2, borderpad=0.2,
+            frameon=True, framealpha=0.8, facecolor="white", edgecolor="none",
+        )  # fmt: skip
 
 
 def _variant(group: Group, family: str, count: int) -> str:

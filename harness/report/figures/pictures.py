@@ -46,6 +46,7 @@ class Picture:
         flat_base: the untrained model is a level, not a curve.
         at: x of a vertical line that rows are compared at.
         against: the picture of many rows, where it is another one.
+        caption: for the page that shows the picture, where it depends on the records.
     """
 
     of: Callable[[Group], Series | None]
@@ -60,6 +61,7 @@ class Picture:
     flat_base: bool = False
     at: float | None = None
     against: Picture | None = None
+    caption: str = ""
 
 
 def entropy() -> Picture:
@@ -109,6 +111,8 @@ def passk(report: Report) -> Picture:
         return Series(np.arange(1.0, width + 1), mean[:width] - zero[:width])
 
     title, x = "pass@k, averaged over the test sets", "k (samples)"
+    base = next((g for g in report.groups if g.role == "base" and g.method == "base"), None)
+    far = _ends(differing(base)) if base is not None and zero is not None else ""
     versus = None
     if zero is not None:
         versus = Picture(
@@ -116,9 +120,10 @@ def passk(report: Report) -> Picture:
             f"pass@k minus that of {report.reference}, averaged over the test sets",
             x,
             "points",
-            note="Mean over seeds. What lies far out leaves its panel.",
+            note=f"Mean over seeds.{far}",
             evaluated=True,
             log_k=True,
+            caption=f"pass@k minus that of {report.reference} for growing k, a panel for each family.{far}",
         )
     return Picture(of, title, x, "pass@k in %", evaluated=True, log_k=True, against=versus)
 
@@ -134,7 +139,7 @@ def frontier(report: Report) -> Picture:
         one, many = (100 * curve.values_ST.mean(axis=0) for curve in curves)
         return Series(one, many)
 
-    note = "Every curve comes from the base model; the large marker is the last checkpoint. Mean over seeds."
+    note = "The large marker is the last checkpoint. Mean over seeds."
     at = None
     if report.equal is not None:
         at = 100 * report.equal.level
@@ -172,6 +177,14 @@ def law(report: Report) -> Picture:
         note="Checkpoints of all seeds; the line has the mean of the seeds' a and b. Pale and dashed: the "
         "law does not apply there (something else moves the entropy), and the fit only describes.",
     )
+
+
+def _ends(series: Series | None) -> str:
+    """Where the untrained model lies, because the panels hold the trained rows and it is often far out."""
+    if series is None:
+        return ""
+    first, last = (f"{value:+.1f}".replace("-", "−") for value in (series.y[0], series.y[-1]))
+    return f" The base model: {first} points at k = 1, {last} at k = {series.x[-1]:.0f}."
 
 
 def limits(values: Sequence[float], pad: float = 0.05) -> tuple[float, float]:

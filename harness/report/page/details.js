@@ -1,6 +1,7 @@
 // What stands behind a number: a tip on hover or focus, and a dialog with the runs on click, tap or Enter.
 const pct = (share, digits = 1) => share == null ? "–" : (100 * share).toFixed(digits) + " %";
 const esc = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+const short = (value) => typeof value === "number" && !Number.isInteger(value) ? +value.toPrecision(5) : value;
 const settings = (values) => values && typeof values === "object"
   ? Object.keys(values).sort().map((k) => `${k} = ${typeof values[k] === "string" ? values[k] : JSON.stringify(values[k])}`).join(", ")
   : values ?? "";
@@ -59,16 +60,16 @@ function runsTable(row) {
   const budget = [...new Set(row.runs.flatMap((run) => Object.keys(run.budget ?? {})))];
   const cells = (run) => [run.run_id, run.seed, ...own.map((k) => run[k]), ...budget.map((k) => run.budget?.[k])];
   const table = `<div class="table"><table><thead><tr>${["run", "seed", ...own, ...budget].map((h) => `<th>${esc(h.replaceAll("_", " "))}</th>`).join("")}</tr></thead><tbody>`
-    + row.runs.map((run) => `<tr>${cells(run).map((c, i) => `<td>${i ? esc(c ?? "–") : `<code>${esc(c ?? "–")}</code>`}</td>`).join("")}</tr>`).join("") + "</tbody></table></div>";
-  return table + facts(shared.map((k) => [k.replaceAll("_", " "), `<code>${esc(row.runs[0][k])}</code>`]));
+    + row.runs.map((run) => `<tr>${cells(run).map((c, i) => `<td>${i ? esc(short(c) ?? "–") : `<code>${esc(c ?? "–")}</code>`}</td>`).join("")}</tr>`).join("") + "</tbody></table></div>";
+  return table + facts(shared.map((k) => [k.replaceAll("_", " "), `<code>${esc(short(row.runs[0][k]))}</code>`]));
 }
 
 function judged(row) {
   const sets = Object.keys(row.runs[0]?.evals ?? {});
-  const keys = [...new Set(sets.flatMap((s) => Object.keys(row.runs[0].evals[s])))];
+  const keys = [...new Set(row.runs.flatMap((r) => sets.flatMap((s) => Object.keys(r.evals[s] ?? {}))))];
   if (!sets.length || !keys.length) return "";
-  return `<h3>How it was evaluated (seed ${esc(row.runs[0].seed)})</h3><div class="table"><table><thead><tr><th>set</th>${keys.map((k) => `<th>${esc(k.replaceAll("_", " "))}</th>`).join("")}</tr></thead><tbody>`
-    + sets.map((s) => `<tr><td>${esc(s)}</td>${keys.map((k) => { const v = row.runs[0].evals[s][k]; return `<td>${esc(v == null ? "–" : typeof v === "number" ? +v.toPrecision(4) : v)}</td>`; }).join("")}</tr>`).join("") + "</tbody></table></div>";
+  return `<h3>How it was evaluated</h3><div class="table"><table><thead><tr><th>set</th><th>seed</th>${keys.map((k) => `<th>${esc(k.replaceAll("_", " "))}</th>`).join("")}</tr></thead><tbody>`
+    + sets.map((s) => row.runs.map((run) => `<tr><td>${esc(s)}</td><td>${esc(run.seed)}</td>${keys.map((k) => { const v = run.evals[s]?.[k]; return `<td>${esc(v == null ? "–" : typeof v === "number" ? +v.toPrecision(4) : v)}</td>`; }).join("")}</tr>`).join("")).join("") + "</tbody></table></div>";
 }
 
 function scores(data, row) {
@@ -81,6 +82,18 @@ function scores(data, row) {
     }).join("") + "</tbody></table></div>";
 }
 
+// What the runs used in the end, whatever tuning chose and a control changed.
+function ranWith(row) {
+  const run = row.runs[0] ?? {}, parts = [];
+  if (run["train.lr"] != null && row.role !== "base") parts.push(`learning rate ${run["train.lr"]}`);
+  if (run["eval.temperature"] != null) parts.push(`evaluated at temperature ${run["eval.temperature"]}`);
+  if (run["eval.weights"] && row.role !== "base") {
+    const steps = [...new Set(row.runs.map((r) => r.evaluated_step).filter((s) => s != null))];
+    parts.push(`${run["eval.weights"]} weights${steps.length ? ` (step ${steps.join(", ")})` : ""}`);
+  }
+  return parts.join(", ");
+}
+
 function openDetails(element) {
   hideTip();
   const data = dataOf(element), row = rowOf(element), line = data.tables[0].lines.find((l) => l.row === row.id);
@@ -91,7 +104,8 @@ function openDetails(element) {
     + facts([["paper", row.link ? `<a href="${esc(row.link)}" rel="noopener">${esc(row.paper)}</a>` : esc(row.paper ?? "")],
       ["method page", row.page ? `<a href="${esc(row.page)}">formula, deviations, reported numbers</a>` : ""],
       ["track", esc(row.track ?? "")], ["fidelity", esc(row.fidelity ?? "")], ["tuned", row.role === "method" ? (row.tuned ? "yes" : "no") : ""],
-      ["tuning chose", esc(settings(row.tuning_choice)) || (row.role === "base" ? "" : "nothing: it was not tuned")], ["hyper-parameters", esc(settings(row.hyperparameters))]])
+      [row.role === "control" ? "tuning of its method chose" : "tuning chose", esc(settings(row.tuning_choice)) || (row.role === "base" ? "" : "nothing: it was not tuned")],
+      ["changes", esc(settings(row.changes))], ["ran with", esc(ranWith(row))], ["hyper-parameters", esc(settings(row.hyperparameters))]])
     + `<h3>Scores</h3>${scores(data, row)}<h3>Runs</h3>${runsTable(row)}${judged(row)}`;
   one(".close", dialog).addEventListener("click", () => dialog.close());
   dialog.showModal();

@@ -26,7 +26,7 @@ function forest(figure) {
   const entries = blocks.flatMap(([, list]) => list), old = one("svg", figure), ROW = 20, HEAD = 26;
   if (!one("h3", figure)) figure.innerHTML = `<div class="plot-head"><h3></h3></div><figcaption></figcaption>`;
   one("h3", figure).textContent = `Difference in pass@1 to ${data.reference}`;
-  const least = table.detectable == null ? "" : ` Band: below the smallest difference that these runs can detect, ${(100 * table.detectable).toFixed(1)} points.`;
+  const least = table.detectable == null ? "" : ` Band: ± ${(100 * table.detectable).toFixed(1)} points; a true difference of that size is found with 80 % probability.`;
   one("figcaption", figure).textContent = entries.length
     ? `In points, ${table.name === "average" ? "averaged over the test sets" : "on " + table.name}, with each row's own 95 % interval over seeds and problems, not corrected for their number. Filled: differs beyond chance after Holm's correction over ${table.comparisons} rows.${least}`
     : "No difference to show for these rows.";
@@ -37,7 +37,7 @@ function forest(figure) {
   const box = { left: narrow ? 128 : 210, right: width - (narrow ? 10 : 150), top: 4, bottom: height - 36 };
   const [x0, x1] = forestReach(table, entries.map((e) => e.line)), x = (share) => box.left + (100 * share - x0) / (x1 - x0) * (box.right - box.left);
   if (table.detectable != null) make("rect", { class: "least", x: x(-table.detectable), width: x(table.detectable) - x(-table.detectable), y: box.top, height: box.bottom - box.top }, svg);
-  for (const t of ticks(x0, x1, Math.max(3, (box.right - box.left) / 70))) {
+  for (const t of ticks(x0, x1, Math.max(5, (box.right - box.left) / 70))) {
     make("line", { x1: x(t / 100), x2: x(t / 100), y1: box.top, y2: box.bottom, class: t === 0 ? "zero" : "grid" }, svg);
     make("text", { x: x(t / 100), y: box.bottom + 15, "text-anchor": "middle" }, svg).textContent = t;
   }
@@ -55,17 +55,19 @@ function forest(figure) {
 function forestRow(svg, { line, row }, s) {
   const group = paint(make("g", { class: "series", "data-row": row.id }, svg), row.look), told = line.p_holm != null && line.p_holm < 0.05;
   make("rect", { x: 0, width: s.box.right + 150, y: s.y - s.ROW / 2, height: s.ROW, class: "catch" }, group);
-  if (line.delta_low != null) make("line", { class: "look", "stroke-width": 2, x1: s.x(line.delta_low), x2: s.x(line.delta_high), y1: s.y, y2: s.y }, group);
+  const held = (at) => Math.min(Math.max(at, s.box.left), s.box.right);
+  if (line.delta_low != null) make("line", { class: "look", "stroke-width": 2, x1: held(s.x(line.delta_low)), x2: held(s.x(line.delta_high)), y1: s.y, y2: s.y }, group);
   const at = 100 * line.delta;
   if (at < s.ends[0] || at > s.ends[1]) {
     const out = at < 0 ? s.box.left : s.box.right, way = at < 0 ? 1 : -1;
     make("path", { class: "fill", d: `M${out} ${s.y}l${8 * way} -4.5v9Z` }, group);
   } else if (told) mark(row.look, s.x(line.delta), s.y, 4.4, group);
   else mark(row.look, s.x(line.delta), s.y, 4, group).setAttribute("class", "open");
-  const short = (text) => s.narrow && text.length > 17 ? text.slice(0, 16) + "…" : text;
-  make("text", { x: s.box.left - 10, y: s.y + 4, "text-anchor": "end", class: told ? "row-name told" : "row-name" }, group).textContent = short(row.label.replace(" (control)", ""));
+  // variants of one method differ at the end of their names
+  const clipped = (text) => s.narrow && text.length > 18 ? `${text.slice(0, 6)}…${text.slice(-11)}` : text;
+  make("text", { x: s.box.left - 10, y: s.y + 4, "text-anchor": "end", class: told ? "row-name told" : "row-name" }, group).textContent = clipped(row.label.replace(" (control)", ""));
   if (!s.narrow) make("text", { x: s.box.right + 12, y: s.y + 4, class: told ? "told" : "" }, group).textContent = signed(line.delta) + (line.delta_low == null ? "" : ` [${signed(line.delta_low)}, ${signed(line.delta_high)}]`);
-  const say = `<b>${esc(row.label)}</b><br>${signed(line.delta)} points${line.delta_low == null ? "" : `<br>95 % interval ${signed(line.delta_low)} to ${signed(line.delta_high)}, not corrected`}<small>${holm(line.p_holm) || (row.role === "base" ? "not trained: no interval" : "fewer than three seeds in common: no interval")}</small>${line.marks.length ? `<small>${esc(line.marks.join(", "))}</small>` : ""}<small>click for the runs</small>`;
+  const say = `<b>${esc(row.label)}</b><br>${signed(line.delta)} points${line.delta_low == null ? "" : `<br>95 % interval ${signed(line.delta_low)} to ${signed(line.delta_high)}, not corrected`}<small>${holm(line.p_holm) || (row.role === "base" ? "not trained: no p" : "fewer than three seeds in common: no interval")}</small>${line.marks.length ? `<small>${esc(line.marks.join(", "))}</small>` : ""}<small>click for the runs</small>`;
   const show = (left, top) => { highlight(row.id); showTip(say, left, top); }, clear = () => { highlight(null); hideTip(); };
   group.addEventListener("pointermove", (event) => show(event.clientX, event.clientY));
   group.addEventListener("pointerleave", clear);

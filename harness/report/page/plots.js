@@ -53,7 +53,7 @@ const PLOTS = {
       say: (p) => `step ${p.step}: pass@1 ${p.x.toFixed(1)} %, ${key} ${p.y.toFixed(1)} %` };
   },
   passk() {
-    return { title: "pass@k", caption: "Averaged over the test sets. Where a curve falls below the base model's, training has narrowed what the model can reach.",
+    return { title: "pass@k", caption: "Averaged over the test sets. Where a curve falls below the base model's, fewer problems are solved within k samples than by the untrained model.",
       x: "k (samples)", y: "pass@k in %", log: true,
       points: (row) => row.passk && row.passk.mean.map((y, i) => ({ x: i + 1, y: 100 * y, low: 100 * row.passk.low[i], high: 100 * row.passk.high[i] })),
       say: (p) => `pass@${p.x}: ${p.y.toFixed(1)} %${p.low === p.high ? "" : ` (seeds ${p.low.toFixed(1)} to ${p.high.toFixed(1)})`}` };
@@ -109,7 +109,7 @@ function drawSeries(svg, spec, s, { row, points }) {
   }
   if (spec.scatter) {
     const fit = spec.fit(row), [a, b] = [points[0].x, points[points.length - 1].x];
-    const curve = Array.from({ length: 25 }, (_, i) => a + (b - a) * i / 24).map((x) => [s.x(x), s.y(fit(x))]);
+    const curve = Array.from({ length: 25 }, (_, i) => a + (b - a) * i / 24).map((x) => [s.x(x), s.y(fit(x))]).filter(([, y]) => y >= s.box.top && y <= s.box.bottom);
     make("path", { class: "look", d: path(curve), "stroke-width": line.width, "stroke-dasharray": line.dashes.map((d) => d * line.width).join(" ") }, group);
     points.forEach((p) => mark(line, s.x(p.x), s.y(p.y), 2.6, group));
     return;
