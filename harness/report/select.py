@@ -84,6 +84,7 @@ def shown(report: Report, wanted: Selection) -> Report:
         equal = replace(equal, rows={key: row for key, row in equal.rows.items() if key in keys})
     return replace(
         report,
+        notes=tuple(note for note in report.notes if note[0] != "Missing"),  # nobody asked for those rows
         groups=groups,
         tables=tables,
         curves={key: curve for key, curve in report.curves.items() if key in keys},
