@@ -69,7 +69,7 @@ def read_folder(path: Path) -> tuple[list[Record], int]:
     for line in loaded.left_out:
         print(line)
     if not loaded.records:
-        raise UserError(f"no records in {path / RECORDS}")
+        raise UserError(f"no records in {path / RECORDS}; give the results folder of a sweep, or collect one")
     return list(loaded.records), len(loaded.left_out)
 
 

@@ -71,8 +71,8 @@ def explain(
             "Entropy is the probe entropy in nats per token (fresh rollouts on fixed held-out prompts, "
             "T = 1, full softmax), before → after training. Activity is the share of tokens whose gradient "
             "differs from plain GRPO's on the same rollouts, mean over all steps; below 1 % the row says "
-            f"“inactive here”. {reference} and the controls have none (a dash): they are plain GRPO, some "
-            "with other settings.",
+            "“inactive here”: it is GRPO, then, with the row's other settings (learning rate, reduction). "
+            f"{reference} and the controls have none (a dash): they are plain GRPO, some with other settings.",
         )
     )
     if fitted:
