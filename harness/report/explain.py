@@ -72,7 +72,7 @@ def explain(
             "T = 1, full softmax), before → after training. Activity is the share of tokens whose gradient "
             "differs from plain GRPO's on the same rollouts, mean over all steps; below 1 % the row says "
             "“inactive here”: it is GRPO, then, with the row's other settings (learning rate, reduction). "
-            f"{reference} and the controls have none (a dash): they are plain GRPO, some with other settings.",
+            f"{reference} and the controls have none (a dash): they are plain GRPO, some with other ones.",
         )
     )
     if fitted:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.report import build, lines, records
+from harness.report import build, compared, lines, records
 from harness.report.build import build_report
 from harness.report.data import report_data
 from harness.report.load import load_records
@@ -51,7 +51,7 @@ def test_many_records_are_scored_once_each(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "records.jsonl"
     counts: Counter[str] = Counter()
     for module, name in (
-        (build, "score_set"), (build, "training_of"), (build, "discipline"), (build, "seed_noise"),
+        (build, "score_set"), (build, "training_of"), (build, "discipline"), (compared, "seed_noise"),
         (lines, "entropy_curve"), (records, "canonical"),
     ):  # fmt: skip
         _counting(monkeypatch, counts, module, name)
@@ -67,5 +67,5 @@ def test_many_records_are_scored_once_each(tmp_path: Path, monkeypatch: pytest.M
     per_row = {"score_set": SETS, "training_of": 1, "discipline": 1, "entropy_curve": 1}
     for seeds, count in found.items():
         assert {name: count[name] for name in per_row} == {n: k * METHODS for n, k in per_row.items()}
-        assert count["seed_noise"] == SETS + 2  # each table, and the ranks
+        assert count["seed_noise"] == 2 * (SETS + 1) + 1  # each table at both ks, and the ranks
         assert count["canonical"] <= 10 * METHODS * seeds
