@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import math_data
+from benchmarks import math_set
 from harness.cli.memory import sweep_notes
 from harness.sweep.budget import gpus_of
 from harness.sweep.cache import plan_key
@@ -34,7 +34,7 @@ def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.delenv("ENTROBENCH_DATA", raising=False)
     monkeypatch.setenv("ENTROBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(math_data, "load", refuse)
+    monkeypatch.setattr(math_set, "load", refuse)
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(FOLDER)) for path in FILES])
