@@ -124,7 +124,8 @@ class SampleStore:
     def flush(self) -> None:
         """Write what is not on disk yet as a part of its own."""
         if self._unwritten:
-            taken = [int(p.name[:6]) for p in self._parts.glob("*.parquet*")]
+            # not what another process is writing now, whose name begins with a dot
+            taken = [int(p.name[:6]) for p in self._parts.glob("[0-9]*.parquet*")]
             name = f"{max(taken, default=-1) + 1:06d}{self._writer}.parquet"
             write_samples(self._parts / name, self._unwritten)
         self._unwritten, self._last_write = [], time.monotonic()

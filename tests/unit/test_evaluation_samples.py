@@ -54,6 +54,18 @@ def test_samples_are_on_disk_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         store.finish()
 
 
+def test_what_another_process_is_writing_or_left_half_written_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    store = SampleStore(path, IDS, 2)
+    store.add(ALL[0])
+    store.flush()
+    (part,) = path.with_suffix(".parts").iterdir()
+    part.with_name(f".{part.name}.99.tmp").write_bytes(b"PAR1")
+    store.add(ALL[1])
+    store.flush()
+    assert len(SampleStore(path, IDS, 2)) == 2
+
+
 def test_a_damaged_part_is_named_kept_and_drawn_again(tmp_path: Path) -> None:
     path, told = tmp_path / "x.parquet", list[str]()
     store = SampleStore(path, IDS, 2)
