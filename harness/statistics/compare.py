@@ -16,13 +16,17 @@ from harness.statistics.intervals import MIN_SEEDS, combine_variances, problem_v
 class SeedNoise:
     """Variance of a run's score between seeds of one method, pooled over methods.
 
-    ``variance`` with ``df`` = sum of (seeds - 1). ``paired_variance`` is what is left after also taking out
-    what a seed does to every method alike (initial noise, order of the problems): the noise of a comparison
-    on common seeds. With two methods it is exactly that of the paired t-test. Nan where df is 0.
+    ``paired_variance`` is what is left of ``variance`` after also taking out what a seed does to every method
+    alike (initial noise, order of the problems): the noise of a comparison on common seeds. With two methods
+    it is exactly that of the paired t-test. Nan where df is 0.
+
+    ``df`` is that of ``variance`` as the sum of the two (Satterthwaite 1946, two-way random effects): nearly
+    the sum of (seeds - 1) where every run's luck is its own, and down to (seeds - 1) where a seed moves all
+    methods alike, because then further methods say nothing new about seeds.
     """
 
     variance: float
-    df: int
+    df: float
     paired_variance: float
     paired_df: int
 
@@ -48,13 +52,17 @@ def seed_noise(scores_MS: ArrayLike) -> SeedNoise:
     seen = known.astype(np.float64)
     gram = np.diag(seen.sum(axis=0)) - seen.T @ (seen / np.maximum(count_M, 1)[:, None])
     right_side = inner.sum(axis=0)
-    effect_S = np.linalg.pinv(gram, hermitian=True) @ right_side
-    paired_df = df - int(np.linalg.matrix_rank(gram, hermitian=True))
+    # its eigenvalues are 0, one for each set of seeds that share methods, or near the number of methods
+    effect_S = np.linalg.pinv(gram, rcond=1e-9, hermitian=True) @ right_side
+    paired_df = df - int(np.linalg.matrix_rank(gram, tol=1e-9 * len(scores), hermitian=True))
     paired_squares = max(0.0, squares - float(effect_S @ right_side))
+    parts = [(squares - paired_squares, df - paired_df), (paired_squares, paired_df)]
+    # the variance is their sum over df, a constant that does not matter here
+    effective_df = combine_variances([part for part in parts if part[1] > 0])[1] if squares > 0 else float(df)
     nan = float("nan")
     return SeedNoise(
         squares / df if df > 0 else nan,
-        df,
+        effective_df,
         paired_squares / paired_df if paired_df > 0 else nan,
         max(paired_df, 0),
     )

@@ -111,15 +111,13 @@ def score_interval(
 
     ``mean +- t * sqrt(seed_variance / S + problem variance)``: trained again with fresh seeds and evaluated
     on fresh problems drawn like these, intervals made this way hold the method's expected score ``level`` of
-    the time, or a little more. It describes the mean over seeds, not the spread of single runs. Pooling takes
-    methods as independent at one seed; if a seed moves all methods alike, half of its variance in common
-    costs about two points of coverage (differences between methods are not affected).
+    the time, or a little more. It describes the mean over seeds, not the spread of single runs.
 
     Args:
         seed_scores: [S] score of each seed.
         problem_means: one [P] array per test set, averaged over the same seeds.
         seed_variance: variance between seeds of one method, pooled over methods
-            (:func:`harness.statistics.seed_noise`), with ``seed_df`` = sum of (seeds - 1).
+            (:func:`harness.statistics.seed_noise`), with ``seed_df`` degrees of freedom.
 
     Returns:
         ``interval``; ``range`` of the seeds when there are fewer than three of them or nothing to pool;

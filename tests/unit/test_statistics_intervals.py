@@ -87,7 +87,6 @@ def test_paired_noise_of_two_methods_is_the_paired_t_test() -> None:
 def test_seed_noise_by_hand_and_with_missing_runs() -> None:
     scores = np.array([[0.1, 0.2, 0.3], [0.5, 0.7, np.nan], [0.4, np.nan, np.nan]])
     noise = seed_noise(scores)
-    assert noise.df == 3
     assert noise.variance == pytest.approx((0.01 + 0.01 + 0.01 + 0.01) / 3)
     design = np.zeros((6, 6))
     rows = [(m, s) for m in range(3) for s in range(3) if np.isfinite(scores[m, s])]
@@ -97,7 +96,45 @@ def test_seed_noise_by_hand_and_with_missing_runs() -> None:
     fit, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
     assert noise.paired_df == 6 - rank
     assert noise.paired_variance == pytest.approx(((y - design @ fit) ** 2).sum() / (6 - rank))
-    assert np.isnan(seed_noise([[0.5]]).variance)
+    assert np.isnan(seed_noise([[0.5]]).variance) and seed_noise([[0.5]]).df == 0
+
+
+def test_degrees_of_freedom_of_seed_noise() -> None:
+    rng = np.random.default_rng(5)
+    own, common = rng.standard_normal((45, 3)), rng.standard_normal((1, 3))
+    assert seed_noise(own[:1]).df == 2, "one method: its seeds less one"
+    assert seed_noise(np.tile(common, (45, 1))).df == pytest.approx(2), "44 copies add nothing"
+    assert seed_noise(np.full((4, 3), 0.5)).df == 8, "nothing varies: the plain count"
+    assert 80 < np.median([seed_noise(rng.standard_normal((45, 3))).df for _ in range(99)]) <= 90
+    # by hand: squares of seed means and of what is left, each with its degrees of freedom
+    scores = 0.3 * own + common
+    inner = scores - scores.mean(axis=1, keepdims=True)
+    seeds = 45 * (inner.mean(axis=0) ** 2).sum()
+    left = (inner**2).sum() - seeds
+    assert seed_noise(scores).df == pytest.approx((seeds + left) ** 2 / (seeds**2 / 2 + left**2 / 88))
+
+
+@pytest.mark.parametrize(("methods", "common"), [(6, 0.5), (20, 0.5), (20, 1.0), (45, 0.25)])
+def test_the_interval_holds_the_score_where_a_seed_moves_all_methods_alike(
+    methods: int, common: float
+) -> None:
+    """With the plain sum of (seeds - 1) for df, 20 methods with all in common would cover .911."""
+    rng = np.random.default_rng(3)
+    hits = []
+    for _ in range(2000):
+        luck = (1 - common) ** 0.5 * rng.standard_normal((methods, 3)) + common**0.5 * rng.standard_normal(
+            (1, 3)
+        )
+        problems_P = (
+            rng.standard_normal(100) * 100**0.5 * 0.4
+        )  # its mean varies about as much as that of seeds
+        scores = 0.5 + 0.01 * (luck + problems_P.mean())
+        noise = seed_noise(scores)
+        means_P = 0.5 + 0.01 * (luck[0].mean() + problems_P)
+        interval = score_interval(scores[0], [means_P], noise.variance, noise.df)
+        assert interval is not None
+        hits.append(interval.low <= 0.5 <= interval.high)
+    assert 0.935 <= np.mean(hits) <= 0.965
 
 
 def test_only_common_seeds_are_compared() -> None:
