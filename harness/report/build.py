@@ -12,7 +12,6 @@ from harness.report.compared import (
     Scored,
     compare,
     join_groups,
-    key_of,
     pooled_noise,
     seed_matrix,
     stacked,
@@ -22,7 +21,7 @@ from harness.report.equal import Equal, at_equal_score
 from harness.report.explain import explain, facts_of
 from harness.report.lines import Training, block_of, line_order, marks_of, rankable, set_numbers, training_of
 from harness.report.model import ALPHA, LEVEL, Line, Report, Table
-from harness.report.records import Group, Record, evaluation_sets, group_records
+from harness.report.records import Group, Record, evaluation_sets, group_records, method_key, row_of
 from harness.report.scores import FloatArray, SetScores, common_problems, score_set
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
 
@@ -44,12 +43,12 @@ def build_report(
     scored = {name: join_groups(groups, [per_set[name]]) for name in sets}
     if len(sets) != 1:  # with one set the average would repeat it
         scored = {"average": everything, **scored}
-    trainings = {key_of(group): training_of(group, reference) for group in groups}
+    trainings = {group.key: training_of(group, reference) for group in groups}
     tables = [_table(name, rows, expected, reference, trainings) for name, rows in scored.items()]
     tables[0] = _with_ranks(tables[0], everything)
     present = {group.method for group in groups}
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
-    curves = {(s.group.role, s.group.method): s.curve_SK() for s in everything if s.parts}
+    curves = {s.group.key: s.curve_SK for s in everything if s.parts}
     entropy = _entropy(groups, curves, reference)
     fitted = any(found.law for found in entropy.values())
     notes = explain(groups, tables[0], sets, missing, reference, fitted=fitted)
@@ -62,20 +61,16 @@ def build_report(
 
 
 def _entropy(
-    groups: Sequence[Group], curves: Mapping[tuple[str, str], FloatArray], reference: str
-) -> dict[tuple[str, str], Discipline]:
-    anchor = next((g for g in groups if g.role == "method" and g.method == reference), None)
-    base = curves.get(("base", "base"))
-    keys = [(group.role, group.method) for group in groups]
-    return {
-        key: discipline(group, anchor, curves.get(key), base) for key, group in zip(keys, groups, strict=True)
-    }
+    groups: Sequence[Group], curves: Mapping[str, FloatArray], reference: str
+) -> dict[str, Discipline]:
+    anchor, base = row_of(groups, reference), curves.get("base/base")
+    return {group.key: discipline(group, anchor, curves.get(group.key), base) for group in groups}
 
 
-def _with_numbers(table: Table, entropy: Mapping[tuple[str, str], Discipline], equal: Equal | None) -> Table:
+def _with_numbers(table: Table, entropy: Mapping[str, Discipline], equal: Equal | None) -> Table:
     lines = []
     for line in table.lines:
-        key = line.group.role, line.group.method
+        key = line.group.key
         at_level = equal.rows[key].numbers if equal and key in equal.rows else {}
         lines.append(replace(line, numbers={**line.numbers, **entropy[key].numbers, **at_level}))
     return replace(table, lines=tuple(lines))
@@ -99,14 +94,14 @@ def _table(
     top_k = ks[-1] if ks and ks[-1] > 1 else None
     compared = compare(scored, reference)
     many = compare(scored, reference, top_k).deltas if top_k else {}
-    anchor = next((r for r in scored if r.group.method == reference and r.group.role == "method"), None)
-    tokens = trainings[key_of(anchor.group)].tokens if anchor else None
+    anchor = next((r for r in scored if r.group.key == method_key(reference)), None)
+    tokens = trainings[anchor.group.key].tokens if anchor else None
     lines = []
     for row in scored:
-        group, training = row.group, trainings[key_of(row.group)]
-        pass_1K = row.curve_SK().mean(axis=0) if row.parts else np.zeros(0)
-        interval = compared.intervals.get(key_of(group))
-        delta = compared.deltas.get(key_of(group))
+        group, training = row.group, trainings[row.group.key]
+        pass_1K = row.curve_SK.mean(axis=0) if row.parts else np.zeros(0)
+        interval = compared.intervals.get(group.key)
+        delta = compared.deltas.get(group.key)
         if row.parts and not row.trained:  # the base model has no training seeds, only problems
             interval = bootstrap_interval(row.problem_means, level=LEVEL)
         wanted = expected.get(group.method) if group.role != "base" else None
@@ -125,7 +120,7 @@ def _table(
                 numbers={
                     **training.numbers,
                     **set_numbers(group, name),
-                    **_many_numbers(many.get(key_of(group))),
+                    **_many_numbers(many.get(group.key)),
                 },
             )
         )
@@ -153,19 +148,19 @@ def _with_ranks(table: Table, scored: Sequence[Scored]) -> Table:
     if not trained:
         return table
     noise = pooled_noise(trained)
-    by_key = {key_of(row.group): row for row in trained}
+    by_key = {row.group.key: row for row in trained}
     ranks: dict[str, tuple[int, int]] = {}
     for _, block in table.blocks:
         lines = [line for line in block if rankable(line)]
         if not lines:
             continue
-        members = [by_key[key_of(line.group)] for line in lines]
+        members = [by_key[line.group.key] for line in lines]
         p = paired_differences(seed_matrix(members), stacked(members), noise).p
         pairs = np.triu_indices(len(members), 1)
         corrected = np.full(p.shape, np.nan)
         corrected[pairs] = holm(p[pairs])
         corrected.T[pairs] = corrected[pairs]
         found = shared_ranks([float(line.score or 0.0) for line in lines], corrected, alpha=ALPHA)
-        ranks |= {key_of(line.group): (int(a), int(b)) for line, (a, b) in zip(lines, found, strict=True)}
-    ranked = [replace(line, rank=ranks.get(key_of(line.group))) for line in table.lines]
+        ranks |= {line.group.key: (int(a), int(b)) for line, (a, b) in zip(lines, found, strict=True)}
+    ranked = [replace(line, rank=ranks.get(line.group.key)) for line in table.lines]
     return replace(table, lines=tuple(sorted(ranked, key=line_order)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.report.model import Line, Table
-from harness.report.records import Group
+from harness.report.scores import INACTIVE
 
 DASH = "–"
 #: A share: a score farther than this from the middle of its interval has no ± any more.
@@ -97,7 +97,7 @@ def activity_text(line: Line) -> str:
     activity = line.numbers.get("activity")
     if activity is None:
         return DASH
-    return "inactive here" if activity < 0.01 else f"{percent(activity, 0)} %"
+    return "inactive here" if activity < INACTIVE else f"{percent(activity, 0)} %"
 
 
 def lr_text(line: Line) -> str:
@@ -125,18 +125,9 @@ def seeds_text(line: Line) -> str:
     return str(found) if line.expected is None else f"{found} of {line.expected}"
 
 
-def row_name(group: Group) -> str:
-    """The row as every format calls it: the untrained model is not a method."""
-    if group.role != "base":
-        return group.label
-    return {"base": "base model", "base-best-temperature": "base at its best temperature"}.get(
-        group.method, f"base model {group.method.removeprefix('base').strip(' -')}".strip()
-    )
-
-
 def name_text(line: Line) -> str:
     """Name with its warnings."""
-    return row_name(line.group) + (f" ({', '.join(line.marks)})" if line.marks else "")
+    return line.group.name + (f" ({', '.join(line.marks)})" if line.marks else "")
 
 
 def number_column(key: str, header: str, help: str, text: Callable[[float | None], str] = count) -> Column:

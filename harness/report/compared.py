@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from harness.report.model import ALPHA, LEVEL, POWER
-from harness.report.records import Group
+from harness.report.records import Group, method_key
 from harness.report.scores import FloatArray, SetScores
 from harness.statistics import (
     Interval,
@@ -41,16 +41,13 @@ class Scored:
     def problem_means(self) -> list[FloatArray]:
         return [part.problem_P for part in self.parts]
 
-    def curve_SK(self) -> FloatArray:
-        """pass@1..K per seed, averaged over the sets up to the K they all allow."""
-        return self._curve_SK
-
     def allows(self, k: int) -> bool:
         """Whether every set has the samples for pass@k: twice as many."""
         return k == 1 or all(part.n >= 2 * k for part in self.parts)
 
     @cached_property
-    def _curve_SK(self) -> FloatArray:
+    def curve_SK(self) -> FloatArray:
+        """pass@1..K per seed, averaged over the sets up to the K they all allow."""
         width = min(part.curve_SK.shape[1] for part in self.parts)
         return np.asarray(np.mean([part.curve_SK[:, :width] for part in self.parts], axis=0))
 
@@ -66,7 +63,7 @@ class Delta:
 
 @dataclass
 class Comparison:
-    """Per row (:func:`key_of`): interval, difference to the reference, corrected p.
+    """Per row (:attr:`Group.key`): interval, difference to the reference, corrected p.
 
     ``spread_p``: that of equal seed variances over all trainings, which pooling them takes for granted.
     """
@@ -76,11 +73,6 @@ class Comparison:
     detectable: float | None = None
     comparisons: int = 0
     spread_p: float | None = None
-
-
-def key_of(group: Group) -> str:
-    """Name of a row among all of a report."""
-    return f"{group.role}/{group.method}"
 
 
 def join_groups(groups: Sequence[Group], per_set: Sequence[Sequence[SetScores | None]]) -> list[Scored]:
@@ -99,7 +91,7 @@ def seed_matrix(scored: Sequence[Scored], k: int = 1) -> FloatArray:
     column = {seed: index for index, seed in enumerate(seeds)}
     matrix = np.full((len(scored), len(seeds)), np.nan)
     for index, row in enumerate(scored):
-        matrix[index, [column[seed] for seed in row.group.seeds]] = row.curve_SK()[:, k - 1]
+        matrix[index, [column[seed] for seed in row.group.seeds]] = row.curve_SK[:, k - 1]
     return matrix
 
 
@@ -141,14 +133,14 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> Comparison:
         for row, seeds in zip(trained, matrix, strict=True):
             known = seeds[np.isfinite(seeds)]
             interval = score_interval(known, row.problem_means, noise.variance, noise.df, level=LEVEL)
-            result.intervals[key_of(row.group)] = interval
-    names = [key_of(row.group) for row in trained]
-    if f"method/{reference}" not in names:
+            result.intervals[row.group.key] = interval
+    names = [row.group.key for row in trained]
+    if method_key(reference) not in names:
         return result
-    anchor = names.index(f"method/{reference}")
+    anchor = names.index(method_key(reference))
     for row in scored:
         if not row.trained:
-            result.deltas[key_of(row.group)] = _to_untrained(row, trained[anchor], noise, k)
+            result.deltas[row.group.key] = _to_untrained(row, trained[anchor], noise, k)
     test = paired_differences(matrix, stacked(trained, k), noise, against=[anchor])
     p = test.p[:, 0].copy()
     p[anchor] = np.nan
@@ -175,8 +167,8 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> Comparison:
 
 def _to_untrained(row: Scored, anchor: Scored, noise: SeedNoise, k: int) -> Delta:
     """The untrained model minus the reference."""
-    scores_S = anchor.curve_SK()[:, k - 1]
+    scores_S = anchor.curve_SK[:, k - 1]
     means, fixed = ([part.problem_at(k) for part in one.parts] for one in (anchor, row))
     found = difference_to_fixed(scores_S, means, fixed, noise, level=LEVEL)
-    value = float(row.curve_SK()[:, k - 1].mean() - scores_S.mean())
+    value = float(row.curve_SK[:, k - 1].mean() - scores_S.mean())
     return Delta(value, interval=(-found[1], -found[0]) if found else None)

@@ -13,13 +13,11 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.report.records import Group
-from harness.report.scores import mean_of
+from harness.report.scores import INACTIVE, mean_of
 
 #: What a card may say: tested by the law's paper, or what holds the entropy up; nothing where neither is so.
 WORDS = ("tested", "controls entropy", "KL penalty")
 UNTESTED = "not tested by the paper"
-#: Share of tokens with a changed gradient below which a row is the reference with its own settings.
-INACTIVE = 0.01
 
 
 def why_not(group: Group, reference: Group | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.columns import interval_text, row_name
+from harness.report.columns import interval_text
 from harness.report.entropy import Law
 from harness.report.model import Line, Report, Table
 from harness.report.places import place_of
@@ -46,7 +46,7 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         "notes": [list(note) for note in report.notes],
         "frontier_k": k,
         "equal": report.equal and {"pass@1": report.equal.level, "k": report.equal.k},
-        "rows": [_row(group, report, looks[row_id(group)], k, pages or {}) for group in report.groups],
+        "rows": [_row(group, report, looks[group.key], k, pages or {}) for group in report.groups],
         "reported": [
             {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
             for pair in report.beside
@@ -92,21 +92,11 @@ def _flat(value: Sequence[Any]) -> bool:
     return all(v is None or isinstance(v, (int, float)) for v in value)
 
 
-def row_id(group: Group) -> str:
-    """Key of a row within a report."""
-    return f"{group.role}/{group.method}"
-
-
-def row_label(group: Group) -> str:
-    """As every format calls it."""
-    return row_name(group)
-
-
 def looks_of(report: Report) -> dict[str, Style]:
-    """Row id -> how it is drawn."""
+    """Key of a row -> how it is drawn."""
     controls = {g.label for g in report.groups if g.role == "control"}
     found = styles((g.label for g in report.groups if g.role != "base"), report.reference, controls)
-    return {row_id(g): _base(g) if g.role == "base" else found[g.label] for g in report.groups}
+    return {g.key: _base(g) if g.role == "base" else found[g.label] for g in report.groups}
 
 
 def _base(group: Group) -> Style:
@@ -117,12 +107,12 @@ def _row(
     group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str]
 ) -> dict[str, Any]:
     first = group.records[0]
-    curve_SK = report.curves.get((group.role, group.method))
+    curve_SK = report.curves.get(group.key)
     frontier = frontier_curves(group, k) if k else None
     paper = str(group.card.get("paper") or "")
     return {
-        "id": row_id(group),
-        "label": row_label(group),
+        "id": group.key,
+        "label": group.name,
         "method": group.method,
         "role": group.role,
         "track": group.track if group.role == "method" else None,
@@ -145,7 +135,7 @@ def _row(
         "frontier": frontier and {"pass@1": _curve(frontier[0]), f"pass@{k}": _curve(frontier[1])},
         "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
         "trace": _traces(group),
-        "law": _law(report.discipline[group.role, group.method].law),
+        "law": _law(report.discipline[group.key].law),
         "runs": [run_facts(record) for record in group.records],
     }  # fmt: skip
 
@@ -215,7 +205,7 @@ def _table(table: Table) -> dict[str, Any]:
 def _line(line: Line) -> dict[str, Any]:
     interval = line.interval
     return {
-        "row": row_id(line.group),
+        "row": line.group.key,
         "block": line.block,
         "marks": list(line.marks),
         "rank": list(line.rank) if line.rank else None,

@@ -172,7 +172,7 @@ def law_columns(report: Report) -> list[Column]:
 
 
 def _of(report: Report, line: Line) -> Discipline:
-    return report.discipline[line.group.role, line.group.method]
+    return report.discipline[line.group.key]
 
 
 def _collapse_text(line: Line, found: Discipline) -> str:

@@ -21,14 +21,13 @@ from math import floor
 
 import numpy as np
 
-from harness.report.records import Group, Record
+from harness.report.records import Group, Record, row_of
 from harness.report.scores import FloatArray, entropy_points, frontier_k
 from harness.statistics import holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
 SHARE = 0.9
 
-Key = tuple[str, str]
 #: Names of a row's numbers at the level.
 EQUAL = (
     *("equal_pass_k", "equal_pass_k_low", "equal_pass_k_high", "equal_delta", "equal_p_holm"),
@@ -97,12 +96,13 @@ class AtLevel:
 class Equal:
     """``level`` is the pass@1 that rows are compared at, ``k`` that of pass@k.
 
-    ``rows`` are those with a training of their own: no base model, no control of the evaluation alone.
+    ``rows``, by :attr:`Group.key`, are those with a training of their own: no base model, no control of the
+    evaluation alone.
     """
 
     level: float
     k: int
-    rows: dict[Key, AtLevel]
+    rows: dict[str, AtLevel]
 
 
 def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
@@ -114,7 +114,7 @@ def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
         ValueError: a run's checkpoints were evaluated on different numbers of problems.
     """
     k = frontier_k(groups)
-    anchor = next((g for g in groups if g.role == "method" and g.method == reference), None)
+    anchor = row_of(groups, reference)
     level = common_level(anchor) if anchor and k else None
     if anchor is None or k is None or level is None:
         return None
@@ -125,10 +125,7 @@ def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
     return Equal(
         level,
         k,
-        {
-            (group.role, group.method): _row(own, *test)
-            for group, own, test in zip(trained, reached, tests, strict=True)
-        },
+        {group.key: _row(own, *test) for group, own, test in zip(trained, reached, tests, strict=True)},
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.report.columns import p_text
 from harness.report.model import ALPHA, LEVEL, POWER, Table
 from harness.report.protocol import controls, protocol
-from harness.report.records import Group
+from harness.report.records import Group, row_of
 
 Notes = tuple[tuple[str, str], ...]
 
@@ -162,7 +162,7 @@ def _ranks(groups: Sequence[Group], headline: Table, sets: Sequence[str]) -> str
 
 
 def _differences(groups: Sequence[Group], headline: Table, reference: str) -> str:
-    anchor = next((g for g in groups if g.method == reference and g.role == "method"), None)
+    anchor = row_of(groups, reference)
     if anchor is None:
         return f"No run of {reference} is here, so differences to it are missing."
     which = f"tuned {reference}" if anchor.tuned else f"{reference} (untuned here)"

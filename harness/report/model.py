@@ -78,8 +78,8 @@ class Report:
     """Everything the writers need.
 
     Attributes:
-        curves: pass@1..K averaged over test sets, [S, K] per group.
-        discipline: what each row's entropy did, by (role, method); its plain numbers stand in the lines too.
+        curves: pass@1..K averaged over test sets, [S, K], by :attr:`Group.key`.
+        discipline: what each row's entropy did, by :attr:`Group.key`; its plain numbers are the lines' too.
         beside: the papers' own numbers of these methods, each with ours or the reason why not.
         equal: the rows at one common pass@1; None where there is no such level.
         facts: the outcome in a few numbers, each with what it counts.
@@ -91,8 +91,8 @@ class Report:
     notes: tuple[tuple[str, str], ...]
     groups: tuple[Group, ...]
     tables: tuple[Table, ...]
-    curves: Mapping[tuple[str, str], FloatArray]
-    discipline: Mapping[tuple[str, str], Discipline] = field(default_factory=dict)
+    curves: Mapping[str, FloatArray]
+    discipline: Mapping[str, Discipline] = field(default_factory=dict)
     equal: Equal | None = None
     facts: tuple[tuple[str, str], ...] = ()
     beside: tuple[Beside, ...] = ()

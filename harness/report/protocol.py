@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.report.columns import count, row_name
-from harness.report.records import Group, Record
+from harness.report.columns import count
+from harness.report.records import Group, Record, row_of
 
 _LR, _REWARD, _TEMPERATURE, _WEIGHTS = "train.lr", "train.random_reward", "eval.temperature", "eval.weights"
 _PROFILE = "eval.profile_settings"
@@ -27,10 +27,10 @@ def protocol(groups: Sequence[Group], sets: Sequence[str]) -> str:
 
 def controls(groups: Sequence[Group], reference: str) -> str:
     """What each control changes, from its records; empty where there is none."""
-    told = [f"{row_name(group)}: {_changed(group, reference)}" for group in groups if group.changes]
+    told = [f"{group.name}: {_changed(group, reference)}" for group in groups if group.changes]
     if not told:
         return ""
-    anchor = next((g for g in groups if g.role == "method" and g.method == reference), None)
+    anchor = row_of(groups, reference)
     which = f"{'tuned ' if anchor and anchor.tuned else ''}{reference}"
     return f"Each is {which}, or the base model, but for one thing. {'. '.join(told)}."
 

@@ -35,8 +35,7 @@ def run_facts(record: Record) -> dict[str, Any]:
 
 def used(record: Record) -> dict[str, Any]:
     """The settings that a run really had where tuning and a control both have a say, as far as it says so."""
-    settings = record.get("settings") or {}
-    evaluation, rollout = settings.get("eval") or {}, settings.get("rollout") or {}
+    evaluation, rollout = _sampling(record)
     found = {
         "train.lr": (record.get("train") or {}).get("lr") if record["role"] != "base" else None,
         "rollout.temperature": rollout.get("temperature") if record["role"] != "base" else None,
@@ -54,8 +53,7 @@ def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:
     """
     if "profile" in entry:
         return {"profile": str(entry["profile"]), "graded_by": str(entry.get("graded_by") or UNKNOWN)}
-    settings = record.get("settings") or {}
-    evaluation, rollout = settings.get("eval") or {}, settings.get("rollout") or {}
+    evaluation, rollout = _sampling(record)
     parts = [f"n {entry['n']}"] if entry.get("n") else []
     if evaluation.get("temperature") is not None:
         parts.append(f"temperature {evaluation['temperature']:g}")
@@ -66,6 +64,12 @@ def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:
         "profile": f"the run's own sampling ({sampled})" if sampled else "the run's own sampling",
         "graded_by": f"{record['benchmark']} verifier",
     }
+
+
+def _sampling(record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """How the run sampled in its evaluation and in training, as far as it says so."""
+    settings = record.get("settings") or {}
+    return settings.get("eval") or {}, settings.get("rollout") or {}
 
 
 def _plain(value: Any) -> bool:

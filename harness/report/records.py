@@ -37,13 +37,27 @@ class Group:
     records: tuple[Record, ...]
 
     @property
+    def key(self) -> str:
+        """``role/method``: what a row is known by within a report."""
+        return f"{self.role}/{self.method}"
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(int(record["seed"]) for record in self.records)
 
     @property
     def label(self) -> str:
-        """Name as printed: unique over all rows of a report."""
+        """The method's name, marked where the row is a control: unique over all rows of a report."""
         return f"{self.method} (control)" if self.role == "control" else self.method
+
+    @property
+    def name(self) -> str:
+        """The row as every format calls it: the untrained model is not a method."""
+        if self.role != "base":
+            return self.label
+        return {"base": "base model", "base-best-temperature": "base at its best temperature"}.get(
+            self.method, f"base model {self.method.removeprefix('base').strip(' -')}".strip()
+        )
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -80,6 +94,16 @@ class Group:
     @property
     def track(self) -> str:
         return str(self.card.get("track") or "main")
+
+
+def method_key(method: str) -> str:
+    """:attr:`Group.key` of a method's own row, which is no control."""
+    return f"method/{method}"
+
+
+def row_of(groups: Iterable[Group], method: str) -> Group | None:
+    """A method's own row, e.g. the reference's."""
+    return next((group for group in groups if group.key == method_key(method)), None)
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)

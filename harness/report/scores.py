@@ -16,6 +16,8 @@ from harness.statistics import mean_pass_at_ks, pass_at_k
 FloatArray = NDArray[np.float64]
 
 MAX_K = 32
+#: Share of tokens with a changed gradient below which a row is the reference with its own settings.
+INACTIVE = 0.01
 
 
 @dataclass(frozen=True)

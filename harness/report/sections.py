@@ -88,13 +88,11 @@ def sections_of(report: Report) -> list[Section]:
 def _overtaken(report: Report) -> str:
     """Said where no row has a column for it: the base model overtakes nobody."""
     lines = report.tables[0].lines
-    base = report.curves.get(("base", "base"))
+    base = report.curves.get("base/base")
     trained = [line for line in lines if line.group.role != "base" and line.score is not None]
     if base is None or not trained or any(line.numbers.get("overtaken_at") is not None for line in trained):
         return ""
-    width = min(
-        base.shape[1], *(report.curves[line.group.role, line.group.method].shape[1] for line in trained)
-    )
+    width = min(base.shape[1], *(report.curves[line.group.key].shape[1] for line in trained))
     return (
         f" At no k ≤ {width} does the base model reach a row that it was below at k = 1." if width > 1 else ""
     )

@@ -75,9 +75,9 @@ def of_models(records: Sequence[Record], wanted: Selection) -> list[Record]:
 def shown(report: Report, wanted: Selection) -> Report:
     """The report with the wanted rows only, every number as it was."""
     groups = tuple(group for group in report.groups if _wanted(group, wanted, report.reference))
-    keys = {(group.role, group.method) for group in groups}
+    keys = {group.key for group in groups}
     tables = tuple(
-        replace(t, lines=tuple(line for line in t.lines if _key(line.group) in keys)) for t in report.tables
+        replace(t, lines=tuple(line for line in t.lines if line.group.key in keys)) for t in report.tables
     )
     equal = report.equal
     if equal is not None:
@@ -91,10 +91,6 @@ def shown(report: Report, wanted: Selection) -> Report:
         discipline={key: found for key, found in report.discipline.items() if key in keys},
         equal=equal,
     )
-
-
-def _key(group: Group) -> tuple[str, str]:
-    return group.role, group.method
 
 
 def _wanted(group: Group, wanted: Selection, reference: str) -> bool:

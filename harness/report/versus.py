@@ -61,7 +61,7 @@ def compare_sweeps(first: Sequence[Record], second: Sequence[Record]) -> Versus:
         ValueError: the records of one side cannot stand in one table.
     """
     sides = [group_records(first), group_records(second)]
-    by_key = [{(g.role, g.method): g for g in groups} for groups in sides]
+    by_key = [{g.key: g for g in groups} for groups in sides]
     keys = [key for key in by_key[0] if key in by_key[1]]
     common = [name for name in evaluation_sets(sides[0]) if name in evaluation_sets(sides[1])]
     sets = [name for name in common if _same_set(sides, name)]
@@ -71,10 +71,8 @@ def compare_sweeps(first: Sequence[Record], second: Sequence[Record]) -> Versus:
     rows = [[by_key[side][key] for key in keys] for side in (0, 1)]
     scored = [_scored(groups, sides, sets) for groups in rows]
     p = _p_values(scored) if sets else [None] * len(keys)
-    pairs = tuple(
-        _pair(key, a, b, value) for key, a, b, value in zip(keys, scored[0], scored[1], p, strict=True)
-    )
-    alone = [tuple(g.label for g in groups if (g.role, g.method) not in keys) for groups in sides]
+    pairs = tuple(_pair(a, b, value) for a, b, value in zip(*scored, p, strict=True))
+    alone = [tuple(g.label for g in groups if g.key not in keys) for groups in sides]
     return Versus(tuple(sets), pairs, alone[0], alone[1], tuple(remarks))
 
 
@@ -116,9 +114,9 @@ def _p_values(scored: Sequence[Sequence[Scored]]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in holm(raw)]
 
 
-def _pair(key: tuple[str, str], a: Scored, b: Scored, p: float | None) -> Pair:
+def _pair(a: Scored, b: Scored, p: float | None) -> Pair:
     seeds = tuple(sorted(set(a.group.seeds) & set(b.group.seeds)))
-    scores = [{s: float(v) for s, v in zip(row.group.seeds, row.curve_SK()[:, 0], strict=True)} if row.parts
+    scores = [{s: float(v) for s, v in zip(row.group.seeds, row.curve_SK[:, 0], strict=True)} if row.parts
               else {} for row in (a, b)]  # fmt: skip
     means = [float(np.mean(list(own.values()))) if own else None for own in scores]
     difference = None
@@ -126,7 +124,8 @@ def _pair(key: tuple[str, str], a: Scored, b: Scored, p: float | None) -> Pair:
         shared = [scores[1][s] - scores[0][s] for s in seeds]
         difference = float(np.mean(shared)) if shared else float(means[1] or 0.0) - float(means[0] or 0.0)
     return Pair(
-        *key,
+        a.group.role,
+        a.group.method,
         means[0],
         means[1],
         difference,

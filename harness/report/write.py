@@ -166,7 +166,7 @@ def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
         facts |= {"equal_pass@1": report.equal.level, "equal_k": report.equal.k}
     if line.numbers.get("delta_pass_k") is not None:
         facts["delta_k"] = table.top_k
-    facts |= _csv_law(report.discipline[group.role, group.method].law) | _csv_runs(group)
+    facts |= _csv_law(report.discipline[group.key].law) | _csv_runs(group)
     if interval is not None:
         facts |= {
             "interval_kind": interval.kind,

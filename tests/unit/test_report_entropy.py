@@ -128,16 +128,16 @@ def test_the_law_stands_in_the_report_and_says_where_it_does_not_apply() -> None
         _with_law("coins", s, 0.0, role="control", train={"random_reward": True}) for s in (1, 2, 3)
     ] + rows_of("base", -0.2, [0], role="base", activity=None)
     report = build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
-    law = report.discipline["method", "grpo"].law
+    law = report.discipline["method/grpo"].law
     assert law is not None and law.applies and law.r2 > 0.99 and law.rmse < 0.02
     assert law.a.low is not None and law.a.high is not None and law.a.low < 0.2 < law.a.high
     assert [len(own) for own in law.points] == [6, 6, 6]
-    told = {key[1]: found.law.why_not for key, found in report.discipline.items() if found.law}
+    told = {key: found.law.why_not for key, found in report.discipline.items() if found.law}
     assert told == {
-        "grpo": "", "held": "aims at a target", "other": "not tested by the paper",
-        "coins": "trained on coin flips",
+        "method/grpo": "", "method/held": "aims at a target", "method/other": "not tested by the paper",
+        "control/coins": "trained on coin flips",
     }  # fmt: skip
-    other = report.discipline["method", "other"].law
+    other = report.discipline["method/other"].law
     assert other is not None and other.a.low is None, "two seeds give no interval"
     line = next(line for line in report.tables[0].lines if line.group.method == "grpo")
     assert line.numbers["law_a"] == law.a.value and line.numbers["entropy_area"] is not None
@@ -166,7 +166,7 @@ def test_the_law_is_marked_where_entropy_is_controlled_and_not_where_only_the_up
     rows = [_with_law("grpo", seed, 0.003) for seed in (1, 2, 3)]
     rows += [_with_law(method, s, 0.003, **({"method_hash": "m2"} | changes)) for s in (1, 2, 3)]
     report = build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
-    law = report.discipline["method", method].law
+    law = report.discipline[f"method/{method}"].law
     assert law is not None and law.verdict == verdict and law.applies == (verdict == "yes")
 
 

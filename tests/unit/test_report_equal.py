@@ -82,19 +82,19 @@ def test_rows_at_the_level_with_mean_spread_and_difference() -> None:
     base = group("base", run([1, 1]), role="base")
     found = at_equal_score([base, again, flips, reference, narrow], "grpo")
     assert found is not None and (found.level, found.k) == (0.7, 2)
-    assert set(found.rows) == {("control", "flips"), ("method", "grpo"), ("method", "narrow")}
-    own = found.rows["method", "grpo"]
+    assert set(found.rows) == {"control/flips", "method/grpo", "method/narrow"}
+    own = found.rows["method/grpo"]
     assert own.reached == 3 and own.delta is None and own.p is None
     assert own.pass_k is not None and own.pass_k.mean == pytest.approx(0.95)
     assert own.entropy is not None and own.entropy.mean == pytest.approx(0.55)
-    row = found.rows["method", "narrow"]
+    row = found.rows["method/narrow"]
     # seed 1: 0.6 of the way from 0.625 to 0.75, pass@2 of the problems 0.7 and 1; seed 3: 0.6, too
     assert row.pass_k is not None and row.entropy is not None and row.step == pytest.approx((16 + 6) / 2)
     assert (row.reached, row.pass_k.low, row.pass_k.high) == (2, pytest.approx(0.8), pytest.approx(0.85))
     assert row.entropy.low == pytest.approx(0.36) and row.entropy.high == pytest.approx(0.54)
     assert row.delta == pytest.approx(0.825 - 0.95) and row.p is None, "two seeds in common are no test"
-    assert found.rows["control", "flips"].numbers["equal_pass_k"] is None
-    assert found.rows["control", "flips"].reached == 0
+    assert found.rows["control/flips"].numbers["equal_pass_k"] is None
+    assert found.rows["control/flips"].reached == 0
 
 
 def test_a_narrower_row_is_told_apart_and_no_wider_one_is_made_up() -> None:
@@ -113,7 +113,7 @@ def test_a_narrower_row_is_told_apart_and_no_wider_one_is_made_up() -> None:
 
     found = at_equal_score([rows("grpo", 0.0), rows("alike", 0.02), rows("narrow", 2.4, 9)], "grpo")
     assert found is not None and found.k == 32
-    narrow, alike = found.rows["method", "narrow"], found.rows["method", "alike"]
+    narrow, alike = found.rows["method/narrow"], found.rows["method/alike"]
     assert narrow.delta is not None and narrow.delta < -0.02 and narrow.p is not None and narrow.p < 0.05
     assert alike.p is not None and alike.p > 0.05
 

@@ -170,7 +170,7 @@ def _score(report: Report, method: str) -> float:
 def test_the_law_is_drawn_where_a_row_has_a_fit(report: Report) -> None:
     picture = law(report)
     grpo = next(group for group in report.groups if group.method == "grpo")
-    series, fit = picture.of(grpo), report.discipline["method", "grpo"].law
+    series, fit = picture.of(grpo), report.discipline["method/grpo"].law
     assert series is not None and fit is not None and series.dots is not None
     assert series.dots.shape == (sum(map(len, fit.points)), 2) and series.applies == fit.applies
     end = 100 * (fit.b.value - fit.a.value * 2.718281828459045 ** series.x[-1])

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from harness.report.build import build_report
-from harness.report.columns import interval_text, row_name
+from harness.report.columns import interval_text
 from harness.report.explain import trainings
 from harness.report.model import Line, Report
 from harness.report.records import Group
@@ -95,7 +95,7 @@ def test_a_lopsided_interval_is_given_by_its_ends() -> None:
 
 def test_the_untrained_model_has_one_name_everywhere() -> None:
     report = built(records())
-    names = {group.method: row_name(group) for group in report.groups if group.role == "base"}
+    names = {group.method: group.name for group in report.groups if group.role == "base"}
     assert names == {"base": "base model", "base-best-temperature": "base at its best temperature"}
     text = markdown_text(report, [])
     assert "| base at its best temperature |" in text and "base-best-temperature" not in text

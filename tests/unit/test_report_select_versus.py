@@ -31,7 +31,7 @@ def test_controls_base_and_reference_always_stay() -> None:
     assert {group.method for group in kept.groups} == {"base", "random-reward", "grpo", "better"}
     for table in kept.tables:
         assert {line.group.label for line in table.lines} == {group.label for group in kept.groups}
-    assert set(kept.curves) <= set(kept.discipline) == {(g.role, g.method) for g in kept.groups}
+    assert set(kept.curves) <= set(kept.discipline) == {g.key for g in kept.groups}
     kept = shown(whole, parse(["tracks=off-policy"]))
     assert {group.method for group in kept.groups} == {"base", "random-reward", "grpo", "replay"}
     assert shown(whole, parse([])) == whole and parse([]).words == ""

@@ -151,7 +151,7 @@ def test_leaving_out_seeds_or_problems_would_be_noticed() -> None:
     """The limit of the test above can fail: intervals over problems alone, or seeds alone, break it."""
     found = world(*ALIKE)
     full = np.array([[row.interval.half_width for row in rows if row.interval] for rows in found.lines()])
-    scores = [np.stack([r.curves["method", f"m{m}"][:, 0] for m in range(METHODS)]) for r in found.reports]
+    scores = [np.stack([r.curves[f"method/m{m}"][:, 0] for m in range(METHODS)]) for r in found.reports]
     seeds = np.array([[1.96 * (seed_noise(own).variance / SEEDS) ** 0.5] * METHODS for own in scores])
     problems = np.sqrt(np.maximum(full**2 - seeds**2, 0.0))
     assert _covered(found, problems).mean() < LEVEL - _slack(LEVEL) < _covered(found).mean()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from harness.report.data import row_label
 from harness.report.records import Group
 from harness.report.style import BASE, Style
 
@@ -88,7 +87,7 @@ def nothing(axes: Axes) -> None:
 
 def label_of(group: Group) -> str:
     """The row's name in a picture."""
-    return f"{group.label} (rec.)" if group.reconstruction else row_label(group)
+    return f"{group.label} (rec.)" if group.reconstruction else group.name
 
 
 def line_of(look: Style, scale: float = 1.0) -> dict[str, Any]:

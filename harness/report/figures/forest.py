@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.report.columns import points
-from harness.report.data import looks_of, row_id
+from harness.report.data import looks_of
 from harness.report.figures.canvas import INK, SOFT, WIDTH, label_of, new_figure, nothing, png
 from harness.report.model import ALPHA, CONTROLS, LEVEL, POWER, RECONSTRUCTIONS, Line, Report
+from harness.report.records import row_of
 from harness.report.style import Style
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw_forest(report: Report) -> bytes:
     axes = figure.add_axes(
         (_NAMES / WIDTH, _BOTTOM / height, 1 - (_NAMES + _NUMBERS) / WIDTH, 1 - (_TOP + _BOTTOM) / height)
     )
-    anchor = next((g for g in report.groups if g.method == report.reference and g.role == "method"), None)
+    anchor = row_of(report.groups, report.reference)
     which = f"{'tuned ' if anchor and anchor.tuned else ''}{report.reference}"
     title, below = f"Difference in pass@1 to {which}", "averaged over the test sets, in points"
     figure.text(_MARGIN, 1 - 0.14 / height, title, fontsize=12, fontweight="bold", va="top")
@@ -53,7 +54,7 @@ def draw_forest(report: Report) -> bytes:
                   va="center", fontsize=8, color=SOFT, fontweight="bold")  # fmt: skip
         at += _HEADING
         for line in lines:
-            _row(axes, line, looks[row_id(line.group)], at + _ROW / 2, (left, right))
+            _row(axes, line, looks[line.group.key], at + _ROW / 2, (left, right))
             at += _ROW
     _say(figure, height, table.detectable, table.comparisons)
     return png(figure)

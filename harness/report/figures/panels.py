@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.report.data import looks_of, row_id
+from harness.report.data import looks_of
 from harness.report.figures.canvas import (
     FAINT,
     GRID,
@@ -24,7 +24,7 @@ from harness.report.figures.canvas import (
 )
 from harness.report.figures.pictures import Picture, Series, limits
 from harness.report.model import Report
-from harness.report.records import Group
+from harness.report.records import Group, method_key
 from harness.report.style import BASE, Style
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw_picture(report: Report, picture: Picture) -> bytes:
     base = [group for group in report.groups if group.role == "base"][:1]
     looks = looks_of(report)
     rows = [
-        Row(group, series, looks[row_id(group)])
+        Row(group, series, looks[group.key])
         for group in [*base, *trained]
         if (series := picture.of(group)) is not None
     ]
@@ -124,7 +124,7 @@ def _panels(
     left_out = len(families) - MAX_PANELS
     if left_out > 0:
         families = [*families[: MAX_PANELS - 1], families[-1]]
-    anchor = next((r for r in rows if r.group.role == "method" and r.group.method == reference), None)
+    anchor = next((r for r in rows if r.group.key == method_key(reference)), None)
     base = next((row for row in rows if row.base), None)
     bounds = _bounds(picture, rows)
     # the base model's place is told in words where it matters

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.report.equal import SHARE
 from harness.report.model import Report
-from harness.report.records import Group
+from harness.report.records import Group, row_of
 from harness.report.scores import FloatArray, entropy_curve, frontier_curves, frontier_k
 
 
@@ -91,7 +91,7 @@ def passk(report: Report) -> Picture:
     """pass@k over k; with many rows, its difference to the reference."""
 
     def mean_K(group: Group) -> FloatArray | None:
-        curve_SK = report.curves.get((group.role, group.method))
+        curve_SK = report.curves.get(group.key)
         if curve_SK is None or not curve_SK.shape[1]:
             return None
         return np.asarray(100 * curve_SK.mean(axis=0))
@@ -100,7 +100,7 @@ def passk(report: Report) -> Picture:
         mean = mean_K(group)
         return None if mean is None else Series(np.arange(1.0, len(mean) + 1), mean)
 
-    anchor = next((g for g in report.groups if g.role == "method" and g.method == report.reference), None)
+    anchor = row_of(report.groups, report.reference)
     zero = mean_K(anchor) if anchor else None
 
     def differing(group: Group) -> Series | None:
@@ -162,7 +162,7 @@ def law(report: Report) -> Picture:
     """pass@1 against training entropy, with the fit over the range of its points."""
 
     def of(group: Group) -> Series | None:
-        fit = report.discipline[group.role, group.method].law
+        fit = report.discipline[group.key].law
         if fit is None:
             return None
         dots = np.array([(h, 100 * r) for own in fit.points for h, r, _ in own])

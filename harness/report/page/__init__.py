@@ -8,10 +8,11 @@ from importlib.resources import files
 from typing import Any
 
 from harness.report.columns import Column
-from harness.report.data import looks_of, report_data, row_id
+from harness.report.data import looks_of, report_data
 from harness.report.model import Line, Report
 from harness.report.page.cells import Scales, cell, swatch
 from harness.report.printed import HEADERS, HEADING, printed_lead, printed_rows
+from harness.report.records import method_key
 from harness.report.sections import Section, sections_of
 
 __all__ = ["html_page"]
@@ -111,7 +112,7 @@ def _section(section: Section, report: Report, looks: Mapping[str, Any]) -> dict
         "blocks": [
             (
                 name,
-                [_line(line, section.columns, report, scales, looks[row_id(line.group)]) for line in lines],
+                [_line(line, section.columns, report, scales, looks[line.group.key]) for line in lines],
             )
             for name, lines in section.blocks
         ],
@@ -120,11 +121,11 @@ def _section(section: Section, report: Report, looks: Mapping[str, Any]) -> dict
 
 def _line(line: Line, columns: Sequence[Column], report: Report, scales: Scales, look: Any) -> dict[str, Any]:
     group = line.group
-    reference = group.role == "method" and group.label == report.reference
+    reference = group.key == method_key(report.reference)
     ranked = report.is_ranked(group)
     css = "reference" if reference else "" if ranked or not report.ranked else "unranked"
     return {
-        "id": row_id(group),
+        "id": group.key,
         "track": group.track if group.role == "method" else "",
         "ranked": ranked,
         "css": css,

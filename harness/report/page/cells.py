@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report.columns import Column, p_text, points
-from harness.report.data import row_label
 from harness.report.model import Line
 from harness.report.scores import entropy_curve
 from harness.report.sections import Section
@@ -66,7 +65,7 @@ def cell(line: Line, column: Column, scales: Scales, look: Style) -> Markup:
         return Markup(
             '<th scope="row" class="method" data-key="method" data-sort="{}">{}'
             '<button class="name" type="button">{}</button>{}</th>'
-        ).format(sort, swatch(look), row_label(line.group), marks)
+        ).format(sort, swatch(look), line.group.name, marks)
     content = escape(column.text(line))
     css = ["wide-column"] if column.wide else []
     if column.key == "interval":
