@@ -81,8 +81,8 @@ def _share(run: Any, folder: Path) -> int:
     from harness import runs
     from harness.cli.worker import end_with_parent, locked_together
     from harness.notice import Notice
+    from harness.opening import device_of
     from harness.parallel import joined
-    from harness.training import device_of
 
     notice = Notice.from_environment()
     notice.listen(interrupts=True)

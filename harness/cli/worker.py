@@ -81,8 +81,8 @@ def _run_of(job: dict[str, Any]) -> Any:
 
 def _share(job: dict[str, Any]) -> int:
     """Carry out the job as one of several processes."""
+    from harness.opening import device_of
     from harness.parallel import joined
-    from harness.training import device_of
 
     notice = Notice.from_environment()
     notice.listen(interrupts=True)

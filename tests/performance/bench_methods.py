@@ -40,12 +40,12 @@ from harness.batch import Batch
 from harness.config import RunConfig, compose
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.opening import open_run
 from harness.policy import Policy
 from harness.problems import Benchmark
 from harness.stages import Minibatch
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
 from harness.trainer import Trainer
-from harness.training import open_run
 from tests.helpers.tiny import SMALL, LetterBenchmark, build_model, build_tokenizer, tiny_folder
 from tests.performance.timing import Comparison, order, table
 

@@ -15,8 +15,8 @@ from typing import Any
 from harness import catalog
 from harness.config import compose, slug
 from harness.errors import UserError
+from harness.opening import open_run
 from harness.trainer import Trainer
-from harness.training import open_run
 from tests.performance.timing import table, timed
 
 FOLDER = Path(__file__).parents[2] / "results" / "performance"

@@ -16,12 +16,12 @@ from torch import Tensor
 from harness import catalog
 from harness.batch import Batch
 from harness.config import RunConfig, compose
+from harness.opening import open_run
 from harness.policy import Policy
 from harness.problems import Benchmark, Problem
 from harness.stages import Minibatch, ShuffledPrompts, Stages, group_normalised
 from harness.tokenstats import LOGP
 from harness.trainer import Trainer
-from harness.training import open_run
 from harness.update import UpdateLog, backward
 
 #: TRL divides the centred reward by std + 1e-4, the harness by std + 1e-6.

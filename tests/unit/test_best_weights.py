@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness import runs, sibling, training
+from harness import measures, runs, sibling
 from harness.best import best_point, frontier_points, score, weights_path
 from harness.checkpoints import last_checkpoint
 from harness.files import read_json
@@ -50,7 +50,7 @@ def test_best_weights_are_those_of_the_best_point_and_training_is_the_same(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The middle point is made the best; killed after it, the run ends as if it had not been."""
-    real = training.evaluate_problems
+    real = measures.evaluate_problems
     folder = runs.run_folder(_run(tmp_path, "eval.weights=best"))
     assert folder.name != plain.name
 
@@ -67,7 +67,7 @@ def test_best_weights_are_those_of_the_best_point_and_training_is_the_same(
             weights[-1] = copied
         return table
 
-    monkeypatch.setattr(training, "evaluate_problems", judged)
+    monkeypatch.setattr(measures, "evaluate_problems", judged)
     steps = Trainer.step
 
     def stopping(self: Trainer) -> Any:

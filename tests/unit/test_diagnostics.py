@@ -10,9 +10,9 @@ import torch
 
 from harness.config import compose, identity_dict
 from harness.errors import UserError
+from harness.opening import stages_of
 from harness.stages import Diagnostic
 from harness.trainer import Trainer
-from harness.training import stages_of
 from methods import registry
 from methods.entropy_polarity import FACTOR, polarity, polarity_terms
 from tests.helpers.tiny import LetterBenchmark, small_run, tiny_policy

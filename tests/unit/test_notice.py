@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import runs, training
+from harness import measures, runs
 from harness.checkpoints import last_checkpoint
 from harness.notice import ALLOCATION_ENDS, MARGIN_S, TOLD, Notice, Stopped
 from harness.rollout_station import RolloutStation
@@ -57,8 +57,8 @@ PLACES: dict[str, tuple[Any, str, int, int]] = {
     "rollout": (RolloutStation, "run_program", 2, 1),
     "update": (Trainer, "update", 3, 3),
     "after the first update": (Trainer, "reset", 4, 4),
-    "probe": (training, "_probe", 4, 4),
-    "frontier": (training, "_frontier", 3, 3),
+    "probe": (measures, "probe", 4, 4),
+    "frontier": (measures, "frontier", 3, 3),
 }
 
 
@@ -109,7 +109,7 @@ def test_stopped_in_the_evaluation(
 ) -> None:
     run, notice = configured(overrides(tmp_path)), Notice()
     notice.listen()
-    original: Callable[..., Any] = training.evaluate_problems
+    original: Callable[..., Any] = measures.evaluate_problems
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         if named.get("on_progress"):
@@ -117,7 +117,7 @@ def test_stopped_in_the_evaluation(
         return original(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate_problems", wrapped)
+        patch.setattr(measures, "evaluate_problems", wrapped)
         with pytest.raises(Stopped):
             runs.execute(run, notice=notice)
     folder = runs.run_folder(run)

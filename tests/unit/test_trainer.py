@@ -16,6 +16,7 @@ from harness import catalog
 from harness.batch import Batch
 from harness.config import compose
 from harness.errors import UserError
+from harness.opening import open_run
 from harness.problems import Problem, Verdict
 from harness.stages import (
     Advantage,
@@ -38,7 +39,6 @@ from harness.stages import (
 )
 from harness.tokenstats import ENTROPY, LOGP
 from harness.trainer import Trainer
-from harness.training import open_run
 from tests.helpers.tiny import LetterBenchmark, tiny_trainer
 
 #: What every training step logs.

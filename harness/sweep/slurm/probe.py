@@ -78,8 +78,8 @@ def one_step(config: Mapping[str, Any]) -> str:
     """Open the run and take its first step, outside its folder; returns the device."""
     from harness import catalog
     from harness.config import from_dict
+    from harness.opening import device_of, open_run
     from harness.trainer import Trainer
-    from harness.training import device_of, open_run
 
     run = from_dict(config, catalog.methods().load)
     policy, benchmark = open_run(run)
