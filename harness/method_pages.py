@@ -1,7 +1,7 @@
 """``docs/methods/``: a page per method and an index, made from the cards, the classes and the golden cases.
 
-Nothing in these pages is written by hand: ``entrobench methods docs`` makes them again, ``--check`` names
-those that are not current.
+A page of costs comes from ``method_costs.py``. Nothing in these pages is written by hand:
+``entrobench methods docs`` makes them again, ``--check`` names those that are not current.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from harness import catalog
 from harness.errors import UserError
 from harness.files import write_text
 from harness.method import Method, range_text
+from harness.method_costs import cost_page
 
-INDEX = "README.md"
+INDEX, COSTS = "README.md", "costs.md"
 MARK = "<!-- made by `entrobench methods docs`: edit the card beside the method's file instead -->"
 GOLDEN = Path("tests/golden/data")
 _ABOUT = """Where a paper and its code differ, both are entries.
 *Fidelity* says what a formula was checked against, *golden* how many stored cases the tests replay.
 `entrobench methods show NAME` prints a card; [Add a method](../add-a-method.md) says how to write one.
-The numbers that the papers report are in [results/reported.csv](../../results/reported.csv)."""
+The numbers that the papers report are in [results/reported.csv](../../results/reported.csv).
+[Costs](costs.md) says what each takes over GRPO."""
 
 
 def checkout() -> Path:
@@ -45,7 +47,8 @@ def pages(root: Path) -> dict[str, str]:
         _Page(slug, tuple(entries), golden_cases(root / GOLDEN / slug))
         for slug, entries in groupby(catalog.methods().entries().values(), lambda entry: entry.slug)
     ]
-    return {INDEX: _index(found), **{f"{page.slug}.md": page.text() for page in found}}
+    costs = f"{MARK}\n\n[All methods](README.md)\n\n{cost_page(root, list(catalog.methods().entries()))}\n"
+    return {INDEX: _index(found), COSTS: costs, **{f"{page.slug}.md": page.text() for page in found}}
 
 
 def write(folder: Path, wanted: dict[str, str]) -> list[str]:

@@ -5,18 +5,12 @@
 
 Each side takes its training step again and again from the same weights on its own frozen rollouts (those of
 its rollout program, sampled once), in alternating order; the row ``grpo`` is GRPO against itself and shows
-the noise. Seconds are CPU seconds of one thread, so that other work on the machine does not count. Ratios are
-the method's / GRPO's:
-
-* update: the optimiser steps: passes, weights and bounds, loss, backward, clipping, AdamW;
-* per token: the same per response token in the optimiser steps, since some methods keep fewer or more rows;
-* step: everything but the rollouts: also the old pass, the reference, rewards to update plan, the log.
+the noise. Seconds are CPU seconds of one thread, so that other work on the machine does not count. What the
+figures are says ``docs/methods/costs.md``, which ``entrobench methods docs`` makes from them.
 
 Two shapes: the micro testbed as it is, where a minibatch is one pass; and a vocabulary of 151,936 with a
 small random backbone and coins for verdicts, where a minibatch is two passes, so that statistics over a
-minibatch need a pre-pass. Extra passes are counted in response tokens: ``scoring`` (by the rollout program)
-and ``reference`` as multiples of the rollouts' tokens, ``pre-pass`` (without gradient) and ``gradient`` (a
-row's own gradient, say) as multiples of the tokens in the optimiser steps. GRPO has none.
+minibatch need a pre-pass.
 """
 
 from __future__ import annotations
@@ -40,6 +34,7 @@ from harness.batch import Batch
 from harness.config import RunConfig, compose
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.method_costs import MEASURED, cost_table
 from harness.opening import open_run
 from harness.policy import Policy
 from harness.problems import Benchmark
@@ -47,9 +42,9 @@ from harness.stages import Minibatch
 from harness.tokenstats import ENTROPY, LOGP, TokenStat
 from harness.trainer import Trainer
 from tests.helpers.tiny import SMALL, LetterBenchmark, build_model, build_tokenizer, tiny_folder
-from tests.performance.timing import Comparison, order, table
+from tests.performance.timing import Comparison, order
 
-RESULT = Path(__file__).parents[2] / "results" / "performance" / "methods.json"
+RESULT = Path(__file__).parents[2] / MEASURED
 VOCAB, HIDDEN = 151_936, 64
 #: The run of the large vocabulary: 32 rollouts of 8 tokens, 2 optimiser steps of two micro-batches each.
 LARGE = (
@@ -218,33 +213,6 @@ def keep(file: Path, shape: str, name: str, row: dict[str, Any]) -> dict[str, An
     return result
 
 
-def report(shape: str, methods: dict[str, Any]) -> str:
-    """One shape as a markdown table; medians, with the range of the update's ratio."""
-    rows = []
-    for name, m in methods.items():
-        if "refused" in m:
-            rows.append([name, "refused", "", "", "", m["refused"]])
-            continue
-        update = m["update"]
-        extra = [f"{value:.2g} {kind}" for kind, value in m["extra_passes"].items()]
-        extra += [f"statistic {stat}" for stat in m["extra_statistics"]]
-        tokens = m["updated_tokens"]["ours"] / m["updated_tokens"]["grpo"]
-        rows.append([
-            name, f"{update['ratio_median']:.2f} ({update['ratio_min']:.2f} - {update['ratio_max']:.2f})",
-            f"{tokens:.2f}", f"{m['token']['ratio_median']:.2f}", f"{m['step']['ratio_median']:.2f}",
-            ", ".join(extra) or "none",
-        ])  # fmt: skip
-    head = [
-        "method",
-        "update / GRPO's (min - max)",
-        "tokens",
-        "per token",
-        "step without rollouts",
-        "extra passes",
-    ]
-    return f"{shape}\n\n{table(head, rows)}"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench_methods", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", help="comma-separated names (default: every registered method)")
@@ -263,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, row in measure(names, shape, args.pairs):
             result = keep(args.out, shape, name, row)
             print(f"{shape}: {name}", file=sys.stderr, flush=True)
-    print("\n\n".join(report(shape, rows) for shape, rows in result.items()))
+    print("\n\n".join(f"{shape}\n\n{cost_table(rows)}" for shape, rows in result.items()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from typing import Any
 
 from harness import catalog
 from harness.cli import main
-from harness.method_pages import INDEX, MARK, checkout, differing, golden_cases, pages, write
+from harness.files import write_json
+from harness.method_costs import MEASURED, cost_page
+from harness.method_pages import COSTS, INDEX, MARK, checkout, differing, golden_cases, pages, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +24,7 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
     assert checkout() == ROOT
     made = pages(ROOT)
     entries = catalog.methods().entries()
-    assert set(made) == {INDEX, *(f"{entry.slug}.md" for entry in entries.values())}
+    assert set(made) == {INDEX, COSTS, *(f"{entry.slug}.md" for entry in entries.values())}
     for entry in entries.values():
         page, card = made[f"{entry.slug}.md"], catalog.cards().read_card(entry)
         assert page.startswith(MARK) and f"(`{entry.name}`)" in page and card.paper in page
@@ -42,6 +44,20 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
     assert "## Track: main" in made[INDEX]
     assert "CARE" in made[INDEX].partition("## Not built")[2]
     assert all(name in made[INDEX] for name in catalog.methods().diagnostics())
+
+
+def test_the_page_of_costs_has_every_measured_entry_and_names_the_others(tmp_path: Path) -> None:
+    ratio = {"ratio_median": 1.234, "ratio_min": 1.1, "ratio_max": 1.3}
+    row = {
+        "update": ratio, "token": ratio, "step": ratio, "updated_tokens": {"ours": 6, "grpo": 4},
+        "extra_passes": {"pre-pass": 1.0}, "extra_statistics": ["prompt_logp"],
+    }  # fmt: skip
+    write_json(tmp_path / MEASURED, {"micro": {"gspo": row, "gone": row, "sspo": {"refused": "because"}}})
+    page = cost_page(tmp_path, ["grpo", "gspo", "sspo"])
+    line = "| `gspo` | 1.23 (1.10 to 1.30) | 1.50 | 1.23 | 1.23 | 1 pre-pass, statistic `prompt_logp` |"
+    assert line in page and "| `sspo` | refused |  |  |  | because |" in page and "gone" not in page
+    assert "Not measured: `grpo`.\n" in page and page.endswith("Not measured: `grpo`, `gspo`, `sspo`.")
+    assert "Not measured" not in pages(ROOT)[COSTS], "run: python -m tests.performance.bench_methods"
 
 
 def test_golden_status_is_read_from_the_cases(tmp_path: Path) -> None:
