@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from math import isfinite
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,25 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 
 def _pretty(value: Any, indent: str) -> str:
-    if value is None or isinstance(value, (str, int, float)):
-        return _one_line(value)
-    if isinstance(value, Mapping):
-        parts = [f"{_one_line(str(key))}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
+    """As text; what holds no lists or objects itself goes to the encoder whole, which is much faster."""
+    if isinstance(value, dict):
+        if _plain(value.values()):
+            line = _JSON.encode(value)
+            fits = len(line) + len(indent) <= _WIDTH or not value
+            return line if fits else f"{{\n{indent} {_line_each(indent).encode(value)[1:-1]}\n{indent}}}"
+        parts = [f"{_JSON.encode(key)}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
         return _on_lines(parts, "{", "}", indent)
-    if isinstance(value, (list, tuple)) and not _flat(value):
+    if isinstance(value, (list, tuple)) and not _numbers(value):
         return _on_lines([_pretty(part, indent + " ") for part in value], "[", "]", indent)
-    return _one_line(value)
+    return _JSON.encode(value)
+
+
+@lru_cache(maxsize=64)
+def _line_each(indent: str) -> json.JSONEncoder:
+    """Encodes an object with a line for each of its members."""
+    return json.JSONEncoder(
+        ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(f",\n{indent} ", ": ")
+    )
 
 
 def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
@@ -81,15 +92,17 @@ def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
     return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
 
 
-def _one_line(value: Any) -> str:
-    if type(value) is float and isfinite(value):
-        return repr(value)
-    return str(value) if type(value) is int else _JSON.encode(value)
+_NUMBERS = {int, float, bool, type(None)}
 
 
-def _flat(value: Sequence[Any]) -> bool:
-    """Whether a list holds numbers, truth values and nothing else."""
-    return all(v is None or isinstance(v, (int, float)) for v in value)
+def _plain(values: Iterable[Any]) -> bool:
+    """Whether there are no lists or objects among the values."""
+    return set(map(type, values)) <= _NUMBERS | {str}
+
+
+def _numbers(values: Iterable[Any]) -> bool:
+    """Whether there are numbers, truth values and nothing else."""
+    return set(map(type, values)) <= _NUMBERS
 
 
 def looks_of(report: Report) -> dict[str, Style]:

@@ -22,7 +22,6 @@ import numpy as np
 from harness.report.conditions import UNTESTED, why_not
 from harness.report.records import Group, Record
 from harness.report.scores import FloatArray
-from harness.statistics import mean_pass_at_ks
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
 COLLAPSED = 0.2
@@ -199,7 +198,7 @@ def _law_points(record: Record) -> list[tuple[float, float]]:
     found = []
     for point in sorted(record.get("frontier") or (), key=lambda p: int(p["step"])):
         if point.get("entropy_nats") is not None and point.get("correct"):
-            score = float(mean_pass_at_ks(int(point["n"]), point["correct"], (1,))[0])
+            score = sum(point["correct"]) / len(point["correct"]) / int(point["n"])
             found.append((float(point["entropy_nats"]), score))
     return found
 

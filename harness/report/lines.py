@@ -105,10 +105,9 @@ def set_numbers(group: Group, name: str) -> dict[str, float | None]:
     for key in ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"):
         numbers[key] = mean_of(group, "evals", name, key)
     evals = [record["evals"].get(name) or {} for record in group.records]
+    n = min(int(e.get("n", 0)) for e in evals)
     # The rule of pass@k, n >= 2k, holds for every printed k.
-    votes = {
-        k for e in evals for k in e.get("maj") or {} if 2 * int(k) <= min(int(e.get("n", 0)) for e in evals)
-    }
+    votes = {k for e in evals for k in e.get("maj") or {} if 2 * int(k) <= n}
     return numbers | {f"maj@{k}": mean_of(group, "evals", name, "maj", k) for k in sorted(votes, key=int)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -41,7 +42,7 @@ class Group:
         """``role/method``: what a row is known by within a report."""
         return f"{self.role}/{self.method}"
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(int(record["seed"]) for record in self.records)
 
