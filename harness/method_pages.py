@@ -22,8 +22,22 @@ from harness.method_costs import cost_page
 INDEX, COSTS = "README.md", "costs.md"
 MARK = "<!-- made by `entrobench methods docs`: edit the card beside the method's file instead -->"
 GOLDEN = Path("tests/golden/data")
-_ABOUT = """Where a paper and its code differ, both are entries.
-*Fidelity* says what a formula was checked against, *golden* how many stored cases the tests replay.
+_ABOUT = """Where a paper and its code
+differ in what they do, both are entries; smaller differences stand on the method's page, under *Deviations* and
+*Pitfalls*.
+
+*Fidelity* says what the formula was checked against:
+
+- code-verified: outputs of the authors' code, stored and replayed by the tests;
+- paper-verified: numbers worked out from the paper's formula, or the authors' code with that formula put in;
+- reconstruction: parts of the method are our choice, because paper and code leave them open; never ranked;
+- baseline: common ground of many papers, not one paper's method;
+- own: made here.
+
+*Golden* is how many stored cases the tests replay; *derived* ones hold numbers worked out from the formula
+alone. On a page, *reduces to* names another entry that this one becomes at the given values, in every update
+(always) or in the first one, and the tests hold it to that.
+
 `entrobench methods show NAME` prints a card; [Add a method](../add-a-method.md) says how to write one.
 The numbers that the papers report are in [results/reported.csv](../../results/reported.csv).
 [Costs](costs.md) says what each takes over GRPO."""

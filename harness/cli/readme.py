@@ -58,7 +58,7 @@ def _table(root: Path, name: str) -> str:
         return _planned(sweep, name, records)
     from harness.report.build import build_report
     from harness.report.explain import trainings
-    from harness.report.model import POWER
+    from harness.report.levels import POWER
     from harness.report.places import places_of
     from harness.report.write import legend_of, short_table
 

@@ -1,7 +1,9 @@
-"""Leaderboards and plots, derived from result records and from nothing else.
+"""Leaderboards and plots, derived from result records.
 
 :func:`write_report` writes the files, :func:`render_terminal` the console table. Equal records give
-equal bytes, in whatever order they come: no clock, no file names, no machine in the output.
+equal bytes, in whatever order they come: no clock, no file names, no machine in the output. Two things that
+no record holds come from the checkout: whether a method's card says that the law of entropy applies to it
+(``conditions.py``), and the papers' own numbers (``reported.py``).
 """
 
 from __future__ import annotations

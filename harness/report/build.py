@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.report.compared import (
+    Comparison,
     Delta,
     Scored,
     compare,
@@ -19,8 +20,9 @@ from harness.report.compared import (
 from harness.report.entropy import Discipline, discipline
 from harness.report.equal import Equal, at_equal_score
 from harness.report.explain import explain, facts_of
+from harness.report.levels import ALPHA, LEVEL
 from harness.report.lines import Training, block_of, line_order, marks_of, rankable, set_numbers, training_of
-from harness.report.model import ALPHA, LEVEL, Line, Report, Table
+from harness.report.model import Line, Report, Table
 from harness.report.records import Group, Record, evaluation_sets, group_records, method_key, row_of
 from harness.report.scores import FloatArray, SetScores, common_problems, score_set
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
@@ -93,7 +95,7 @@ def _table(
     ks = sorted({k for n in fewest for k in printable_ks(n) or (1,)})
     top_k = ks[-1] if ks and ks[-1] > 1 else None
     compared = compare(scored, reference)
-    many = compare(scored, reference, top_k).deltas if top_k else {}
+    many = compare(scored, reference, top_k) if top_k else Comparison()
     anchor = next((r for r in scored if r.group.key == method_key(reference)), None)
     tokens = trainings[anchor.group.key].tokens if anchor else None
     lines = []
@@ -120,14 +122,15 @@ def _table(
                 numbers={
                     **training.numbers,
                     **set_numbers(group, name),
-                    **_many_numbers(many.get(group.key)),
+                    **_many_numbers(many.deltas.get(group.key)),
                 },
             )
         )
     lines.sort(key=line_order)
     return Table(
-        name, tuple(ks), tuple(lines), compared.detectable, compared.comparisons, top_k, compared.spread_p
-    )
+        name, tuple(ks), tuple(lines), compared.detectable, compared.comparisons, top_k, many.detectable,
+        compared.spread_p, many.spread_p,
+    )  # fmt: skip
 
 
 def _many_numbers(delta: Delta | None) -> dict[str, float | None]:

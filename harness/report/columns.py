@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.report.levels import INACTIVE
 from harness.report.model import Line, Table
-from harness.report.scores import INACTIVE
 
 DASH = "–"
 #: A share: a score farther than this from the middle of its interval has no ± any more.
@@ -192,7 +192,7 @@ SEEDS = Column("seeds", "seeds", "finished of planned", seeds_text, lambda line:
 ACTIVITY = Column(
     "activity",
     "activity",
-    "share of tokens whose gradient differs from the base method's (GRPO) on the same rollouts",
+    "share of tokens whose gradient differs from that of GRPO with a clip range of 0.2 on the same rollouts",
     activity_text,
     lambda line: line.numbers.get("activity"),
 )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import median
 
 import numpy as np
 
-from harness.report.model import ALPHA, LEVEL, POWER
+from harness.report.levels import ALPHA, LEVEL, POWER
 from harness.report.records import Group, method_key
 from harness.report.scores import FloatArray, SetScores
 from harness.statistics import (
     Interval,
     SeedNoise,
+    detectable_difference,
     difference_intervals,
     difference_to_fixed,
     equal_spread_p,
@@ -22,7 +22,6 @@ from harness.statistics import (
     paired_differences,
     score_interval,
     seed_noise,
-    smallest_detectable_difference,
 )
 
 
@@ -65,7 +64,8 @@ class Delta:
 class Comparison:
     """Per row (:attr:`Group.key`): interval, difference to the reference, corrected p.
 
-    ``spread_p``: that of equal seed variances over all trainings, which pooling them takes for granted.
+    ``detectable``: the true difference that the median row would be found with. ``spread_p``: Bartlett's p of
+    equal seed variances over all trainings, which pooling them takes for granted.
     """
 
     intervals: dict[str, Interval | None] = field(default_factory=dict)
@@ -153,15 +153,7 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> Comparison:
                 float(corrected) if known else None,
                 (float(low[index]), float(high[index])) if known else None,
             )
-    tested = np.flatnonzero(np.isfinite(p))
-    result.comparisons = len(tested)
-    if len(tested):
-        result.detectable = smallest_detectable_difference(
-            median(test.standard_error[tested, 0].tolist()),
-            median(test.df[tested, 0].tolist()),
-            alpha=ALPHA / len(tested),
-            power=POWER,
-        )
+    result.detectable, result.comparisons = detectable_difference(test, anchor, alpha=ALPHA, power=POWER)
     return result
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.report.levels import INACTIVE
 from harness.report.records import Group
-from harness.report.scores import INACTIVE, mean_of
+from harness.report.scores import mean_of
 
 #: What a card may say: tested by the law's paper, or what holds the entropy up; nothing where neither is so.
 WORDS = ("tested", "controls entropy", "KL penalty")

@@ -45,7 +45,8 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         "reference": report.reference,
         "notes": [list(note) for note in report.notes],
         "frontier_k": k,
-        "equal": report.equal and {"pass@1": report.equal.level, "k": report.equal.k},
+        "equal": report.equal
+        and {"pass@1": report.equal.level, "k": report.equal.k, "detectable": report.equal.detectable},
         "rows": [_row(group, report, looks[group.key], k, pages or {}) for group in report.groups],
         "reported": [
             {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
@@ -210,7 +211,9 @@ def _table(table: Table) -> dict[str, Any]:
         "detectable": table.detectable,
         "comparisons": table.comparisons,
         "delta_k": table.top_k,
+        "detectable_k": table.detectable_k,
         "equal_spread_p": table.spread_p,
+        "equal_spread_k_p": table.spread_k_p,
         "lines": [_line(line) for line in table.lines],
     }
 

@@ -1,6 +1,6 @@
 """Entropy control as a discipline of its own: what a row's entropy did, and what it went with.
 
-Definitions, all from records alone:
+Definitions, from the records but for what the card of a method says about the law:
 
 * *start*, *end*: first and last probe entropy. *area*: its mean over the generated tokens of the run
   (trapezoids between probes, divided by their span), so that runs of unequal steps compare.
@@ -21,7 +21,7 @@ import numpy as np
 
 from harness.report.conditions import UNTESTED, why_not
 from harness.report.records import Group, Record
-from harness.report.scores import FloatArray
+from harness.report.scores import FloatArray, probes
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
 COLLAPSED = 0.2
@@ -99,15 +99,15 @@ def discipline(
         reference: the row that differences are taken against; the law is about training like its.
         curve_SK, base_SK: pass@1..K of the row and of the untrained model, averaged over the test sets.
     """
-    probes = [_probe(record) for record in group.records]
+    probed = [probes(record) for record in group.records]
     trained = group.role != "base"
-    whole = probes and all(len(points) for points in probes)
-    collapses = [_collapse(points) for points in probes] if whole and trained else []
+    whole = probed and all(len(points) for points in probed)
+    collapses = [_collapse(points) for points in probed] if whole and trained else []
     reached = [step for step in collapses if step is not None]
     return Discipline(
-        start=_mean([points[0][2] for points in probes]) if whole else None,
-        end=_mean([points[-1][2] for points in probes]) if whole and trained else None,
-        area=_mean([_area(points) for points in probes]) if whole and trained else None,
+        start=_mean([points[0][2] for points in probed]) if whole else None,
+        end=_mean([points[-1][2] for points in probed]) if whole and trained else None,
+        area=_mean([_area(points) for points in probed]) if whole and trained else None,
         collapsed=len(reached) / len(collapses) if collapses else None,
         collapse_step=_mean(reached) if reached else None,
         right=_late(group, "entropy_correct"),
@@ -126,16 +126,6 @@ def overtaken_at(curve_SK: FloatArray | None, base_SK: FloatArray | None) -> int
     if not width or not ahead_K[0] or ahead_K.all():
         return None
     return int(np.argmin(ahead_K)) + 1
-
-
-def _probe(record: Record) -> list[tuple[float, float, float]]:
-    """``(step, generated tokens, nats)`` of every probe, by step."""
-    points = [
-        (float(p["step"]), float(p.get("generated_tokens", p["step"])), float(p["entropy_nats"]))
-        for p in record.get("probe") or ()
-        if p.get("entropy_nats") is not None and np.isfinite(p["entropy_nats"])
-    ]
-    return sorted(points)
 
 
 def _area(points: Sequence[tuple[float, float, float]]) -> float:

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from math import floor
 
 import numpy as np
 
+from harness.report.levels import ALPHA, POWER
 from harness.report.records import Group, Record, row_of
 from harness.report.scores import FloatArray, entropy_points, frontier_k
-from harness.statistics import holm, paired_differences, pass_at_k, seed_noise
+from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
 SHARE = 0.9
@@ -97,12 +97,14 @@ class Equal:
     """``level`` is the pass@1 that rows are compared at, ``k`` that of pass@k.
 
     ``rows``, by :attr:`Group.key`, are those with a training of their own: no base model, no control of the
-    evaluation alone.
+    evaluation alone. ``detectable`` is the true difference in pass@k that the median of them would be found
+    with.
     """
 
     level: float
     k: int
     rows: dict[str, AtLevel]
+    detectable: float | None = None
 
 
 def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
@@ -121,11 +123,12 @@ def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
     trained = [group for group in groups if group.role != "base" and not group.evaluation_only]
     runs = [{int(record["seed"]): crossing(record, level, k) for record in g.records} for g in trained]
     reached = [{seed: found for seed, found in own.items() if found} for own in runs]
-    tests = _differences(reached, trained.index(anchor))
+    tests, detectable = _differences(reached, trained.index(anchor))
     return Equal(
         level,
         k,
         {group.key: _row(own, *test) for group, own, test in zip(trained, reached, tests, strict=True)},
+        detectable,
     )
 
 
@@ -147,7 +150,7 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
         if score_a < level <= score_b:
             part = (level - score_a) / (score_b - score_a)
             step = step_a + part * (step_b - step_a)
-            before, after = (_pass_table(int(p["n"]), k)[p["correct"]] for p in (a, b))
+            before, after = (pass_at_k(int(p["n"]), p["correct"], k) for p in (a, b))
             if before.shape != after.shape:
                 raise ValueError(
                     f"{record.get('run_id', '?')}: its checkpoints hold different numbers of problems; "
@@ -155,12 +158,6 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
                 )
             return Crossing(step, before + part * (after - before), _entropy_at(record, step))
     return None
-
-
-@lru_cache(maxsize=64)
-def _pass_table(n: int, k: int) -> FloatArray:
-    """[n + 1] pass@k of a problem with 0 to n right answers."""
-    return pass_at_k(n, np.arange(n + 1), k)
 
 
 def _checkpoints(record: Record) -> list[tuple[float, Record, float]]:
@@ -199,11 +196,13 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), float(min(values)), float(max(values)))
 
 
-def _differences(rows: Sequence[dict[int, Crossing]], anchor: int) -> list[tuple[float | None, float | None]]:
-    """Per row the difference in pass@k to the reference and its corrected p."""
+def _differences(
+    rows: Sequence[dict[int, Crossing]], anchor: int
+) -> tuple[list[tuple[float | None, float | None]], float | None]:
+    """Per row the difference in pass@k to the reference and its corrected p; and what would be detectable."""
     problems = {len(one.problem_P) for own in rows for one in own.values()}
     if len(problems) > 1:  # rows of other validation problems: nothing to pair
-        return [(None, None)] * len(rows)
+        return [(None, None)] * len(rows), None
     seeds = sorted({seed for own in rows for seed in own})
     width = problems.pop() if problems else 0
     matrix, means = np.full((len(rows), len(seeds)), np.nan), np.full((len(rows), width), np.nan)
@@ -224,4 +223,4 @@ def _differences(rows: Sequence[dict[int, Crossing]], anchor: int) -> list[tuple
                 float(corrected) if known and np.isfinite(corrected) else None,
             )
         )
-    return found
+    return found, detectable_difference(test, anchor, alpha=ALPHA, power=POWER)[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.report.columns import p_text
-from harness.report.model import ALPHA, LEVEL, POWER, Table
-from harness.report.protocol import controls, protocol
+from harness.report.levels import ALPHA, LEVEL, POWER
+from harness.report.model import Table
+from harness.report.protocol import controls, plain, protocol
 from harness.report.records import Group, row_of
 
 Notes = tuple[tuple[str, str], ...]
@@ -59,9 +60,10 @@ def explain(
             "Intervals",
             f"± is a {100 * LEVEL:.0f} % interval for the expected pass@1 on fresh training seeds and fresh "
             f"problems of the same kind: the seed variance is pooled over the trainings{_spread(headline)}, "
-            "problems are resampled, samples within a problem never. Where it is lopsided its ends stand "
-            "there (4.5 to 9.1). Fewer than three seeds give [min, max], a range and not an interval. † "
-            "marks an untrained model: problems only.",
+            "and what drawing the problems again would change is added to it; samples within a problem are "
+            "never drawn again. Where it is lopsided its ends stand there (4.5 to 9.1). Fewer than three "
+            "seeds give [min, max], a range and not an interval. † marks an untrained model: problems only, "
+            "by bootstrap.",
         )
     )
     notes.append(("Differences", _differences(groups, headline, reference)))
@@ -70,9 +72,10 @@ def explain(
             "Signals",
             "Entropy is the probe entropy in nats per token (fresh rollouts on fixed held-out prompts, "
             "T = 1, full softmax), before → after training. Activity is the share of tokens whose gradient "
-            "differs from plain GRPO's on the same rollouts, mean over all steps; below 1 % the row says "
-            "“inactive here”: it is GRPO, then, with the row's other settings (learning rate, reduction). "
-            f"{reference} and the controls have none (a dash): they are plain GRPO, some with other ones.",
+            "differs from that of GRPO with a clip range of 0.2 on the same rollouts, mean over all steps; "
+            "below 1 % the row says “inactive here”: it is GRPO, then, with the row's other settings "
+            f"(learning rate, reduction). {reference} and the controls have none (a dash): they are GRPO, "
+            "with their own.",
         )
     )
     if fitted:
@@ -121,7 +124,13 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
 def _spread(headline: Table) -> str:
     if headline.spread_p is None:
         return " (Student t)"
-    return f" (Student t; taken to be the same for all, Bartlett's {p_text(headline.spread_p)})"
+    many = "" if headline.spread_k_p is None else f", in pass@{headline.top_k} {p_text(headline.spread_k_p)}"
+    apart = min(headline.spread_p, 1.0 if headline.spread_k_p is None else headline.spread_k_p) < ALPHA
+    wrong = "; where that is small, rows that vary little are judged too carefully and others too lightly"
+    return (
+        f" (Student t; taken to be the same for all, Bartlett's {p_text(headline.spread_p)}{many}"
+        f"{wrong if apart else ''})"
+    )
 
 
 def trainings(groups: Sequence[Group]) -> int:
@@ -165,10 +174,9 @@ def _differences(groups: Sequence[Group], headline: Table, reference: str) -> st
     anchor = row_of(groups, reference)
     if anchor is None:
         return f"No run of {reference} is here, so differences to it are missing."
-    which = f"tuned {reference}" if anchor.tuned else f"{reference} (untuned here)"
     text = (
-        f"Δ is the difference in pass@1 to {which}, in points, over the seeds both have and problem by "
-        "problem; p is two-sided and Holm-corrected over each table by itself"
+        f"Δ is the difference in pass@1 to {_which(anchor)}, in points, over the seeds both have and problem "
+        "by problem; p is two-sided and Holm-corrected over each table by itself"
         + (f", and for Δ pass@{headline.top_k} apart" if headline.top_k else "")
         + ". The untrained model has an interval of Δ and no p: it is no training. The intervals of Δ "
         f"(picture, JSON, CSV) are each row's own {100 * LEVEL:.0f} % and not corrected: among many rows "
@@ -177,11 +185,25 @@ def _differences(groups: Sequence[Group], headline: Table, reference: str) -> st
     if headline.detectable is None:
         return text + " No p-value: fewer than three seeds in common."
     plural = "s" if headline.comparisons != 1 else ""
+    many = ""
+    if headline.detectable_k is not None:
+        many = f", one of {100 * headline.detectable_k:.1f} points in pass@{headline.top_k}"
     return text + (
-        f" A true difference of {100 * headline.detectable:.1f} points is found with {100 * POWER:.0f} % "
-        f"probability (α = {ALPHA:g} over {headline.comparisons} comparison{plural}); a smaller one may be "
-        "found, too."
+        f" A true difference of {100 * headline.detectable:.1f} points in pass@1{many}, is found with "
+        f"{100 * POWER:.0f} % probability in the median row (α = {ALPHA:g} over {headline.comparisons} "
+        f"comparison{plural}); a smaller one may be found, too."
     )
+
+
+def _which(reference: Group) -> str:
+    """The row that the others are compared with, and what tuning chose for it."""
+    if not reference.tuned:
+        return f"{reference.method} (untuned here)"
+    chosen = reference.records[0].get("tuning_choice")
+    if not isinstance(chosen, Mapping) or not chosen:
+        return f"tuned {reference.method}"
+    settings = ", ".join(f"{key} = {plain(value)}" for key, value in chosen.items())
+    return f"tuned {reference.method} ({settings})"
 
 
 def _provenance(groups: Sequence[Group]) -> str:

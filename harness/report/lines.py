@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.report.model import CONTROLS, RECONSTRUCTIONS, Line
 from harness.report.records import Group
 from harness.report.scores import entropy_curve, mean_of
+from harness.statistics.intervals import MIN_SEEDS
 
-MIN_SEEDS = 3
 BUDGET_TOLERANCE = 0.05
 
 

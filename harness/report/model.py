@@ -15,7 +15,6 @@ from harness.statistics import Interval
 if TYPE_CHECKING:
     from harness.report.beside import Beside
 
-LEVEL, ALPHA, POWER = 0.95, 0.05, 0.8
 CONTROLS, RECONSTRUCTIONS = "Controls", "Reconstructions (never ranked)"
 
 
@@ -52,9 +51,10 @@ class Table:
     Attributes:
         name: ``average`` or a test set.
         ks: the columns.
-        detectable: in score units.
+        detectable: the true difference to the reference that the median row would be found with, in score
+            units; ``detectable_k`` that in pass@``top_k``.
         top_k: the k > 1 that differences in pass@k are taken at, the largest of ``ks``.
-        spread_p: Bartlett's p of equal seed variances over the trainings.
+        spread_p: Bartlett's p of equal seed variances over the trainings; ``spread_k_p`` in pass@``top_k``.
     """
 
     name: str
@@ -63,7 +63,9 @@ class Table:
     detectable: float | None
     comparisons: int
     top_k: int | None = None
+    detectable_k: float | None = None
     spread_p: float | None = None
+    spread_k_p: float | None = None
 
     @property
     def blocks(self) -> list[tuple[str, list[Line]]]:

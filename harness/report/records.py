@@ -89,8 +89,10 @@ class Group:
 
     @property
     def trainings(self) -> int:
-        """How many of its runs trained; the others evaluate the weights of another run."""
-        return 0 if self.role == "base" else sum(not record.get("trained_by") for record in self.records)
+        """How many of its runs are trainings of its own; the others evaluate the weights of another run."""
+        if self.role == "base" or self.evaluation_only:
+            return 0
+        return sum(not record.get("trained_by") for record in self.records)
 
     @property
     def track(self) -> str:

@@ -16,8 +16,6 @@ from harness.statistics import mean_pass_at_ks, pass_at_k
 FloatArray = NDArray[np.float64]
 
 MAX_K = 32
-#: Share of tokens with a changed gradient below which a row is the reference with its own settings.
-INACTIVE = 0.01
 
 
 @dataclass(frozen=True)
@@ -160,13 +158,18 @@ def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     return Curve(np.array(steps), np.array(rows))
 
 
+def probes(record: Record) -> list[tuple[int, float, float]]:
+    """``(step, generated tokens, nats per token)`` of every entropy probe of a run, by step."""
+    return sorted(
+        (int(p["step"]), float(p.get("generated_tokens", p["step"])), float(p["entropy_nats"]))
+        for p in record.get("probe") or ()
+        if p.get("entropy_nats") is not None and math.isfinite(p["entropy_nats"])
+    )
+
+
 def entropy_points(record: Record) -> dict[int, float]:
     """Probe entropy of one run in nats per token, by step."""
-    return {
-        int(point["step"]): float(point["entropy_nats"])
-        for point in record.get("probe") or ()
-        if point.get("entropy_nats") is not None and np.isfinite(point["entropy_nats"])
-    }
+    return {step: nats for step, _, nats in probes(record)}
 
 
 def entropy_curve(group: Group) -> Curve | None:

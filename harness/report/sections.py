@@ -9,6 +9,7 @@ from harness.report.columns import Column, cost_columns, headline_columns, perce
 from harness.report.entropy_columns import entropy_columns, equal_columns, law_columns
 from harness.report.equal import SHARE, Equal
 from harness.report.explain import set_title
+from harness.report.levels import POWER
 from harness.report.model import Line, Report
 
 _INTERVAL = (
@@ -25,9 +26,10 @@ _ENTROPY = (
 _EXPLAINED = ("method", "rank", "interval", "delta", "seeds")
 _LAW = (
     "The fit of R = −a exp(H) + b (arXiv 2505.22617) to the checkpoints: R is pass@1 on the validation set, "
-    "H the training entropy just before. [low, high] of a, b and the ceiling is a 95 % interval over the "
-    "seeds, each with a fit of its own (Student t); fewer than three seeds have none. H is the mean of one "
-    "training batch and carries its own error, which flattens a. Where something holds the entropy up the "
+    "H the training entropy just before, a mean of up to five steps (for the untrained model: of the first)."
+    " [low, high] of a, b and the ceiling is a 95 % interval over the "
+    "seeds, each with a fit of its own (Student t); fewer than three seeds have none. H "
+    "carries an error of its own, which flattens a. Where something holds the entropy up the "
     "law does not apply, and the fit only describes."
 )
 Blocks = list[tuple[str, list[Line]]]
@@ -105,8 +107,18 @@ def _equal_lead(report: Report, equal: Equal) -> str:
         "weakest seed. At equal tokens a row that learns less keeps its diversity for nothing. Interpolated "
         "between checkpoints, over the seeds that get there; a dash where none does; [ ] are the smallest "
         "and largest seed, not an interval. p is two-sided, over seeds and validation problems, "
-        "Holm-corrected over this table. Validation also chose the hyper-parameters. Rows without a training "
+        f"Holm-corrected over this table{_power(equal)}. Validation also chose the hyper-parameters. Rows "
+        "without a training "
         "of their own (the base model, controls of the evaluation alone) are left out on purpose."
+    )
+
+
+def _power(equal: Equal) -> str:
+    if equal.detectable is None:
+        return ""
+    return (
+        f"; a true difference of {100 * equal.detectable:.1f} points is found with {100 * POWER:.0f} % "
+        "probability in the median row"
     )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harness.report.columns import headline_columns
 from harness.report.explain import set_title
-from harness.report.model import ALPHA, Report
+from harness.report.levels import ALPHA
+from harness.report.model import Report
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

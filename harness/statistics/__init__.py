@@ -1,6 +1,6 @@
 """Estimators and intervals of the leaderboard, as plain functions on arrays.
 
-``estimators`` turns samples into scores (pass@k, avg@n, maj@k, distinct answers), ``intervals``
+``estimators`` turns samples into scores (pass@k, maj@k, distinct answers), ``intervals``
 says how certain a score is, ``compare`` how certain a difference between methods is. Nothing here
 knows records, methods or benchmarks. Shapes: ``P`` problems, ``S`` seeds, ``M`` methods, ``K`` ks.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from harness.statistics.compare import (
     PairedDifferences,
     SeedNoise,
+    detectable_difference,
     difference_intervals,
     difference_to_fixed,
     equal_spread_p,
@@ -21,7 +22,6 @@ from harness.statistics.compare import (
 )
 from harness.statistics.estimators import (
     MajorityEstimate,
-    avg_at_n,
     distinct_answers,
     maj_at_k,
     mean_pass_at_ks,
@@ -41,9 +41,9 @@ __all__ = [
     "MajorityEstimate",
     "PairedDifferences",
     "SeedNoise",
-    "avg_at_n",
     "bootstrap_interval",
     "combine_variances",
+    "detectable_difference",
     "difference_intervals",
     "difference_to_fixed",
     "distinct_answers",

@@ -223,6 +223,28 @@ def smallest_detectable_difference(
     return float(stdtrit(df, 1 - alpha / 2) + stdtrit(df, power)) * standard_error
 
 
+def detectable_difference(
+    test: PairedDifferences, anchor: int, *, alpha: float = 0.05, power: float = 0.8
+) -> tuple[float | None, int]:
+    """The true difference to ``anchor`` that the median tested row would be found with, and their number.
+
+    By :func:`smallest_detectable_difference` at the first step of Holm's correction over them.
+
+    Args:
+        test: against ``anchor`` alone, in its first column.
+
+    Returns:
+        None where nothing is tested.
+    """
+    tested = np.isfinite(test.p[:, 0])
+    tested[anchor] = False
+    count = int(tested.sum())
+    if not count:
+        return None, 0
+    error, df = (float(np.median(values[tested, 0])) for values in (test.standard_error, test.df))
+    return smallest_detectable_difference(error, df, alpha=alpha / count, power=power), count
+
+
 def shared_ranks(scores: ArrayLike, p: ArrayLike, *, alpha: float = 0.05) -> NDArray[np.int64]:
     """First and last place that each method may hold: ``1 + better`` to ``M - worse``.
 

@@ -109,11 +109,6 @@ def mean_pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> FloatArray:
     return np.asarray(table @ np.bincount(c_array, minlength=n + 1) / c_array.size)
 
 
-def avg_at_n(n: ArrayLike, c: ArrayLike) -> FloatArray:
-    """Share of correct samples per problem, ``c / n`` (equals pass@1): shapes as :func:`pass_at_k`."""
-    return pass_at_k(n, c, 1)
-
-
 def printable_ks(n: int, candidates: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> tuple[int, ...]:
     """The ``candidates`` that may be printed from ``n`` samples per problem: those with ``n >= 2 k``.
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.method_costs import cost_table
 from tests.helpers.tiny import LetterBenchmark, small_run, tiny_policy
 from tests.performance import bench_methods
-from tests.performance.bench_methods import Opened, Side, against, frozen, main, report
+from tests.performance.bench_methods import Opened, Side, against, frozen, main
 
 SPLIT = ("train.micro_batch_rows=4", "train.minibatches=2", "train.epochs=1", "train.random_reward=true")
 
@@ -76,4 +77,4 @@ def test_an_unknown_method_is_refused_before_any_work(tmp_path: Path) -> None:
 def test_statistics_beside_log_prob_and_entropy_are_named() -> None:
     found = against(side("progrpo"), side("grpo"), 1)
     assert found["extra_statistics"] == ["prompt_logp"]
-    assert "statistic prompt_logp" in report("tiny", {"progrpo": found})
+    assert "statistic `prompt_logp`" in cost_table({"progrpo": found})

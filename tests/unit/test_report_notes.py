@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from harness.report.build import build_report
-from harness.report.columns import interval_text
+from harness.report.columns import interval_text, p_text
 from harness.report.explain import trainings
 from harness.report.model import Line, Report
 from harness.report.records import Group
@@ -72,11 +72,30 @@ def test_each_control_says_what_it_changes() -> None:
     assert "Controls" not in dict(built(rows_of("grpo", 0.0)).notes)
 
 
+def test_what_could_be_found_is_said_for_pass_at_k_and_at_equal_pass_at_1_too() -> None:
+    report = built(records())
+    table, notes = report.tables[0], dict(report.notes)
+    assert table.detectable and table.detectable_k and table.detectable_k != table.detectable
+    one, many = (f"{100 * size:.1f} points" for size in (table.detectable, table.detectable_k))
+    assert f"{one} in pass@1, one of {many} in pass@32, is found" in notes["Differences"]
+    assert f", in pass@32 {p_text(table.spread_k_p)}" in notes["Intervals"]
+    lead = next((section.lead for section in sections_of(report) if section.id == "equal"), "")
+    assert report.equal and report.equal.detectable
+    assert f"a true difference of {100 * report.equal.detectable:.1f} points is found" in lead
+
+
+def test_the_reference_is_named_with_what_tuning_chose() -> None:
+    chosen = {"train.lr": 4e-5, "method.eps_high": 0.28}
+    rows = [*rows_of("grpo", 0.0, tuning_choice=chosen), *rows_of("other", 0.1)]
+    text = dict(built(rows).notes)["Differences"]
+    assert "to tuned grpo (train.lr = 4e-5, method.eps_high = 0.28), in points" in text
+
+
 def test_trainings_are_counted_and_not_evaluations() -> None:
     report = built(records())
-    assert trainings(report.groups) == 3 * 6 - 1
-    assert ("17", "trainings, and 1 further evaluations of their weights; every run is one click away") in [
-        fact for fact in report.facts if fact[0] == "17"
+    assert trainings(report.groups) == 3 * 6 - 3
+    assert ("15", "trainings, and 3 further evaluations of their weights; every run is one click away") in [
+        fact for fact in report.facts if fact[0] == "15"
     ]
 
 

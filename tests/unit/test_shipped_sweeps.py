@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import math_set
+from harness.cli import main
 from harness.cli.memory import sweep_notes
 from harness.sweep.budget import gpus_of
 from harness.sweep.cache import plan_key
@@ -55,6 +56,18 @@ def test_it_can_be_planned(path: Path) -> None:
 def test_its_plan_can_be_kept(path: Path) -> None:
     sweep = load_sweep(path)
     assert plan_key(sweep) == plan_key(sweep)
+
+
+def test_the_plan_in_the_walk_through_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (FOLDER.parent / "docs" / "cluster.md").read_text(encoding="utf-8")
+    shown = page.partition("entrobench sweep plan sweeps/std-small.yaml\n\n    …\n")[2].partition("\n\n")[0]
+    assert main(["sweep", "plan", str(FOLDER / "std-small.yaml")]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.strip().partition("…")[0] for line in shown.splitlines()]
+    assert len(lines) == 9
+    # the names of files are as given, and the last line ends in one
+    missing = [line for line in lines if line.replace("sweeps/", f"{FOLDER}/") not in printed]
+    assert not missing, "docs/cluster.md shows what the command does not print"
 
 
 @pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)

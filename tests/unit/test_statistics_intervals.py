@@ -8,6 +8,7 @@ from scipy import stats
 
 from harness.statistics import (
     bootstrap_interval,
+    detectable_difference,
     difference_intervals,
     difference_to_fixed,
     equal_spread_p,
@@ -209,6 +210,20 @@ def test_holm_by_hand() -> None:
     with_gap = holm([0.02, np.nan, 0.01])
     assert with_gap[[0, 2]] == pytest.approx([0.02, 0.02]) and np.isnan(with_gap[1])
     assert holm([]).shape == (0,)
+
+
+def test_the_detectable_difference_is_the_median_row_s_at_holms_first_step() -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.normal(0.5, 0.01, (5, 3))
+    scores[4, 1:] = np.nan  # one seed: not tested
+    means = [rng.random((5, 40)) * np.array([1, 1, 2, 3, 1])[:, None]]
+    test = paired_differences(scores, means, seed_noise(scores), against=[1])
+    found, count = detectable_difference(test, 1)
+    rows = [0, 2, 3]
+    error, df = (np.median(values[rows, 0]) for values in (test.standard_error, test.df))
+    assert count == 3 and found == smallest_detectable_difference(error, df, alpha=0.05 / 3)
+    nothing = paired_differences(scores[:, :2], means, seed_noise(scores[:, :2]), against=[1])
+    assert detectable_difference(nothing, 1) == (None, 0)
 
 
 def test_smallest_detectable_difference_has_the_stated_power() -> None:

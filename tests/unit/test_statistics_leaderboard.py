@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from harness.report.build import build_report
-from harness.report.model import ALPHA, LEVEL, POWER, Line, Report, Table
+from harness.report.levels import ALPHA, LEVEL, POWER
+from harness.report.model import Line, Report, Table
 from harness.statistics import seed_noise
 
 METHODS, SEEDS, SAMPLES, REPORTS = 6, 3, 64, 150

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from harness.report.columns import points
 from harness.report.data import looks_of
 from harness.report.figures.canvas import INK, SOFT, WIDTH, label_of, new_figure, nothing, png
-from harness.report.model import ALPHA, CONTROLS, LEVEL, POWER, RECONSTRUCTIONS, Line, Report
+from harness.report.levels import ALPHA, LEVEL, POWER
+from harness.report.model import CONTROLS, RECONSTRUCTIONS, Line, Report
 from harness.report.records import row_of
 from harness.report.style import Style
 
