@@ -18,8 +18,8 @@ HEAD = (
 ABOUT = """\
 Each side takes one training step again and again, from the same weights on its own frozen rollouts, in pairs
 and in alternating order; seconds are CPU seconds of one thread. Figures are the method's divided by GRPO's,
-medians over the pairs. The row `grpo` is GRPO against itself; how far it and the rows that take nothing beyond
-GRPO lie from 1 is the machine's noise.
+medians over the pairs. The row `grpo` is GRPO against itself; how far it and the rows that take nothing
+beyond GRPO lie from 1 is the machine's noise.
 
 - *update*: the optimiser steps: passes, weights and bounds, loss, backward, clipping, AdamW;
 - *tokens*: response tokens in the optimiser steps, since some methods keep fewer or more rows;
