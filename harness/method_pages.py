@@ -23,8 +23,8 @@ INDEX, COSTS = "README.md", "costs.md"
 MARK = "<!-- made by `entrobench methods docs`: edit the card beside the method's file instead -->"
 GOLDEN = Path("tests/golden/data")
 _ABOUT = """Where a paper and its code
-differ in what they do, both are entries; smaller differences stand on the method's page, under *Deviations* and
-*Pitfalls*.
+differ in what they do, both are entries; smaller differences stand on the method's page, under *Deviations*
+and *Pitfalls*.
 
 *Fidelity* says what the formula was checked against:
 
