@@ -126,8 +126,8 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> Comparison:
     if not trained:
         return result
     matrix = seed_matrix(trained, k)
-    noise = pooled_noise(trained, k)
-    spread = equal_spread_p(seed_matrix(own_trainings(trained), k))
+    own = seed_matrix(own_trainings(trained), k)
+    noise, spread = seed_noise(own), equal_spread_p(own)
     result.spread_p = spread if np.isfinite(spread) else None
     if k == 1:
         for row, seeds in zip(trained, matrix, strict=True):

@@ -50,12 +50,16 @@ def load_records(path: Path) -> Loaded:
 
 @contextmanager
 def _nothing_to_collect() -> Iterator[None]:
-    """What is read stays: looking through all of it for garbage again and again takes as long as reading."""
+    """What is read stays: looking through all of it for garbage again and again takes as long as reading.
+
+    Nor need the collector look through it later, so it is frozen.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if was:
             gc.enable()
 

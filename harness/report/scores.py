@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,16 @@ class SetScores:
     curve_SK: FloatArray
     problem_P: FloatArray
     samples: tuple[tuple[int, NDArray[np.int64]], ...]
+    _problem_at: dict[int, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     def problem_at(self, k: int) -> FloatArray:
         """[P] pass@k averaged over seeds; needs n >= k."""
         if k == 1:
             return self.problem_P
-        return np.asarray(np.mean([pass_at_k(n, correct_P, k) for n, correct_P in self.samples], axis=0))
+        if k not in self._problem_at:
+            per_seed = [pass_at_k(n, correct_P, k) for n, correct_P in self.samples]
+            self._problem_at[k] = np.asarray(np.mean(per_seed, axis=0))
+        return self._problem_at[k]
 
 
 def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
