@@ -12,7 +12,7 @@ def methods() -> Any:
 
 
 def cards() -> Any:
-    """Method cards (``methods.cards``): ``read_card(entry)``."""
+    """Method cards (``methods.cards``): ``read_card(entry)``, ``read_header(path, variant)``."""
     return import_module("methods.cards")
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from harness.files import read_json
 
 MEASURED = Path("results/performance/methods.json")
-HEAD = (
+_HEAD = (
     "method", "update / GRPO's (min to max)", "tokens", "per token", "step without rollouts", "beyond GRPO",
 )  # fmt: skip
-ABOUT = """\
+_ABOUT = """\
 Each side takes one training step again and again, from the same weights on its own frozen rollouts, in pairs
 and in alternating order; seconds are CPU seconds of one thread. Figures are the method's divided by GRPO's,
 medians over the pairs. The row `grpo` is GRPO against itself; how far it and the rows that take nothing
@@ -38,11 +38,6 @@ _SHAPES = {
 }
 
 
-def cost_rows(measured: Mapping[str, Any]) -> list[list[str]]:
-    """A line of :data:`HEAD` per method of one shape."""
-    return [[f"`{name}`", *_cells(found)] for name, found in measured.items()]
-
-
 def _cells(found: Mapping[str, Any]) -> list[str]:
     if "refused" in found:
         return ["refused", "", "", "", str(found["refused"])]
@@ -60,7 +55,8 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
 
 def cost_table(measured: Mapping[str, Any]) -> str:
     """One shape as a Markdown table."""
-    lines = [list(HEAD), [":--", *["--:"] * 4, ":--"], *cost_rows(measured)]
+    rows = [[f"`{name}`", *_cells(found)] for name, found in measured.items()]
+    lines = [list(_HEAD), [":--", *["--:"] * 4, ":--"], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -75,10 +71,10 @@ def cost_page(root: Path, names: Sequence[str]) -> str:
     parts = [
         "# What a method costs over GRPO",
         "",
-        "Made from [results/performance/methods.json]"
-        f"(../../{MEASURED}), which `python -m tests.performance.bench_methods` measures.",
+        f"Made from [{MEASURED}](../../{MEASURED}), "
+        "which `python -m tests.performance.bench_methods` measures.",
         "",
-        ABOUT,
+        _ABOUT,
     ]
     for shape, words in _SHAPES.items():
         rows = {name: found for name, found in measured.get(shape, {}).items() if name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UserError
@@ -56,21 +57,10 @@ def read_card(entry: Entry) -> Card:
     """
     if isinstance(entry, ComposedEntry):
         return _composed_card(entry)
-    import yaml
-
     path = entry.card_path
     if not path.exists():
         raise UserError(f"method '{entry.name}' has no card; write {path.name} beside {entry.file.name}")
-    head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
-    if not separator:
-        raise UserError(f"{path.name} has no YAML header between two '---' lines")
-    raw: dict[str, Any] = yaml.safe_load(head)
-    variant = entry.name.partition("@")[2]
-    for key in [k for k in raw if k.endswith("]")]:
-        name, _, only = key[:-1].partition("[")
-        value = raw.pop(key)
-        if only == variant:
-            raw[name] = value
+    raw, body = read_header(path, entry.name.partition("@")[2])
 
     def need(key: str) -> Any:
         if raw.get(key) in (None, "", []):
@@ -98,6 +88,26 @@ def read_card(entry: Entry) -> Card:
         variants=dict(raw.get("variants") or {}),
         body=body.strip(),
     )
+
+
+def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
+    """A card's header as it stands for ``slug@variant`` (empty: for the entry without one), and its body.
+
+    Raises:
+        UserError: there is no header.
+    """
+    import yaml
+
+    head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
+    if not separator:
+        raise UserError(f"{path.name} has no YAML header between two '---' lines")
+    raw: dict[str, Any] = yaml.safe_load(head)
+    for key in [k for k in raw if k.endswith("]")]:
+        name, _, only = key[:-1].partition("[")
+        value = raw.pop(key)
+        if only == variant:
+            raw[name] = value
+    return raw, body
 
 
 def _composed_card(entry: ComposedEntry) -> Card:

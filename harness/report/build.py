@@ -128,8 +128,9 @@ def _table(
         )
     lines.sort(key=line_order)
     return Table(
-        name, tuple(ks), tuple(lines), compared.detectable, compared.comparisons, top_k, many.detectable,
-        compared.spread_p, many.spread_p,
+        name, tuple(ks), tuple(lines), top_k=top_k, comparisons=compared.comparisons,
+        detectable=compared.detectable, detectable_k=many.detectable,
+        spread_p=compared.spread_p, spread_k_p=many.spread_p,
     )  # fmt: skip
 
 

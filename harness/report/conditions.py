@@ -66,12 +66,12 @@ def _stands(method: str) -> str:
 
 def card_word(card: Path, variant: str) -> str:
     """``entropy_law`` of a card's header, its own for a variant where there is one; empty without any."""
-    import yaml
+    from harness import catalog
 
     if not card.exists():
         return ""
-    header = yaml.safe_load(card.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")[0])
-    word = str(header.get(f"entropy_law[{variant}]") or header.get("entropy_law") or "")
+    header, _ = catalog.cards().read_header(card, variant)
+    word = str(header.get("entropy_law") or "")
     if word and word not in WORDS:
         raise UserError(f"{card.name}: entropy_law '{word}' is not one of {', '.join(WORDS)}")
     return word

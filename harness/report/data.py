@@ -21,6 +21,7 @@ from harness.report.scores import Curve, entropy_curve, frontier_curves, frontie
 from harness.report.style import BASE, Style, styles
 
 FORMAT = 1
+_NUMBERS = {int, float, bool, type(None)}
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
 #: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
 _WIDTH = 110
@@ -91,9 +92,6 @@ def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
         return f"{start}{', '.join(parts)}{end}"
     deeper = f"\n{indent} "
     return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
-
-
-_NUMBERS = {int, float, bool, type(None)}
 
 
 def _plain(values: Iterable[Any]) -> bool:
