@@ -30,11 +30,11 @@ def _files(root: Path) -> dict[Path, bytes]:
 
 
 def test_outside_the_checkout(tmp_path: Path, capsys: Any) -> None:
-    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 0
-    assert f"entrobench train method={tmp_path / 'my_idea.py'}" in capsys.readouterr().out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["my_idea.md", "my_idea.py", "test_my_idea.py"]
-    _pytest(tmp_path / "test_my_idea.py", ROOT)
-    assert main(["methods", "show", str(tmp_path / "my_idea.py")]) == 0
+    assert main(["new-method", "its_own", "--dir", str(tmp_path)]) == 0
+    assert f"entrobench train method={tmp_path / 'its_own.py'}" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["its_own.md", "its_own.py", "test_its_own.py"]
+    _pytest(tmp_path / "test_its_own.py", ROOT)
+    assert main(["methods", "show", str(tmp_path / "its_own.py")]) == 0
     assert "method.strength | 0.1" in capsys.readouterr().out
 
 
@@ -64,14 +64,14 @@ def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "my_idea.md").write_text("mine")
-    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 2
+    (tmp_path / "its_own.md").write_text("mine")
+    assert main(["new-method", "its_own", "--dir", str(tmp_path)]) == 2
     assert "not overwritten" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["my_idea.md"]
+    assert [p.name for p in tmp_path.iterdir()] == ["its_own.md"]
 
 
 def test_what_is_written_is_tidy(tmp_path: Path) -> None:
-    assert main(["new-method", "my_idea", "--dir", str(tmp_path)]) == 0
+    assert main(["new-method", "its_own", "--dir", str(tmp_path)]) == 0
     config = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
     subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", *config], check=True)
     subprocess.run([sys.executable, "-m", "ruff", "format", "--check", "--no-cache", *config], check=True)
