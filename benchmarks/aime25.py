@@ -1,11 +1,10 @@
 """AIME 2025, both contests: 30 problems whose answers are whole numbers from 0 to 999."""
 
-from benchmarks.math_data import Hub, Part, whole_number
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark, whole_number
 
 
+@register_benchmark("aime25")
 class Aime25(MathSet):
-    name = "aime25"
     small = True
     parts = {
         "test": Part(

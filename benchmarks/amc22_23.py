@@ -1,11 +1,10 @@
 """AMC 12, 2022 and 2023: the 83 problems that the oat suite calls "amc". They hold the 40 of ``amc23``."""
 
-from benchmarks.math_data import Hub, Part, whole_number
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark, whole_number
 
 
+@register_benchmark("amc22_23")
 class Amc2223(MathSet):
-    name = "amc22_23"
     small = True
     parts = {
         "test": Part(

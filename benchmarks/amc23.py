@@ -1,11 +1,10 @@
 """AMC 12, 2023: the 40 problems of the Qwen2.5-Math suite. Not comparable with the 83 of ``amc22_23``."""
 
-from benchmarks.math_data import Hub, Part, whole_number
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark, whole_number
 
 
+@register_benchmark("amc23")
 class Amc23(MathSet):
-    name = "amc23"
     small = True
     parts = {
         "test": Part(

@@ -3,12 +3,11 @@
 About five hundred rows repeat another one's text; eight of those groups disagree about the answer.
 """
 
-from benchmarks.math_data import Hub, Part
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark
 
 
+@register_benchmark("dapo-math-17k")
 class DapoMath17k(MathSet):
-    name = "dapo-math-17k"
     parts = {
         "train": Part(
             file="dapo_math_17k",

@@ -1,11 +1,10 @@
 """MATH-500: the 500 problems of MATH's test split that PRM800K set aside."""
 
-from benchmarks.math_data import Hub, Part
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark
 
 
+@register_benchmark("math500")
 class Math500(MathSet):
-    name = "math500"
     parts = {
         "test": Part(
             file="math500",

@@ -3,12 +3,11 @@
 About a third of them come from MATH's test split; none is in MATH-500.
 """
 
-from benchmarks.math_data import Hub, Part
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark
 
 
+@register_benchmark("math-l3to5")
 class MathL3to5(MathSet):
-    name = "math-l3to5"
     parts = {
         "train": Part(
             file="math_train_l3to5",

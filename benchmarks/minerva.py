@@ -4,12 +4,11 @@ Scores depend on the grader more than elsewhere. Copies with re-extracted answer
 differ); their content digest is another one.
 """
 
-from benchmarks.math_data import Hub, Part
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, register_benchmark
 
 
+@register_benchmark("minerva")
 class Minerva(MathSet):
-    name = "minerva"
     parts = {
         "test": Part(
             file="minerva_math",

@@ -1,11 +1,10 @@
 """OlympiadBench: the 675 English, text-only mathematics problems with a final answer."""
 
-from benchmarks.math_data import Hub, Part, joined
-from benchmarks.math_set import MathSet
+from entrobench import Hub, MathSet, Part, joined, register_benchmark
 
 
+@register_benchmark("olympiadbench")
 class OlympiadBench(MathSet):
-    name = "olympiadbench"
     parts = {
         "test": Part(
             file="olympiadbench",

@@ -20,30 +20,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch, concat
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, FixedBounds, PolicyLoss, grpo_stages
-from harness.stages.base import (
+from entrobench import (
+    AGGREGATIONS,
+    Batch,
     Component,
     Draw,
+    FixedBounds,
     Generate,
+    Method,
     Out,
+    PolicyLoss,
     Program,
     Prompt,
     RolloutProgram,
+    RunConfig,
     Selection,
     Signals,
     Stages,
     StepContext,
+    UserError,
     Verify,
+    concat,
+    grpo_stages,
+    hp,
+    register,
 )
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def extra_temperature(h: float, target: float, high: float, low: float) -> float:

@@ -21,17 +21,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, Bounds, Out, PolicyLoss, Stages, Stats, grpo_stages, log_ratio
-from harness.tokenstats import LOGP
-from methods.registry import register
+from entrobench import (
+    AGGREGATIONS,
+    LOGP,
+    Batch,
+    Bounds,
+    Method,
+    Out,
+    PolicyLoss,
+    RunConfig,
+    Stages,
+    Stats,
+    UserError,
+    grpo_stages,
+    hp,
+    log_ratio,
+    register,
+)
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def positive_negative_ratio(

@@ -14,29 +14,29 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
+    Batch,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
+    RunConfig,
     Stage,
     Stages,
     Stats,
     TokenRatio,
     TokenWeight,
+    UserError,
     aggregate,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import LOGP
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def truncated(ratio_BT: Tensor, floor: float, cap: float) -> Tensor:

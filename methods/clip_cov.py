@@ -14,28 +14,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
+    Batch,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
+    RunConfig,
     Stages,
     Stats,
     TokenRatio,
     TokenWeight,
+    UserError,
     clipped_tokens,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import LOGP
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def covariance(logp_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor, eps: float = 1e-8) -> Tensor:

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, FixedBounds, PolicyLoss, Stages, grpo_stages
-from methods.registry import register
-
-if TYPE_CHECKING:
-    from harness.config import RunConfig
+from entrobench import (
+    AGGREGATIONS,
+    FixedBounds,
+    Method,
+    PolicyLoss,
+    RunConfig,
+    Stages,
+    UserError,
+    grpo_stages,
+    hp,
+    register,
+)
 
 
 @register("clip-low-high")

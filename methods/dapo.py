@@ -14,29 +14,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch, concat
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, FixedBounds, PolicyLoss, grpo_stages
-from harness.stages.base import (
+from entrobench import (
+    AGGREGATIONS,
+    Batch,
     Draw,
+    FixedBounds,
     Generate,
     GroupFilter,
+    Method,
     Out,
+    PolicyLoss,
     Program,
     Prompt,
     Reward,
     RolloutProgram,
+    RunConfig,
     Stages,
     StepContext,
+    UserError,
     Verify,
+    concat,
+    grpo_stages,
+    hp,
+    register,
 )
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def overlong_penalty(length_B: Tensor, max_tokens: float, cache_tokens: float, factor: float = 1.0) -> Tensor:

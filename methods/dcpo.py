@@ -17,28 +17,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
     Advantage,
+    Batch,
     Component,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
+    ScaledLogProb,
     Signals,
     Stages,
     StepContext,
+    TokenStat,
     aggregate,
     group_normalised,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import LOGP, ScaledLogProb, TokenStat
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def virtual_temperature(h: float, target: float, high: float, low: float) -> float:

@@ -14,26 +14,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    Batch,
     BoundedWeight,
     Bounds,
+    Method,
     Out,
+    RunConfig,
     Stages,
     Stats,
     TokenRatio,
+    UserError,
     grpo_stages,
+    hp,
+    register,
     score_loss,
 )
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def bounds_by_sign(

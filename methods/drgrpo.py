@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     FixedBounds,
     GroupAdvantage,
+    Method,
     PolicyLoss,
     ReferenceKL,
     Stages,
     TokenRatio,
     grpo_stages,
+    hp,
+    register,
 )
-from methods.registry import register
 
 #: Mean over all responses, empty ones too, of token sum / generation budget.
 AGGREGATION = "all-seq-mean-token-sum-norm"

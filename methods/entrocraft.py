@@ -16,26 +16,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    ENTROPY,
+    Advantage,
+    Batch,
     FixedBounds,
+    Method,
+    Out,
     PolicyLoss,
     ReferenceKL,
+    RunConfig,
+    Selection,
+    Stages,
+    StepContext,
+    UserError,
     VerdictReward,
     group_normalised,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.stages.base import Advantage, Out, Selection, Stages, StepContext
-from harness.tokenstats import ENTROPY
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 SCHEDULES = ("linear", "cosine", "constant")
 

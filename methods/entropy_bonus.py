@@ -19,26 +19,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
     KL_ESTIMATORS,
+    LOGP,
+    Batch,
+    Component,
     EntropyBonus,
     FixedBounds,
+    Method,
+    Out,
     PolicyLoss,
     ReferenceKL,
+    Regulariser,
+    Reward,
+    RunConfig,
+    Signals,
+    Stages,
+    StepContext,
+    UserError,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.stages.base import Component, Out, Regulariser, Reward, Signals, Stages, StepContext
-from harness.tokenstats import LOGP
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 KL_METRIC = "kl_in_reward/kl"
 

@@ -15,25 +15,31 @@ Tokens that are out leave the loss and its denominator; then GRPO's clipped loss
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    ENTROPY,
+    LOGP,
+    Batch,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
     Selection,
     Stages,
     StepContext,
+    TokenStat,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import ENTROPY, LOGP, TokenStat
 from methods.entropy_polarity import FACTOR
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def discriminator(logp_BT: Tensor, entropy_BT: Tensor) -> Tensor:

@@ -21,29 +21,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
     Advantage,
+    Batch,
     Component,
     Diagnostic,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
     Signals,
     Stages,
     StepContext,
+    TokenStat,
+    diagnostic,
     group_normalised,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import LOGP, TokenStat
-from methods.registry import diagnostic, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def polarity_terms(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,30 +21,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    ENTROPY,
+    LOGP,
+    Batch,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
+    RunConfig,
+    ScaledLogProb,
     Stage,
     Stages,
     Stats,
     TokenRatio,
+    TokenStat,
     TokenWeight,
+    UserError,
     aggregate,
     grpo_stages,
+    hp,
     log_ratio,
+    register,
 )
-from harness.tokenstats import ENTROPY, LOGP, ScaledLogProb, TokenStat
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, Bounds, PolicyLoss, grpo_stages
-from harness.stages.base import Out, Selection, Stages, Stats, StepContext
-from methods.registry import register
+from entrobench import (
+    AGGREGATIONS,
+    Batch,
+    Bounds,
+    Method,
+    Out,
+    PolicyLoss,
+    RunConfig,
+    Selection,
+    Stages,
+    Stats,
+    StepContext,
+    UserError,
+    grpo_stages,
+    hp,
+    register,
+)
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def pass_rate(correct_B: Tensor, group_B: Tensor) -> Tensor:

@@ -21,28 +21,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
+    Batch,
     Bounds,
     Component,
+    Method,
     Out,
     PolicyLoss,
+    RunConfig,
     Stages,
     Stats,
     StepContext,
+    UserError,
     aggregate,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import LOGP
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def linear_threshold(p_BT: Tensor, alpha: float, beta: float) -> Tensor:

@@ -11,16 +11,15 @@ and divides by N: ``rule=quantile divisor=all``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import hp
-from harness.stages import Out, PolicyLoss, Stages, Stats, TokenSelection
-from harness.tokenstats import ENTROPY
+from entrobench import ENTROPY, Batch, Out, PolicyLoss, Stages, Stats, TokenSelection, hp, register
 from methods.dapo import DAPO
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def top_count(entropy_BT: Tensor, mask_BT: Tensor, rho: float) -> Tensor:

@@ -9,25 +9,23 @@ averaged over the tokens of a response, then over responses; optionally + beta *
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
     KL_ESTIMATORS,
     FixedBounds,
     GroupAdvantage,
+    Method,
     PolicyLoss,
     ReferenceKL,
+    RunConfig,
     Stages,
+    UserError,
     VerdictReward,
     grpo_stages,
+    hp,
+    register,
 )
-from methods.registry import register
-
-if TYPE_CHECKING:
-    from harness.config import RunConfig
 
 
 @register("grpo")

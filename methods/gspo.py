@@ -11,15 +11,19 @@ clipped as a whole, and one that is kept has the gradient -A_i s_i / len_i sum_t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import FixedBounds, PolicyLoss, SequenceRatio, Stages, grpo_stages
-from methods.registry import register
-
-if TYPE_CHECKING:
-    from harness.config import RunConfig
+from entrobench import (
+    FixedBounds,
+    Method,
+    PolicyLoss,
+    RunConfig,
+    SequenceRatio,
+    Stages,
+    UserError,
+    grpo_stages,
+    hp,
+    register,
+)
 
 
 @register("gspo")

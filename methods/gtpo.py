@@ -21,17 +21,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
+    Batch,
     Component,
     FixedBounds,
     GroupAdvantage,
+    Method,
     Out,
     PolicyLoss,
     Selection,
@@ -40,12 +39,16 @@ from harness.stages import (
     StepContext,
     TokenCredit,
     TokenRatio,
+    TokenStat,
     TokenWeight,
     aggregate,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import TokenStat
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

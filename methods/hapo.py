@@ -22,20 +22,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    ENTROPY,
+    LOGP,
     Advantage,
+    Batch,
     Bounds,
     Component,
     Draw,
     Generate,
+    Method,
     Out,
     PolicyLoss,
     Program,
@@ -51,9 +52,12 @@ from harness.stages import (
     aggregate,
     group_normalised,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.tokenstats import ENTROPY, LOGP
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Scale(NamedTuple):

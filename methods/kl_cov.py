@@ -17,30 +17,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
+    Batch,
     FixedBounds,
+    Method,
     Out,
     PolicyLoss,
     Regulariser,
+    RunConfig,
     Stages,
     Stats,
     TokenRatio,
+    UserError,
     grpo_stages,
+    hp,
     kl_estimate,
+    register,
 )
-from harness.tokenstats import LOGP
 from methods.clip_cov import covariance
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
-
+    from torch import Tensor
 
 #: Log-ratios (nats) that two passes of one fp32 policy over differently packed rows differ by at most.
 ROUNDING = 1e-5

@@ -15,18 +15,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
     KL_ESTIMATORS,
+    REWARD_KL_ESTIMATORS,
     FixedBounds,
+    KLReward,
+    Method,
     PolicyLoss,
     ReferenceKL,
     Stages,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.stages.credit import REWARD_KL_ESTIMATORS, KLReward
-from methods.registry import register
 
 
 @dataclass(frozen=True)

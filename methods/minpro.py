@@ -15,23 +15,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
     BoundedWeight,
     FixedBounds,
+    Method,
     PrefixMinimumRatio,
+    RunConfig,
     Stages,
+    UserError,
     grpo_stages,
+    hp,
+    register,
     score_loss,
 )
-from methods.registry import register
-
-if TYPE_CHECKING:
-    from harness.config import RunConfig
 
 
 @register("minpro")

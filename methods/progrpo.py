@@ -11,16 +11,30 @@ averaged over tokens. The number of positions, the prompt's part, the policy use
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, FixedBounds, PolicyLoss, group_normalised, grpo_stages
-from harness.stages.base import Advantage, Out, Stages, StepContext
-from harness.tokenstats import LOGP, PROMPT_LOGP
-from methods.registry import register
+from entrobench import (
+    AGGREGATIONS,
+    LOGP,
+    PROMPT_LOGP,
+    Advantage,
+    Batch,
+    FixedBounds,
+    Method,
+    Out,
+    PolicyLoss,
+    Stages,
+    StepContext,
+    group_normalised,
+    grpo_stages,
+    hp,
+    register,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def lowest_share(logp_BX: Tensor, mask_BX: Tensor, fraction: float) -> Tensor:

@@ -12,25 +12,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     Component,
     FixedBounds,
+    Method,
     PolicyLoss,
     ReferenceKL,
+    RunConfig,
     Signals,
     Stages,
     StepContext,
+    UserError,
     grpo_stages,
+    hp,
+    register,
 )
 from methods.dapo import DynamicSampling, MixedGroups
-from methods.registry import register
-
-if TYPE_CHECKING:
-    from harness.config import RunConfig
 
 
 def due(fraction: float, share: float) -> int:

@@ -18,15 +18,17 @@ the ratio of whole responses, exp(sum_t logp - sum_t old_logp), and averages ove
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from harness.batch import Batch
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    LOGP,
+    REWARD_KL_ESTIMATORS,
     Advantage,
+    Batch,
     FixedBounds,
+    KLReward,
+    Method,
     Out,
     PolicyLoss,
     ResponseRatio,
@@ -34,20 +36,19 @@ from harness.stages import (
     Stages,
     StepContext,
     VerdictReward,
+    at_last_token,
     group_normalised,
     grpo_stages,
-)
-from harness.stages.credit import (
-    REWARD_KL_ESTIMATORS,
-    KLReward,
-    at_last_token,
+    hp,
     leave_one_out,
     reference_kl,
+    register,
     returns_to_go,
     whitened,
 )
-from harness.tokenstats import LOGP
-from methods.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BASELINES = ("none", "group", "leave-one-out", "group-norm")
 

@@ -18,30 +18,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
     AGGREGATIONS,
+    ENTROPY,
+    Batch,
     Bounds,
+    Method,
     Out,
     PolicyLoss,
+    RunConfig,
     SegmentRatio,
     Selection,
     Stages,
     Stats,
     StepContext,
+    UserError,
     grpo_stages,
+    hp,
+    register,
     segment_means,
     segment_numbers,
 )
-from harness.tokenstats import ENTROPY
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 DELIMITERS = ".,;:!?\n。，；：！？"
 

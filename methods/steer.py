@@ -18,17 +18,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import AGGREGATIONS, FixedBounds, Out, PolicyLoss, Stages, Stats, TokenWeight, grpo_stages
-from harness.tokenstats import ENTROPY, LOGP
-from methods.registry import register
+from entrobench import (
+    AGGREGATIONS,
+    ENTROPY,
+    LOGP,
+    Batch,
+    FixedBounds,
+    Method,
+    Out,
+    PolicyLoss,
+    RunConfig,
+    Stages,
+    Stats,
+    TokenWeight,
+    UserError,
+    grpo_stages,
+    hp,
+    register,
+)
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 
 def entropy_change(

@@ -19,29 +19,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.method import Method, hp
-from harness.stages import (
+from entrobench import (
+    LOGP,
     Advantage,
+    Batch,
+    FixedBounds,
+    Method,
     Out,
+    PolicyLoss,
+    RunConfig,
     ShuffledMinibatches,
     Stages,
     Stats,
     StepContext,
     StepSize,
     TokenWeight,
+    UserError,
     group_mean_std,
     grpo_stages,
+    hp,
+    register,
 )
-from harness.stages.loss import FixedBounds, PolicyLoss
-from harness.tokenstats import LOGP
-from methods.registry import register
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from torch import Tensor
 
 AVERAGES = ("mean", "median", "winsorized_mean")
 #: Keeps squares of a weight finite in float64; no weight that small or large means anything.

@@ -68,13 +68,13 @@ class FakeBackend:
         self.code = "1"
 
     def compose(self, overrides: list[str]) -> Any:
-        from harness import catalog
-        from harness.config import compose
+        from harness.registry import methods
+        from harness.run.compose import compose
 
-        return compose(overrides, catalog.methods().load)
+        return compose(overrides, methods.load)
 
     def identity(self, run: Any) -> str:
-        from harness.config import to_dict
+        from harness.config.schema import to_dict
 
         text = json.dumps({k: v for k, v in to_dict(run).items() if k != "runs_dir"}, sort_keys=True)
         return hashlib.sha256((self.code + text).encode()).hexdigest()[:12]

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level
-from harness.problems import Verdict
+from entrobench import Verdict
 
 _VALUES = re.compile(r"[1-9][0-9]?(?:,[1-9][0-9]?)*")
 _MAX_VALUE = 60

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level, pick_digits
-from harness.problems import Verdict
+from entrobench import Verdict
 
 _DIGITS = re.compile(r"[0-9]+")
 

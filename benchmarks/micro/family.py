@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from harness.problems import Verdict
+from entrobench import Verdict
 
 Level = Literal["easy", "stretch", "hard", "ood"]
 """``easy``: the problems of the demonstrations; ``stretch``: more or larger constraints than demonstrated,

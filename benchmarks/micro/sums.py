@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level, pick_digits
-from harness.problems import Verdict
+from entrobench import Verdict
 
 _TERMS = re.compile(r"[1-9][0-9]{0,2}(?:\+[1-9][0-9]{0,2})+")
 _MAX_TERM = 50

@@ -18,7 +18,7 @@ from benchmarks.micro.chains import Chains
 from benchmarks.micro.digits import Digits
 from benchmarks.micro.family import MAX_RESPONSE_TOKENS, WRONG_FORMAT, Drawn, Family, Level
 from benchmarks.micro.sums import Sums
-from harness.problems import Problem, Verdict
+from entrobench import Problem, Verdict, register_benchmark
 
 VERSION = "2"
 VERIFIER_VERSION = "1"
@@ -78,10 +78,11 @@ def _split(split: str) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+@register_benchmark("micro", models={"micro": "base"})
 class Micro:
     """Sums, chains and digit strings with many valid answers each (see the family modules)."""
 
-    name = "micro"
+    name: str
     version = VERSION
 
     def splits(self) -> Sequence[str]:
@@ -108,5 +109,5 @@ class Micro:
 
 
 def frozen() -> dict[str, str]:
-    """What published records refer to (see :mod:`benchmarks.micro.freeze`)."""
+    """What published records refer to (see :mod:`tests.testbed.freeze`)."""
     return dict(json.loads(FROZEN_FILE.read_text()))

@@ -1,143 +1,44 @@
-"""The command line. Everything heavy is imported by the command that needs it."""
+"""The command line: parses, calls one function, prints its complaint. A command is a file of this folder.
+
+``parser.py`` holds the words and their help, :data:`COMMANDS` which function carries out which command. A
+function is imported when its command is given, so that ``entrobench --help`` stays quick. May import
+everything else in the harness; nothing may import it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import import_module
 
-from harness.cli.evaluate import EVAL_HELP
-from harness.errors import UserError, unknown
+from harness import __version__
+from harness.cli.parser import INNER, SUMMARIES, SWEEP_VERBS, parser
+from harness.util.errors import UserError, unknown
+from harness.util.lazy import load_when_used
 
+#: Command (and verb) -> the function that carries it out, and which arguments it takes by name.
 COMMANDS = {
-    "train": "train and evaluate one run",
-    "eval": "evaluate a model on benchmarks by a profile, grade its samples again, or finish a run",
-    "sweep": "plan, tune, submit, watch and collect the runs of a sweep file",
-    "plan-memory": "what a run needs of each GPU's memory",
-    "export": "write the weights of a run as a plain Hugging Face folder",
-    "prefetch": "fetch the models and data of a sweep, for jobs without a network",
-    "report": "write the leaderboard of a sweep, or of a folder of records",
-    "verify": "grade the samples behind a result record again and say whether its numbers hold",
-    "methods": "list the methods, show one, or make the pages of docs/methods",
-    "new-method": "write the files of a new method",
-    "check": "golden FOLDER: replay golden vectors; grading FILE: conformance cases; "
-    "overlap: training problems in evaluation sets",
-    "doctor": "what this installation can do",
+    "train": ("harness.cli.run:train", "overrides"),
+    "eval": ("harness.cli.evaluate:evaluate", "words regrade"),
+    "sweep": ("harness.cli.sweeps:run_verb", "verb file options watch runs run script"),
+    "plan-memory": ("harness.cli.memory:plan_memory_of", "words"),
+    "export": ("harness.cli.export:export", "run folder checkpoint"),
+    "prefetch": ("harness.cli.prefetch:prefetch", "file options"),
+    "report": ("harness.cli.report:report", "source options select compare to readme"),
+    "verify": ("harness.cli.verify:verify", "record options"),
+    "methods": ("harness.cli.methods:list_methods", ""),
+    "methods show": ("harness.cli.methods:show_method", "name"),
+    "methods docs": ("harness.cli.methods:write_pages", "folder check"),
+    "new-method": ("harness.cli.new_method:new_method", "name folder"),
+    "check golden": ("harness.cli.checks:golden", "folder"),
+    "check grading": ("harness.cli.checks:grading", "file grader"),
+    "check overlap": ("harness.cli.overlap:overlap", "settings"),
+    "doctor": ("harness.cli.doctor:doctor", ""),
+    "_worker": ("harness.cli.worker:work", "file"),
+    "_slurm": ("harness.sweep.slurm.job:run_job", "file"),
+    "_probe": ("harness.sweep.slurm.probe:probe", "file"),
 }
-SWEEP_VERBS = {
-    "plan": "the runs of a sweep and what is already done",
-    "tune": "give every method the same trials and write the choice beside the sweep file",
-    "submit": "start what is not done yet",
-    "status": "what every run is doing",
-    "logs": "the last lines of what a run printed",
-    "retry": "start failed, lost and stopped runs again",
-    "cancel": "stop the running runs",
-    "collect": "write the finished runs into result records",
-}
-#: What launchers start; nobody types these.
-_INNER = ("_worker", "_slurm", "_probe")
-_EXAMPLES = """examples:
-  entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
-  entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
-  entrobench eval model=Qwen/Qwen2.5-Math-1.5B benchmark=aime24,math500 profile=standard engine=vllm
-  entrobench report sweeps/demo.yaml
-  entrobench new-method my_idea
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = _Parser(
-        prog="entrobench",
-        description="Train, evaluate and compare entropy-control methods for RLVR.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    add = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    add["eval"].epilog, add["eval"].formatter_class = EVAL_HELP, argparse.RawDescriptionHelpFormatter
-    settings = "key=value, e.g. method=dapo seed=2 train.lr=2e-4 (Hydra's override grammar)"
-    add["train"].add_argument("overrides", nargs="*", help=settings)
-    add["eval"].add_argument("words", nargs="*", metavar="FOLDER | key=value", help="see below")
-    add["eval"].add_argument("--regrade", action="store_true", help="judge stored samples again, draw none")
-    add["plan-memory"].add_argument(
-        "words",
-        nargs="*",
-        metavar="key=value",
-        help="model=…, gpus=8, memory=80G, prompt_tokens=512, and as train",
-    )
-    add["export"].add_argument("run", help="a run's folder, e.g. runs/grpo-s1-64aff491efd3")
-    add["export"].add_argument("folder", help="a new folder")
-    add["export"].add_argument(
-        "--checkpoint", default="last", help="last, best (on validation) or a step's number"
-    )
-    verbs = add["sweep"].add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, text in SWEEP_VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text)
-        verb.add_argument("file", help="a sweep file, e.g. sweeps/demo.yaml")
-        if name == "logs":
-            verb.add_argument("run", help="a run, or how its name begins, e.g. grpo-s1")
-        verb.add_argument(
-            "options", nargs="*", help="key=value: launcher, workers, methods, seeds, runs_dir or any setting"
-        )
-        if name == "plan":
-            verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
-            verb.add_argument("--script", action="store_true", help="the sbatch scripts, and nothing else")
-        if name == "status":
-            verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
-    add["prefetch"].add_argument("file", help="a sweep file")
-    add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
-    add["report"].add_argument("source", nargs="?", help="a sweep file, or a folder with records.jsonl")
-    add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
-    add["report"].add_argument(
-        "--select", nargs="+", metavar="KEY=[…]", help="only these rows: tracks=[main] methods=[…] models=[…]"
-    )
-    add["report"].add_argument(
-        "--compare", nargs=2, metavar=("A", "B"), help="two sweeps row by row, each a file or a folder"
-    )
-    add["report"].add_argument(
-        "--to", metavar="FOLDER", help="where a comparison goes; default: compare/A-vs-B"
-    )
-    add["report"].add_argument("--readme", metavar="FILE", help="make the marked tables of a file anew")
-    add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
-    add["verify"].add_argument(
-        "options", nargs="*", help="run=ID (how it begins), samples=FOLDER, runs_dir=FOLDER (default: runs)"
-    )
-    shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME | docs")
-    shown.add_parser("show", help="the card of one method").add_argument("name")
-    docs = shown.add_parser("docs", help="write a page per method and an index from cards and classes")
-    docs.add_argument("--check", action="store_true", help="write nothing; fail where a page is not current")
-    docs.add_argument("--dir", help="instead of docs/methods")
-    add["new-method"].add_argument("name", help="lower case letters, digits and underscores")
-    add["new-method"].add_argument("--dir", help="write outside the checkout")
-    checks = add["check"].add_subparsers(dest="verb", metavar="golden | grading | overlap", required=True)
-    checks.add_parser("golden", help="replay golden vectors").add_argument("folder")
-    grading = (
-        "grade conformance cases; fails when fewer than 99 of 100 are right or one is late, crashes or hangs"
-    )
-    cases = checks.add_parser("grading", help=grading, description=grading)
-    cases.add_argument(
-        "file", help="conformance cases, one JSON object a line, e.g. those in tests/golden/grading"
-    )
-    cases.add_argument("--grader", default="math-verify", help="default: math-verify")
-    overlap = "training problems in evaluation sets"
-    checks.add_parser("overlap", help=overlap, description=overlap).add_argument(
-        "settings",
-        nargs="*",
-        help="key=value: training, benchmark, data_dir, accept_data, show=ids or hashes",
-    )
-    for inner in _INNER:
-        commands.add_parser(inner).add_argument("file")
-    return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,10 +70,10 @@ def _flags_first(words: list[str]) -> list[str]:
 
 def _check_words(words: list[str]) -> None:
     """Suggest the nearest command for a mistyped one, which argparse does not."""
-    if not words or words[0].startswith("-") or words[0] in _INNER:
+    if not words or words[0].startswith("-") or words[0] in INNER:
         return
-    if words[0] not in COMMANDS:
-        raise unknown("command", words[0], COMMANDS)
+    if words[0] not in SUMMARIES:
+        raise unknown("command", words[0], SUMMARIES)
     verbs = {
         "sweep": SWEEP_VERBS,
         "methods": ("show", "docs"),
@@ -183,84 +84,15 @@ def _check_words(words: list[str]) -> None:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    command = arguments.command
     if arguments.version:
-        from harness import __version__
-
         print(f"entrobench {__version__}")
         return 0
-    if command is None:
+    if arguments.command is None:
         parser().print_help()
         return 0
-    if command == "train":
-        from harness.cli.run import train
-
-        return train(arguments.overrides)
-    if command == "eval":
-        from harness.cli.evaluate import evaluate
-
-        return evaluate(arguments.words, arguments.regrade)
-    if command == "plan-memory":
-        from harness.cli.memory import plan_memory_of
-
-        return plan_memory_of(arguments.words)
-    if command == "sweep":
-        from harness.cli.sweeps import run_verb
-
-        names = ("watch", "runs", "run", "script")
-        given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-        return run_verb(arguments.verb, arguments.file, arguments.options, **given)
-    if command == "export":
-        from harness.cli.run import export
-
-        return export(arguments.run, arguments.folder, arguments.checkpoint)
-    if command == "prefetch":
-        from harness.cli.prefetch import prefetch
-
-        return prefetch(arguments.file, arguments.options)
-    if command == "report":
-        from harness.cli.report import report
-
-        more = {name: getattr(arguments, name) for name in ("compare", "select", "readme", "to")}
-        return report(arguments.source, arguments.options, **more)
-    if command == "verify":
-        from harness.cli.verify import verify
-
-        return verify(arguments.record, arguments.options)
-    if command == "methods":
-        from harness.cli.methods import list_methods, show_method, write_pages
-
-        if arguments.verb == "docs":
-            return write_pages(arguments.dir, arguments.check)
-        return show_method(arguments.name) if arguments.verb == "show" else list_methods()
-    if command == "new-method":
-        from harness.cli.new_method import new_method
-
-        return new_method(arguments.name, arguments.dir)
-    if command == "check" and arguments.verb == "grading":
-        from harness.cli.checks import grading
-
-        return grading(arguments.file, arguments.grader)
-    if command == "check" and arguments.verb == "overlap":
-        from harness.cli.overlap import overlap
-
-        return overlap(arguments.settings)
-    if command == "check":
-        from harness.cli.checks import golden
-
-        return golden(arguments.folder)
-    if command == "doctor":
-        from harness.cli.doctor import doctor
-
-        return doctor()
-    if command == "_slurm":
-        from harness.sweep.slurm.job import run_job
-
-        return run_job(arguments.file)
-    if command == "_probe":
-        from harness.sweep.slurm.probe import probe
-
-        return probe(arguments.file)
-    from harness.cli.worker import work
-
-    return work(arguments.file)
+    load_when_used("torch")
+    verb = getattr(arguments, "verb", None)
+    target, names = COMMANDS.get(f"{arguments.command} {verb}") or COMMANDS[arguments.command]
+    module, _, function = target.partition(":")
+    given = {name: getattr(arguments, name) for name in names.split() if hasattr(arguments, name)}
+    return int(getattr(import_module(module), function)(**given))

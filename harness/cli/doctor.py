@@ -11,7 +11,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from harness.record import versions
+from harness.registry import benchmarks, methods
+from harness.rollout.engines import ENGINES
+from harness.run.untested import evidence, untested
+from harness.util.environment import versions
 
 #: Seconds that the hub has to answer.
 HUB_TIMEOUT_S = 3.0
@@ -20,10 +23,6 @@ PACKAGES = ("torch", "transformers", "hydra-core", "submitit", "datasets", "math
 
 def doctor() -> int:
     """Print the report; the exit code is 0 whatever is missing: a laptop needs less than a cluster."""
-    from harness import catalog
-    from harness.engines import ENGINES
-    from harness.untested import evidence, untested
-
     own = versions("entrobench")["entrobench"]
     print(f"entrobench {own}, Python {platform.python_version()}")
     _block("versions", [f"{name} {number}" for name, number in versions(*PACKAGES).items()])
@@ -36,10 +35,10 @@ def doctor() -> int:
     network = hub()
     _block("hub", network)
     models = []
-    for name, folder in catalog.benchmarks().shipped_models().items():
+    for name, folder in benchmarks.shipped_models().items():
         there = (folder / "model.safetensors").exists()
         models.append(f"shipped model {name}: {'there' if there else f'MISSING in {folder}'}")
-    _block("methods and models", [f"{len(catalog.methods().entries())} methods", *models])
+    _block("methods and models", [f"{len(methods.entries())} methods", *models])
     vllm = engines.get("vllm", "").startswith("usable")
     found = versions("trl")["trl"]
     _block(

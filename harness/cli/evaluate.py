@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-
-EVAL_HELP = """a model:
-  model=        hub id, folder, or a training run's folder (its last weights); revision= of a hub model
-  benchmark=    sets, comma-separated: aime24 aime25 amc23 amc22_23 math500 minerva olympiadbench gsm8k
-  profile=      standard dapo cure steer-val oat qwen-math sage mentor r1-distill siri (docs/evaluation.md)
-  engine=       hf or vllm; engine.<option>= for its options; dtype=, device=
-  data_dir=     folder or file with the sets, instead of the hub; accept_data= for other content
-  k= seed= out=
-  n= temperature= top_p= max_tokens= template= grader= limit= sampling=    change the profile
-a folder:
-  of an evaluation: its scores, with k= for other ks; --regrade judges its samples again, grader= by another
-  of a training run: finishes it; with benchmark= evaluates its last weights
-"""
+from harness.cli.evaluation_display import Display
+from harness.cli.run import evaluate as finish_run
+from harness.evaluation.regrade import read_record, regrade
+from harness.evaluation.request import parse, read_ks
+from harness.evaluation.session import Session, check_stored_ks
+from harness.evaluation.table import lines
+from harness.grading.pool import PoolFailed
+from harness.rollout.engines.base import EngineDied
+from harness.util.errors import UserError
 
 
 def evaluate(words: Sequence[str], regrade: bool) -> int:
@@ -43,18 +38,10 @@ def evaluate(words: Sequence[str], regrade: bool) -> int:
         raise UserError(
             f"'{settings[0]}' changes nothing in a finished run; add benchmark=… to evaluate its last weights"
         )
-    from harness.cli.run import evaluate as finish_run
-
     return finish_run(str(folder))
 
 
 def _draw(settings: Sequence[str]) -> int:
-    from harness.engines.base import EngineDied
-    from harness.evaluation.progress import Display
-    from harness.evaluation.request import parse
-    from harness.evaluation.session import Session
-    from harness.grading.pool import PoolFailed
-
     request = parse(settings)
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
@@ -74,16 +61,11 @@ def _draw(settings: Sequence[str]) -> int:
 
 def _regrade_requested(settings: Sequence[str]) -> int:
     """``eval model=… --regrade``: the folder that these settings have."""
-    from harness.evaluation.request import parse
-    from harness.evaluation.session import Session
-
     session = Session(parse(settings))
     return _regrade(session.folder, [f"k={k}" for k in session.request.ks])
 
 
 def _regrade(folder: Path, settings: Sequence[str]) -> int:
-    from harness.evaluation.regrade import regrade
-
     record, target, changed = regrade(folder, settings)
     for name, count in changed.items():
         print(f"{name}: {count} verdicts changed")
@@ -93,9 +75,6 @@ def _regrade(folder: Path, settings: Sequence[str]) -> int:
 
 def _stored(folder: Path, settings: Sequence[str]) -> int:
     """The scores of an evaluation that is there, perhaps for other ks."""
-    from harness.evaluation.regrade import read_record
-    from harness.evaluation.session import check_stored_ks
-
     if strange := [word for word in settings if not word.startswith("k=")]:
         raise UserError(f"'{strange[0]}' needs new samples; give it with model=… and benchmark=…")
     record, ks = read_record(folder), _ks(settings)
@@ -105,14 +84,10 @@ def _stored(folder: Path, settings: Sequence[str]) -> int:
 
 
 def _ks(settings: Sequence[str]) -> tuple[int, ...]:
-    from harness.evaluation.request import read_ks
-
     return read_ks(",".join(word[2:] for word in settings if word.startswith("k=")))
 
 
 def _show(record: dict[str, Any], folder: Path, ks: Sequence[int]) -> None:
-    from harness.evaluation.table import lines
-
     print("\n".join(lines(record, ks)))
     print(f"record: {folder / 'record.json'}")
 

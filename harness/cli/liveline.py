@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from harness.run.state import state_of
 from harness.sweep.live import Row, Snapshot, table
-from harness.sweep.state import state_of
 
 
 class LiveLine:

@@ -6,9 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.errors import UserError
-from harness.memory import Plan, find_shape, plan_memory
-from harness.memory.estimate import GIB, PROMPT_TOKENS
+from harness.config.schema import to_dict
+from harness.model.checks import check_vocabulary
+from harness.model.memory import Plan, find_shape, plan_memory
+from harness.model.memory.estimate import GIB, PROMPT_TOKENS
+from harness.model.source import resolve_model
+from harness.registry import benchmarks, methods
+from harness.run.compose import compose
+from harness.sweep.slurm.resources import slurm_resources
+from harness.util.errors import UserError
 
 #: Memory of the GPU that is assumed unless ``memory=`` says otherwise.
 MEMORY = "80G"
@@ -26,13 +32,8 @@ def plan_memory_of(words: Sequence[str]) -> int:
             overrides.append(f"model.path={value}" if key == "model" and sign else word)
     gpus, prompt = (_whole(own[key], key) for key in ("gpus", "prompt_tokens"))
     memory = gpu_bytes(own["memory"])
-    from harness import catalog
-    from harness.config import compose, to_dict
-    from harness.model_checks import check_vocabulary
-    from harness.policy_source import resolve_model
-
-    run = compose(overrides, catalog.methods().load)
-    path = resolve_model(run.model.path, catalog.benchmarks().shipped_models())
+    run = compose(overrides, methods.load)
+    path = resolve_model(run.model.path, benchmarks.shipped_models())
     shape = find_shape(path, run.model.revision)
     check_vocabulary(shape.vocab, run.train.logits_chunk_mib)
     reference = any(stage.needs_reference for stage in run.method.stages().of_step())
@@ -142,16 +143,12 @@ def sweep_notes(sweep: Any, jobs: Sequence[Any]) -> list[str]:
 
     Nothing is said about models whose sizes are not known on this machine.
     """
-    from harness import catalog
-    from harness.policy_source import resolve_model
-    from harness.sweep.slurm.resources import slurm_resources
-
     resources = slurm_resources(sweep.slurm)
     if not resources.total_gpus:
         return []
     if not resources.gpu_memory:
         return ["memory: not compared; give slurm.gpu_memory, e.g. 80G, the memory of one GPU"]
-    memory, shipped = gpu_bytes(resources.gpu_memory), catalog.benchmarks().shipped_models()
+    memory, shipped = gpu_bytes(resources.gpu_memory), benchmarks.shipped_models()
     worst: dict[str, tuple[Plan, Any]] = {}
     unknown: set[str] = set()
     for job in jobs:

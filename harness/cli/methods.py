@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.composition import ComposedMethod
-from harness.errors import UserError
-from harness.method_pages import card_text
+from harness.config.schema import RunConfig
+from harness.registry import cards, methods
+from harness.registry.pages import card_text, checkout, differing, pages, write
+from harness.stages.compose import changes
+from harness.stages.composed import ComposedMethod
+from harness.util.errors import UserError
 
 
 def list_methods() -> int:
@@ -22,16 +24,16 @@ def list_methods() -> int:
     for heading in ("name", "changes", "track", "fidelity", "paper"):
         table.add_column(heading, no_wrap=heading in ("name", "track", "fidelity"), overflow="fold")
     missing = []
-    for entry in catalog.methods().entries().values():
+    for entry in methods.entries().values():
         try:
-            card = catalog.cards().read_card(entry)
+            card = cards.read_card(entry)
         except UserError as error:
             missing.append(str(error))
             continue
         table.add_row(entry.name, ", ".join(card.stations), card.track, card.fidelity, card.paper)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
-    diagnostics = catalog.methods().diagnostics()
+    diagnostics = methods.diagnostics()
     if diagnostics:
         names = ", ".join(diagnostics)
         console.print(f"diagnostics that any run can log (train.diagnostics=[...]): {names}", markup=False)
@@ -45,13 +47,13 @@ def show_method(name: str) -> int:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    registry = catalog.methods()
+    registry = methods
     if name in registry.diagnostics() and name not in registry.entries():
         print(diagnostic_text(name, registry.load_diagnostic(name)))
         return 0
     entry = registry.find(name)
-    card = catalog.cards().read_card(entry)
-    cls = catalog.methods().load(name)
+    card = cards.read_card(entry)
+    cls = methods.load(name)
     if issubclass(cls, ComposedMethod):
         text = composed_text(entry, card, cls)
     else:
@@ -66,16 +68,13 @@ def show_method(name: str) -> int:
 
 def composed_text(entry: Any, card: Any, cls: type[ComposedMethod]) -> str:
     """The card of a composition: what it takes from where, and what it leaves behind."""
-    from harness.config import RunConfig
-    from harness.stages.compose import changes
-
     cls().validate(RunConfig())
     lines = ["| station | from |", "|---|---|", f"| all others | {entry.base.name} |"]
     lines += [f"| {station} | {part.name} |" for station, part in entry.parts]
     for part in dict.fromkeys(part for _, part in entry.parts):
         taken = {station for station, other in entry.parts if other == part}
         taken |= {"ratio", "bounds", "weights"} if "loss" in taken else set()
-        left = [s for s in changes(catalog.methods().load(part.name)().stages()) if s not in taken]
+        left = [s for s in changes(methods.load(part.name)().stages()) if s not in taken]
         if left:
             lines.append(f"\nNot taken from {part.name}, which changes them too: {', '.join(left)}.")
     file = ", ".join(dict.fromkeys(e.file.name for e in (entry.base, *(part for _, part in entry.parts))))
@@ -92,8 +91,6 @@ def diagnostic_text(name: str, cls: type) -> str:
 
 def write_pages(folder: str | None, check: bool) -> int:
     """Make ``docs/methods/`` again, or say what is not current there (exit code 1)."""
-    from harness.method_pages import checkout, differing, pages, write
-
     root = checkout()
     target = Path(folder) if folder else root / "docs" / "methods"
     wanted = pages(root)

@@ -7,8 +7,9 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from harness import catalog
-from harness.errors import UserError
+from harness.registry import methods
+from harness.util.environment import ROOT
+from harness.util.errors import UserError
 
 _RESERVED = ("registry", "cards")
 
@@ -18,7 +19,7 @@ def new_method(name: str, folder: str | None) -> int:
     stem = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*", name) or keyword.iskeyword(stem):
         raise UserError(f"'{name}' is not a method name; use lower case letters, digits, _ and -")
-    if stem in _RESERVED or name in catalog.methods().entries():
+    if stem in _RESERVED or name in methods.entries():
         raise UserError(f"the name '{name}' is taken; choose another one")
     method, card, test, inside = _paths(stem, folder)
     for path in (method, card, test):
@@ -50,7 +51,7 @@ def _paths(stem: str, folder: str | None) -> tuple[Path, Path, Path, bool]:
     if folder is not None:
         where = Path(folder).expanduser()
         return where / f"{stem}.py", where / f"{stem}.md", where / f"test_{stem}.py", False
-    where = Path(catalog.methods().FOLDER)
+    where = ROOT / "methods"
     if not (where.parent / "pyproject.toml").exists():
         raise UserError("this installation is not a checkout; say where to write with --dir DIR")
     return (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.errors import UserError, unknown
+from harness.evaluation.overlap import Text, TrainingTexts, lines
+from harness.registry import benchmarks
+from harness.util.errors import UserError, unknown
 
 _KEYS = ("training", "benchmark", "data_dir", "accept_data", "show")
 _LEGEND = """equal, near copies: problems of the training file; near: half of the 13-word runs, and the answer
@@ -19,11 +21,8 @@ def overlap(settings: Sequence[str]) -> int:
     ``show=ids`` names evaluation problems, ``show=hashes`` training problems (for a set's ``overlapping``).
     Exit code 1 when training sees an equal text or a near copy of an evaluation problem.
     """
-    from harness import catalog
-    from harness.evaluation.overlap import Text, TrainingTexts, lines
-
     given = _given(settings)
-    registry = catalog.benchmarks()
+    registry = benchmarks
     everything = [
         registry.load_from(name, given.get("data_dir"), given.get("accept_data", ""))
         for name in registry.names()

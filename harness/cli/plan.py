@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from harness.cli.memory import sweep_notes
+from harness.run.state import RunState
 from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
 from harness.sweep.controls import left_out
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import Ledger
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState
+from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
+from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import stale_choices
 
 _HEADINGS = ("row", "role", "tuned", "seeds", "done", "state", "tokens a run", "hours a run")
@@ -44,8 +45,6 @@ def show_plan(
 
 def show_scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> int:
     """Print the sbatch scripts that a submission to Slurm would queue for ``jobs``."""
-    from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
-
     print(f"# {sweep.name}: {len(jobs)} runs to start; {ID} and {PROBE_ID} are known once it is submitted")
     for what, text in scripts(sweep, jobs, book):
         print(f"\n# --- {what} ---\n{text}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import plan
+from harness.sweep.prefetch import fetch, needs
+from harness.sweep.spec import load_sweep
+from harness.util.errors import UserError
 
 
 def prefetch(file: str, options: Sequence[str]) -> int:
     """Fetch what is not here yet, each thing once; returns 1 when something could not be fetched."""
-    from harness.prefetch import fetch, needs
-    from harness.sweep.jobs import Runs
-    from harness.sweep.plan import plan
-    from harness.sweep.spec import load_sweep
-
     sweep = load_sweep(Path(file), options)
     wanted = needs(job.config for job in plan(sweep, Runs()))
     failed = 0

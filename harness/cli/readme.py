@@ -11,19 +11,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.report.analysis.levels import POWER
+from harness.report.data.head import expected_of, read_head
+from harness.report.data.load import load_records
+from harness.report.data.places import places_of
+from harness.report.render.text import legend_of, short_table
+from harness.report.tables.build import build_report
+from harness.report.tables.columns import DASH, percent
+from harness.report.tables.explain import trainings
+from harness.run.state import RunState
+from harness.sweep.budget import costs
+from harness.sweep.collect import RECORDS
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import make_plan
+from harness.sweep.spec import load_sweep
+from harness.util.errors import UserError
+from harness.util.files import write_text
 
 if TYPE_CHECKING:
     from harness.sweep.jobs import Job
-    from harness.sweep.spec import Sweep
+    from harness.sweep.sweep import Sweep
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.S)
 
 
 def refresh(path: Path) -> int:
     """Make every marked table of a file anew."""
-    from harness.files import write_text
-
     text = path.read_text(encoding="utf-8")
     fresh = filled(text, path.parent)
     if fresh != text:
@@ -46,22 +59,11 @@ def filled(text: str, root: Path) -> str:
 
 
 def _table(root: Path, name: str) -> str:
-    from harness.cli.report import expected_of, read_head
-    from harness.report.load import load_records
-    from harness.sweep.collect import RECORDS
-    from harness.sweep.spec import load_sweep
-
     sweep = load_sweep(root / name, [])
     folder = root / "results" / sweep.name
     records = load_records(folder / RECORDS).records if (folder / RECORDS).exists() else ()
     if len(sweep.places) > 1 or not records:
         return _planned(sweep, name, records)
-    from harness.report.build import build_report
-    from harness.report.explain import trainings
-    from harness.report.levels import POWER
-    from harness.report.places import places_of
-    from harness.report.write import legend_of, short_table
-
     head = read_head(folder)
     place = places_of(records, expected_of(head) if head else None)[0]
     built = build_report(
@@ -77,12 +79,6 @@ def _table(root: Path, name: str) -> str:
 
 def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
     """A row for every method with its pass@1 at each place; empty where nobody has run it yet."""
-    from harness.report.build import build_report
-    from harness.report.columns import DASH, percent
-    from harness.report.places import places_of
-    from harness.sweep.jobs import Runs
-    from harness.sweep.plan import make_plan
-
     jobs = [job for job in make_plan(sweep, Runs()) if job.role != "base"]
     where = list(dict.fromkeys(job.table_place for job in jobs))
     scores: dict[tuple[tuple[str, str], str, str], str] = {}
@@ -131,9 +127,6 @@ def _unlisted(sweep: Sweep, jobs: Sequence[Job]) -> str:
 
 def _hours(sweep: Sweep, jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
     """Stated GPU-hours of each row, as ``sweep plan`` sums them before anything has run."""
-    from harness.sweep.budget import costs
-    from harness.sweep.state import RunState
-
     found: dict[tuple[str, str], float] = {}
     for job, cost in zip(jobs, costs(sweep, jobs, [RunState("missing")] * len(jobs)), strict=True):
         if cost.hours is not None:

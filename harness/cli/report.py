@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-
-if TYPE_CHECKING:
-    from harness.report.model import Report
-    from harness.report.places import Place
-    from harness.report.records import Record
-    from harness.report.select import Selection
+from harness.cli.readme import refresh
+from harness.report.analysis.beside import set_beside
+from harness.report.analysis.model import Report
+from harness.report.analysis.versus import compare_sweeps
+from harness.report.data.groups import Record
+from harness.report.data.head import HEAD, expected_of, read_head
+from harness.report.data.load import load_records
+from harness.report.data.places import Place, as_expected, places_of, write_index
+from harness.report.data.reported import load_reported
+from harness.report.data.select import Selection, of_models, parse, shown
+from harness.report.render.files import write_files, write_page
+from harness.report.render.terminal import render, render_versus
+from harness.report.render.versus_files import write_versus
+from harness.report.tables.build import build_report
+from harness.sweep.collect import RECORDS, collect, told
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import plan
+from harness.sweep.spec import load_sweep
+from harness.util.errors import UserError
+from harness.util.files import write_json
 
 #: What a report knows besides the records: title, subtitle and the planned seeds, beside the records.
-HEAD = "leaderboard.head.json"
 SELECTED = "selected"
 COMPARED = "compare"
 
@@ -40,8 +51,6 @@ def report(
     if compare:
         return _compare(compare[0], compare[1], to)
     if readme:
-        from harness.cli.readme import refresh
-
         return refresh(Path(readme))
     path = Path(str(source))
     if not path.is_dir():
@@ -62,9 +71,6 @@ def read_folder(path: Path) -> tuple[list[Record], int]:
     Raises:
         UserError: there are none.
     """
-    from harness.report.load import load_records
-    from harness.sweep.collect import RECORDS
-
     loaded = load_records(path / RECORDS)
     for line in loaded.left_out:
         print(line)
@@ -73,26 +79,7 @@ def read_folder(path: Path) -> tuple[list[Record], int]:
     return list(loaded.records), len(loaded.left_out)
 
 
-def read_head(path: Path) -> dict[str, Any]:
-    """Title, subtitle and planned seeds of a folder of records; empty where nobody wrote them down."""
-    from harness.files import read_json
-
-    return dict(read_json(path / HEAD)) if (path / HEAD).exists() else {}
-
-
-def expected_of(head: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, int]]:
-    """(model, training set) -> row -> planned seeds."""
-    return {(p["model"], p["training_set"]): dict(p["seeds"]) for p in head.get("planned", ())}
-
-
 def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
-    from harness.files import write_json
-    from harness.report.places import as_expected
-    from harness.sweep.collect import collect, told
-    from harness.sweep.jobs import Runs
-    from harness.sweep.plan import plan
-    from harness.sweep.spec import load_sweep
-
     sweep, backend = load_sweep(path, options), Runs()
     jobs = plan(sweep, backend)
     collected = collect(sweep, jobs, backend)
@@ -124,12 +111,8 @@ def _write(
 
     A selection goes to a folder of its own, so that it never stands where the whole table should.
     """
-    from harness.report.places import places_of
-
     wanted = None
     if select:
-        from harness.report.select import of_models, parse
-
         wanted = parse(select)
         records = of_models(records, wanted)
         out, subtitle = out / SELECTED, f"{subtitle} {wanted.words}".strip()
@@ -139,9 +122,6 @@ def _write(
     if len(places) == 1:
         _write_place(places[0], out, title, subtitle, wanted)
         return
-    from harness.report import write_page
-    from harness.report.places import write_index
-
     reports = [
         _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle, wanted)
         for place in places
@@ -158,10 +138,6 @@ def _write_place(
 ) -> Report:
     from rich.console import Console
 
-    from harness.report import write_files
-    from harness.report.build import build_report
-    from harness.report.terminal import render
-
     try:
         built = build_report(
             place.records, title=title, subtitle=subtitle, expected_seeds=place.expected, reference="grpo"
@@ -169,8 +145,6 @@ def _write_place(
     except ValueError as error:
         raise UserError(str(error)) from error
     if wanted is not None:
-        from harness.report.select import shown
-
         built = shown(built, wanted)
     built = _with_printed(built, out)
     written = write_files(built, out, pages_for([built], out))
@@ -189,9 +163,6 @@ def _root(out: Path) -> Path | None:
 
 def _with_printed(built: Report, out: Path) -> Report:
     from dataclasses import replace
-
-    from harness.report.beside import set_beside
-    from harness.report.reported import load_reported
 
     root = _root(out)
     if root is None:
@@ -219,8 +190,6 @@ def _compare(first: str, second: str, to: str | None) -> int:
     The files go beside the first one's folder, into ``compare/<a>-vs-<b>/``, and name the sides by their
     folders: where those lie on this machine is no part of the outcome. Places are compared one by one.
     """
-    from harness.report.places import places_of
-
     folders = [_results_of(Path(word)) for word in (first, second)]
     read = [read_folder(folder) for folder in folders]
     names = [folder.resolve().name for folder in folders]
@@ -252,10 +221,6 @@ def _compare(first: str, second: str, to: str | None) -> int:
 def _compare_place(first: Place, second: Place, out: Path, names: Sequence[str]) -> list[Path]:
     from rich.console import Console
 
-    from harness.report.terminal import render_versus
-    from harness.report.versus import compare_sweeps
-    from harness.report.versus_files import write_versus
-
     try:
         found = compare_sweeps(first.records, second.records)
     except ValueError as error:
@@ -268,6 +233,4 @@ def _compare_place(first: Place, second: Place, out: Path, names: Sequence[str])
 def _results_of(path: Path) -> Path:
     if path.is_dir():
         return path
-    from harness.sweep.spec import load_sweep
-
     return load_sweep(path, []).results

@@ -9,19 +9,31 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.processes import launched_size, local_size
+from harness.cli.liveline import LiveLine
+from harness.cli.worker import end_with_parent, locked_together
+from harness.distributed.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, in_child, launch
+from harness.distributed.processes import launched_size
+from harness.distributed.world import joined
+from harness.registry import methods
+from harness.rollout.engines.base import EngineDied
+from harness.run import execute as runs
+from harness.run.compose import from_dict
+from harness.run.state import state_of
+from harness.statistics import mean_pass_at_ks, printable_ks
+from harness.sweep.jobs import Runs
 from harness.sweep.live import HEARTBEAT_S, duration, number, sentence
 from harness.sweep.plan import table_name
-from harness.sweep.state import holder, lock_path, locked, state_of
+from harness.train.processes import local_size
+from harness.util.errors import UserError
+from harness.util.files import read_json
+from harness.util.locks import holder, lock_path, locked
+from harness.util.preemption import Notice
 
 Event = Callable[[dict[str, Any]], None]
 
 
 def train(overrides: Sequence[str]) -> int:
     """Train and evaluate the run that ``overrides`` describe."""
-    from harness.sweep.jobs import Runs
-
     backend = Runs()
     run = backend.compose(list(overrides))
     return _execute(run, backend.folder(run), ["train", *overrides])
@@ -29,17 +41,11 @@ def train(overrides: Sequence[str]) -> int:
 
 def evaluate(folder: str) -> int:
     """Finish the run in ``folder``: its evaluation, and its training where that is not complete."""
-    from harness import catalog
-    from harness.config import from_dict
-    from harness.files import read_json
-
     path = Path(folder).expanduser()
     if not (path / "config.json").is_file():
         raise UserError(f"{folder} is not a run folder (no config.json in it)")
     raw = read_json(path / "config.json")["config"]
-    run = from_dict(raw | {"runs_dir": str(path.resolve().parent)}, catalog.methods().load)
-    from harness.sweep.jobs import Runs
-
+    run = from_dict(raw | {"runs_dir": str(path.resolve().parent)}, methods.load)
     now = Runs().folder(run)
     if now.name != path.resolve().name:
         raise UserError(
@@ -49,40 +55,22 @@ def evaluate(folder: str) -> int:
     return _execute(run, now, ["eval", folder])
 
 
-def export(run: str, folder: str, checkpoint: str) -> int:
-    """Write a checkpoint of the run in folder ``run`` the Hugging Face way."""
-    from harness import export as exporting
-
-    target = Path(folder).expanduser()
-    step = exporting.export(Path(run).expanduser(), target, checkpoint=checkpoint)
-    print(f"{target}: the weights after step {step}" if step else f"{target}: the weights before training")
-    return 0
-
-
 def _execute(run: Any, folder: Path, words: Sequence[str]) -> int:
     """Carry out the run in this process, or by ``entrobench *words`` in as many as it asks for."""
     processes = local_size(run)
     if processes > 1:
-        from harness.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, launch
-
         code = launch(words, processes=processes, folder=folder, threads=run.train.threads)
         if code in (ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP):
             raise KeyboardInterrupt
         return code
     if launched_size() > 1:
-        from harness.launch import in_child
-
         return in_child(lambda: _share(run, folder))
     return _alone(run, folder)
 
 
 def _share(run: Any, folder: Path) -> int:
     """Carry out the run as one of several processes."""
-    from harness import runs
-    from harness.cli.worker import end_with_parent, locked_together
-    from harness.notice import Notice
-    from harness.opening import device_of
-    from harness.parallel import joined
+    from harness.run.set_up import device_of
 
     notice = Notice.from_environment()
     notice.listen(interrupts=True)
@@ -101,9 +89,6 @@ def _share(run: Any, folder: Path) -> int:
 def _alone(run: Any, folder: Path) -> int:
     from transformers.utils.logging import disable_progress_bar
 
-    from harness import runs
-    from harness.engines.base import EngineDied
-
     disable_progress_bar()  # it would run through our own display
     with locked(lock_path(folder), wait=False) as ours:
         if not ours:
@@ -121,8 +106,6 @@ def _alone(run: Any, folder: Path) -> int:
 def _display(label: str, seed: int) -> AbstractContextManager[Event]:
     """A live line on a terminal, else a line now and then."""
     if sys.stdout.isatty():
-        from harness.cli.liveline import LiveLine
-
         return LiveLine(label)
     last = [0.0]
 
@@ -136,8 +119,6 @@ def _display(label: str, seed: int) -> AbstractContextManager[Event]:
 
 def show_result(record: dict[str, Any], folder: Path) -> None:
     """The scores of a finished run, a line per set."""
-    from harness.statistics import mean_pass_at_ks, printable_ks
-
     budget = record.get("budget", {})
     wall = duration(budget.get("wall_s"))
     print(f"{record['run_id']}: {budget.get('steps')} steps, {budget.get('generated_tokens')} tokens, {wall}")

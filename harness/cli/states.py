@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.run.state import RunState
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Launcher
 from harness.sweep.live import duration, number, step_text
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState
+from harness.sweep.sweep import Sweep
+from harness.util.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

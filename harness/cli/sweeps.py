@@ -10,15 +10,19 @@ from pathlib import Path
 from harness.cli.memory import sweep_notes
 from harness.cli.plan import show_plan, show_scripts, tuning_notes
 from harness.cli.states import print_states, show_status, totals
-from harness.errors import UserError, unknown
-from harness.prefetch import check_present
+from harness.run.state import needs_retry, needs_start
+from harness.sweep.collect import collect, told
 from harness.sweep.jobs import Job, Runs
 from harness.sweep.launcher import Launcher, Outcome, open_launcher
 from harness.sweep.live import duration
 from harness.sweep.plan import Ledger, ledger, plan, states
-from harness.sweep.spec import Sweep, load_sweep
-from harness.sweep.state import needs_retry, needs_start
+from harness.sweep.prefetch import check_present
+from harness.sweep.spec import load_sweep
+from harness.sweep.sweep import Sweep
+from harness.sweep.temperatures import samplings, trained_first, write_temperatures
+from harness.sweep.tune import trials, untried, write_choice
 from harness.sweep.tuned import refuse_stale
+from harness.util.errors import UserError, unknown
 
 #: Lines of each log file that ``sweep logs`` shows.
 LOG_LINES = 60
@@ -146,8 +150,6 @@ def show_logs(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, run: str) -
 
 def _trials(sweep: Sweep) -> tuple[list[Job], Launcher | None]:
     """The trials of the sweep's tuning and their launcher, if it was ever begun."""
-    from harness.sweep.tune import trials
-
     book = ledger(sweep, "tuning")
     if sweep.tuning is None or sweep.extra or not book.folder.exists():
         return [], None
@@ -165,9 +167,6 @@ def tune(sweep: Sweep) -> int:
 
     What the tuned file holds already is not tried again.
     """
-    from harness.sweep.temperatures import samplings, trained_first, write_temperatures
-    from harness.sweep.tune import trials, untried, write_choice
-
     if sweep.extra:
         raise UserError(
             f"tuning with {' '.join(sweep.extra)} would choose for other runs than the file's; "
@@ -234,8 +233,6 @@ def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
 
 
 def collect_records(sweep: Sweep) -> int:
-    from harness.sweep.collect import collect, told
-
     backend = Runs()
     collected = collect(sweep, plan(sweep, backend), backend)
     for line in told(collected):

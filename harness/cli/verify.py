@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UserError, unknown
+from harness.run.verify import HOLDS, records_at, samples_folder, verify_record
+from harness.util.errors import UserError, unknown
 
 _OPTIONS = ("run", "samples", "runs_dir")
 
 
-def verify(source: str, words: Sequence[str]) -> int:
+def verify(record: str, options: Sequence[str]) -> int:
     """Print a line per run and evaluation set; returns 0 when every number holds, 1 otherwise."""
-    from harness.verify import HOLDS, records_at, samples_folder, verify_record
-
-    options = dict(_option(word) for word in words)
-    path = Path(source)
-    given = Path(options["samples"]) if "samples" in options else None
+    given = dict(_option(word) for word in options)
+    path = Path(record)
+    samples = Path(given["samples"]) if "samples" in given else None
     good = True
-    for record in records_at(path, options.get("run", "")):
-        folder = samples_folder(record, path, given, Path(options.get("runs_dir", "runs")))
-        for finding in verify_record(record, folder):
+    for item in records_at(path, given.get("run", "")):
+        folder = samples_folder(item, path, samples, Path(given.get("runs_dir", "runs")))
+        for finding in verify_record(item, folder):
             good &= finding.state == HOLDS
             print(f"{finding.run_id}  {finding.name}  {finding.state}: {finding.detail}", flush=True)
     return 0 if good else 1

@@ -13,31 +13,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-from harness.launch import INTERRUPTED, code_of, in_child
-from harness.notice import Notice, Stopped
-from harness.processes import launched_size, local_size
-from harness.sweep.state import holder, lock_path, locked
+from harness.distributed.launch import INTERRUPTED, code_of, in_child, launch
+from harness.distributed.processes import launched_size
+from harness.distributed.world import joined
+from harness.registry import methods
+from harness.run import execute as runs
+from harness.run.compose import from_dict
+from harness.run.execute import status
+from harness.sweep.plan import read_job
+from harness.train.processes import local_size
+from harness.util.errors import UserError
+from harness.util.files import write_json
+from harness.util.locks import holder, lock_path, locked
+from harness.util.preemption import Notice, Stopped
 
 if TYPE_CHECKING:
-    from harness.parallel import World
+    from harness.distributed.world import World
 
 #: Several processes look so often whether the lock of their run is free.
 LOCK_POLL_S = 2.0
 
 
-def work(job_file: str) -> int:
+def work(file: str) -> int:
     """Carry out the job; returns 0 when the run is finished, 1 when it failed."""
-    from harness.sweep.plan import read_job
-
-    job = read_job(Path(job_file))
+    job = read_job(Path(file))
     if launched_size() > 1:
         return in_child(partial(_share, job))
     notice = Notice.from_environment()
     folder = Path(job["folder"])
     if job["config"]["train"].get("processes", 1) != 1:
         end_with_parent()
-        return _launch(job, job_file, folder)
+        return _launch(job, file, folder)
     notice.listen()
     end_with_parent()
     try:
@@ -58,8 +64,6 @@ def work(job_file: str) -> int:
 
 def _launch(job: dict[str, Any], job_file: str, folder: Path) -> int:
     """The run asks for several processes on this machine."""
-    from harness.launch import launch
-
     try:
         run = _run_of(job)
         code = launch(
@@ -73,16 +77,12 @@ def _launch(job: dict[str, Any], job_file: str, folder: Path) -> int:
 
 
 def _run_of(job: dict[str, Any]) -> Any:
-    from harness import catalog
-    from harness.config import from_dict
-
-    return from_dict(job["config"], catalog.methods().load)
+    return from_dict(job["config"], methods.load)
 
 
 def _share(job: dict[str, Any]) -> int:
     """Carry out the job as one of several processes."""
-    from harness.opening import device_of
-    from harness.parallel import joined
+    from harness.run.set_up import device_of
 
     notice = Notice.from_environment()
     notice.listen(interrupts=True)
@@ -97,8 +97,6 @@ def _share(job: dict[str, Any]) -> int:
 def _execute(job: dict[str, Any], notice: Notice) -> None:
     with notice.leaving():
         from transformers.utils.logging import disable_progress_bar
-
-        from harness import runs
 
         disable_progress_bar()  # nobody watches a log
         run = _run_of(job)
@@ -141,9 +139,6 @@ def locked_together(
 
 def _note_failure(folder: Path, error: BaseException) -> None:
     """A run that failed before it could write a status still shows why."""
-    from harness.files import write_json
-    from harness.runs import status
-
     if status(folder).get("state") == "failed":
         return
     lines = traceback.format_exception_only(error)[-1].strip().splitlines()[-3:]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from harness.engines import Completion, Engine, Request, Sampling
-from harness.errors import UserError
 from harness.evaluation.judges import Judge
 from harness.evaluation.samples import Sample, SampleStore
-from harness.problems import Problem
+from harness.problems.problem import Problem
+from harness.rollout.engines import Completion, Engine, Request, Sampling
+from harness.util.errors import UserError
 
 #: A prompt must leave at least this share of the token limit within the context.
 LEAST_ROOM = 0.25

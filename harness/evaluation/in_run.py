@@ -9,18 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import catalog, profiles
-from harness.errors import UserError
+from harness.distributed.world import world
+from harness.evaluation import profiles
 from harness.evaluation.draw import Progress
 from harness.evaluation.scores import majority_values
 from harness.evaluation.session import judge_of
 from harness.evaluation.sets import draw_set, drawn, open_set, stop_ids, with_prompts
-from harness.files import read_json, write_json
+from harness.problems import templates
+from harness.registry import benchmarks
+from harness.util.errors import UserError, unknown
+from harness.util.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
-    from harness.engines.sampling import EngineSampler
-    from harness.policy import Policy
+    from harness.config.schema import RunConfig
+    from harness.model.policy import Policy
+    from harness.rollout.engines.sampling import EngineSampler
 
 #: maj@k is kept in the result for these k, where there are enough samples.
 MAJORITIES = (8, 32)
@@ -45,7 +48,7 @@ def evaluation_parts(run: RunConfig) -> list[str]:
     """What a run's evaluation on benchmarks depends on besides the run itself; empty without benchmarks."""
     if not run.eval.benchmarks:
         return []
-    registry = catalog.benchmarks()
+    registry = benchmarks
     names = [name.partition(":")[0] for name in run.eval.benchmarks]
     return [profile_of(run).hash, *(registry.load(name).fingerprint() for name in names)]
 
@@ -63,8 +66,7 @@ def evaluate_benchmarks(
 
     Several processes that train together share the problems; the first writes and all get the result.
     """
-    from harness.engines.hf import HfEngine
-    from harness.parallel import world
+    from harness.rollout.engines.hf import HfEngine
 
     profile = profile_of(run)
     here = world()
@@ -77,7 +79,7 @@ def evaluate_benchmarks(
         )
         for name in run.eval.benchmarks:
             name, _, split = name.partition(":")
-            chosen = open_set(catalog.benchmarks().load(name), profile, split)
+            chosen = open_set(benchmarks.load(name), profile, split)
             chosen = with_prompts(chosen, profile, policy.tokenizer)
             bodies = {}
             for draws in drawn(profile, chosen):
@@ -139,9 +141,6 @@ def check_run(run: RunConfig, benchmarks: Sequence[str]) -> None:
     Raises:
         UserError: names the nearest valid ones.
     """
-    from harness import templates
-    from harness.errors import unknown
-
     for name in run.eval.benchmarks:
         if name.partition(":")[0] not in benchmarks:
             raise unknown("benchmark", name.partition(":")[0], benchmarks)

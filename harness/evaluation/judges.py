@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.problems import Benchmark, Problem, Verdict
+from harness.problems.problem import Benchmark, Problem, Verdict
 
 if TYPE_CHECKING:
-    from harness.grading import Grader
+    from harness.grading.grader import Grader
 
 
 class Judge(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import read_json
+from harness.model.source import model_fingerprint, resolve_model
+from harness.util.errors import UserError
+from harness.util.files import read_json
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,6 @@ def find_weights(name: str, revision: str | None, shipped: Mapping[str, Path]) -
     Raises:
         UserError: nothing there, or a run whose last weights are not there.
     """
-    from harness.policy_source import model_fingerprint, resolve_model
-
     folder = Path(name).expanduser()
     if folder.is_dir() and is_run_folder(folder):
         return _of_run(folder, shipped)
@@ -93,8 +92,6 @@ def find_weights(name: str, revision: str | None, shipped: Mapping[str, Path]) -
 
 
 def _of_run(folder: Path, shipped: Mapping[str, Path]) -> Weights:
-    from harness.policy_source import model_fingerprint, resolve_model
-
     model = read_json(folder / "config.json")["config"]["model"]
     checkpoints = sorted((folder / "checkpoints").glob("step-*.pt"))
     if not checkpoints:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.problem_text import normal_answer, text_hash
+from harness.problems.text import normal_answer, text_hash
 
 #: Length of the runs of words: that of Brown et al. 2020 (arXiv 2005.14165), appendix C.
 RUN = 13

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
 from harness.evaluation.draw import grade_again
 from harness.evaluation.request import Request, parse
 from harness.evaluation.samples import CorruptSamples, Sample, SampleStore, read_samples, write_samples
 from harness.evaluation.scores import summary
 from harness.evaluation.session import enter, folder_name, judge_of, open_sets
 from harness.evaluation.sets import EvaluationSet, drawn, grader_version
-from harness.files import read_json, write_json
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import profiles
-from harness.engines.base import option_value
-from harness.errors import UserError, unknown
+from harness.evaluation import profiles
+from harness.grading.graders import GRADERS
+from harness.registry import benchmarks
+from harness.rollout.engines.base import ENGINES, option_value
+from harness.util.errors import UserError, unknown
 
 #: What may stand before ``=``, with what it means; the profile's own settings come on top.
 KEYS = {
@@ -55,8 +57,6 @@ def parse(words: Sequence[str]) -> Request:
     Raises:
         UserError: an unknown key or name, a value that makes no sense, or no model or benchmark.
     """
-    from harness import catalog
-
     given = _pairs(words)
     plain = {key: value for key, value in given.items() if key in KEYS}
     engine_options = {
@@ -72,7 +72,7 @@ def parse(words: Sequence[str]) -> Request:
         if not plain.get(key):
             raise UserError(f"no {key}; say {key}=… ({KEYS[key]})")
     names = tuple(dict.fromkeys(name.strip() for name in plain["benchmark"].split(",") if name.strip()))
-    known = catalog.benchmarks().names()
+    known = benchmarks.names()
     for name in names:
         if name.partition(":")[0] not in known:
             raise unknown("benchmark", name.partition(":")[0], known)
@@ -115,9 +115,6 @@ def _seed(value: str) -> int:
 
 
 def _check_engine(engine: str, profile: profiles.Profile) -> None:
-    from harness.engines.base import ENGINES
-    from harness.grading import GRADERS
-
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     if profile.grader not in GRADERS:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.files import replacing
+from harness.util.errors import UserError
+from harness.util.files import replacing
 
 #: A part is written after this many samples or seconds, whichever comes first.
 PART_ROWS, PART_S = 512, 10.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.evaluation.samples import Sample
-from harness.problems import Problem
+from harness.problems.problem import Problem
 from harness.statistics import Interval, bootstrap_interval, maj_at_k, pass_at_k
 
 #: What all right answers vote for where a problem has a single reference answer.

@@ -9,13 +9,11 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.config import slug
-from harness.engines import Engine
-from harness.errors import UserError
+from harness.config.schema import slug
 from harness.evaluation.draw import encode
 from harness.evaluation.judges import Judge, OwnJudge, PoolJudge
 from harness.evaluation.model import Weights, find_weights, vocabulary
+from harness.evaluation.profiles import Draws, Profile, check_ks
 from harness.evaluation.request import Request
 from harness.evaluation.sets import (
     EvaluationSet,
@@ -28,8 +26,14 @@ from harness.evaluation.sets import (
     stop_ids,
     with_prompts,
 )
-from harness.files import read_json, write_json
-from harness.profiles import Draws, Profile, check_ks
+from harness.grading.grader import Grader
+from harness.registry import benchmarks
+from harness.rollout.engines import Engine, open_engine
+from harness.rollout.engines.text import load_tokenizer
+from harness.util.environment import commit, hardware, versions
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json
+from harness.util.locks import holder, lock_path, locked
 
 SCHEMA = 1
 
@@ -42,10 +46,8 @@ class Session:
     """
 
     def __init__(self, request: Request, warn: Callable[[str], None] = lambda text: None) -> None:
-        from harness.engines.text import load_tokenizer
-
         self.request, self.profile, self._warn = request, request.profile, warn
-        registry = catalog.benchmarks()
+        registry = benchmarks
         self.weights: Weights = find_weights(request.model, request.revision, registry.shipped_models())
         self.sets = open_sets(request)
         check_all_ks(request, self.sets)
@@ -74,9 +76,6 @@ class Session:
             UserError: another process is at it, or a prompt does not fit the model's context.
             EngineDied: the engine ended; what was finished is kept.
         """
-        from harness.record import commit
-        from harness.sweep.state import holder, lock_path, locked
-
         with locked(lock_path(self.folder), wait=False) as ours, ExitStack() as stack:
             if not ours:
                 raise UserError(f"process {holder(lock_path(self.folder))} is working on {self.folder}")
@@ -115,8 +114,6 @@ class Session:
         )
 
     def _open_engine(self) -> Engine:
-        from harness.engines import open_engine
-
         request = self.request
         engine = open_engine(
             request.engine, self.weights.path, revision=self.weights.revision, dtype=request.dtype,
@@ -183,8 +180,6 @@ def judge_of(chosen: EvaluationSet, profile: Profile, stack: ExitStack) -> Judge
     """Who judges a set; its worker processes end with ``stack``."""
     if chosen.own_verifier:
         return OwnJudge(chosen.benchmark)
-    from harness.grading import Grader
-
     grader = stack.enter_context(Grader(profile.grader))
     grader.start()  # while the engine loads
     return PoolJudge(grader)
@@ -197,14 +192,12 @@ def open_sets(request: Request) -> list[EvaluationSet]:
 
 def _open(request: Request, name: str) -> EvaluationSet:
     name, _, split = name.partition(":")
-    benchmark = catalog.benchmarks().load_from(name, request.data_dir, request.accept_data)
+    benchmark = benchmarks.load_from(name, request.data_dir, request.accept_data)
     return open_set(benchmark, request.profile, split)
 
 
 def new_record(session: Session) -> dict[str, Any]:
     """The frame of an evaluation's record: the whole protocol, no scores yet."""
-    from harness.record import commit, hardware, versions
-
     return {
         "schema": SCHEMA, "kind": "evaluation", "id": session.name,
         "model": {"label": session.weights.label, **session.weights.describe()},

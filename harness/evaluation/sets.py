@@ -10,18 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import templates
-from harness.engines import Engine, Sampling
-from harness.errors import UserError, unknown
 from harness.evaluation.draw import Progress, draw_missing, encode, grade_again
 from harness.evaluation.judges import Judge
+from harness.evaluation.profiles import Draws, Profile
 from harness.evaluation.samples import SampleStore
 from harness.evaluation.scores import summary
-from harness.problems import Benchmark, Problem
-from harness.profiles import Draws, Profile
+from harness.grading.graders import GRADERS
+from harness.problems import templates
+from harness.problems.problem import Benchmark, Problem
+from harness.rollout.engines import Engine, Sampling
+from harness.util.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from harness.parallel import World
+    from harness.distributed.world import World
 
 #: Chat-end tokens of common model families: whatever the template, a response ends there.
 CHAT_ENDS = (
@@ -186,8 +187,6 @@ def grader_version(profile: Profile, chosen: EvaluationSet) -> str:
     """Who judges a set, with the version."""
     if chosen.own_verifier:
         return f"{chosen.benchmark.name}@{chosen.benchmark.version}"
-    from harness.grading import GRADERS
-
     return str(GRADERS[profile.grader].version)
 
 

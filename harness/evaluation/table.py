@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.evaluation.profiles import ks_of
 from harness.evaluation.scores import estimates
-from harness.profiles import ks_of
 
 Score = Mapping[str, float | None]
 

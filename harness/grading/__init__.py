@@ -1,6 +1,5 @@
-"""Grading: is the answer in this response the reference answer? See ``docs/grading.md``."""
+"""Grading: is the answer in this response the reference answer? See ``docs/grading.md``.
 
-from harness.grading.grader import Grade, Grader
-from harness.grading.graders import GRADERS
-
-__all__ = ["GRADERS", "Grade", "Grader"]
+Read ``grader.py`` first: it takes texts and gives verdicts, late or hostile answers included. It imports
+``problems`` and ``util`` alone, because its workers are forked from a process without torch.
+"""

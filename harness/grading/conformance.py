@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
 from harness.grading.grader import Grade, Grader
+from harness.util.errors import UserError
 
 #: Share of the standard cases that must be right, and seconds after which a case is late.
 REQUIRED = 0.99

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from harness.problems import VerdictStatus
+from harness.problems.problem import VerdictStatus
 
 _LINE = re.compile(r"(?i)answer\s*:\s*([^\n]+)")
 _TAIL = 300

@@ -20,7 +20,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from harness.grading import wire
+from harness.grading import wire, worker
 
 _POLL_S = 1.0
 
@@ -32,8 +32,6 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         import gc
-
-        from harness.grading import worker
 
         worker.load()
         gc.collect()
@@ -86,8 +84,6 @@ def _fork(descriptor: int, channel: socket.socket, memory_mb: int) -> int:
     code = 1
     try:
         channel.close()
-        from harness.grading import worker
-
         worker.serve(socket.socket(fileno=descriptor), forker, memory_mb)
         code = 0
     except BaseException as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.grading.graders import Kind, Prepared, kind, prepare
 from harness.grading.pool import Job, Limits, Pool
-from harness.problems import Verdict, VerdictStatus
+from harness.problems.problem import Verdict, VerdictStatus
 
 #: Seconds that :meth:`Grader.grade` may keep its caller waiting.
 WALL_S = 4.0
@@ -54,7 +54,7 @@ class Grader:
     work where nobody reads it, as in training; the last ``remember`` pairs of answers are not graded twice.
 
     Raises:
-        harness.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
+        harness.util.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
     """
 
     def __init__(

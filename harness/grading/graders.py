@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as package_version
 
-from harness.errors import unknown
 from harness.grading import dapo, extract, normalise, numbers, rules
-from harness.problems import VerdictStatus
+from harness.problems.problem import VerdictStatus
+from harness.util.errors import unknown
 
 #: Raised whenever a verdict of ours may change.
 REVISION = 1
@@ -91,7 +91,7 @@ GRADERS: dict[str, Kind] = {
 
 
 def kind(name: str) -> Kind:
-    """The grader of this name; raises :class:`harness.errors.UserError` naming the nearest ones."""
+    """The grader of this name; raises :class:`harness.util.errors.UserError` naming the nearest ones."""
     if name not in GRADERS:
         raise unknown("grader", name, GRADERS)
     return GRADERS[name]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.grading import wire
 from harness.grading.children import Forker, Worker
 
 _FAILED_STARTS = 3
@@ -187,8 +188,6 @@ class Pool:
             self._ask_for_worker()
 
     def _give(self, worker: Worker, job: Job) -> None:
-        from harness.grading import wire
-
         worker.job, job.started = job, time.monotonic()
         worker.deadline = job.deadline(job.started)
         request = {"gold": job.gold, "pred": job.pred, "parts": job.parts, "cpu_s": self.limits.cpu_s}
@@ -205,8 +204,6 @@ class Pool:
                 self._waiting.appendleft(job)
 
     def _hear(self, worker: Worker) -> None:
-        from harness.grading import wire
-
         try:
             message = wire.receive(worker.channel)
         except TimeoutError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.grading import extract, normalise, numbers
-from harness.problems import VerdictStatus
+from harness.problems.problem import VerdictStatus
 
 _BASED = re.compile(r"(?P<digits>[0-9A-Za-z]+)_\{?(?P<base>\d{1,2})\}?")
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:0,\d+|\d+,\d{1,2}|\d+,\d{4,})%?")

@@ -27,17 +27,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem
-from harness.tokenstats import TokenStat
+from harness.problems.problem import Problem
+from harness.stages.batch import Batch
+from harness.stages.token_stats import TokenStat
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 V = TypeVar("V")
-Stats = Mapping[str, Tensor]
+Stats = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from functools import lru_cache, partial
 from types import FunctionType, MethodType
 from typing import Any
 
-from harness.composition import STATIONS
-from harness.errors import UserError
+from harness.config.composition import STATIONS
 from harness.stages.base import Component, PromptSource, Stage, Stages
 from harness.stages.defaults import grpo_stages
 from harness.stages.loss import PolicyLoss
+from harness.util.errors import UserError
 
 #: Fields of a policy loss by the station they are taken as.
 PIECES = {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
 from harness.stages.base import Out, Reward, StepContext
+from harness.stages.batch import Batch
 from harness.stages.defaults import group_mean_std
 from harness.stages.regularise import kl_estimate
-from harness.tokenstats import LOGP
+from harness.stages.token_stats import LOGP
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Estimators that make sense in a reward, where only their value counts.
 REWARD_KL_ESTIMATORS = ("k1", "abs", "k2", "k3")

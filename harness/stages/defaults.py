@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem
+from harness.problems.problem import Problem
 from harness.stages.base import (
     Advantage,
     Draw,
@@ -30,7 +28,11 @@ from harness.stages.base import (
     UpdatePlan,
     Verify,
 )
+from harness.stages.batch import Batch
 from harness.stages.loss import PolicyLoss
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ShuffledPrompts(PromptSource):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
 from harness.stages.aggregate import token_coefficients
 from harness.stages.base import Loss, Out, Stage, Stats
-from harness.tokenstats import LOGP
+from harness.stages.batch import Batch
+from harness.stages.token_stats import LOGP
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOG_RATIO_CLAMP = 20.0
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
 from harness.stages.base import Regulariser, Stats
-from harness.tokenstats import ENTROPY, LOGP
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KL_ESTIMATORS = ("k1", "abs", "k2", "k3", "k1+", "k3+")
 

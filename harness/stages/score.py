@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from harness.batch import Batch
 from harness.stages.aggregate import aggregate
 from harness.stages.base import Out, Stage, Stats
+from harness.stages.batch import Batch
 from harness.stages.loss import Bounds, FixedBounds, PolicyLoss, TokenRatio, TokenWeight, as_column
-from harness.tokenstats import LOGP
+from harness.stages.token_stats import LOGP
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def bounded(ratio_BT: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from harness.config import SECTIONS
-from harness.errors import UserError, unknown
+from harness.config.schema import SECTIONS
 from harness.sweep.text import flatten, mapping_of, positive_number
+from harness.util.errors import UserError, unknown
 
 Settings = Mapping[str, Any]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from harness.run.state import RunState
 from harness.sweep.jobs import Job
 from harness.sweep.slurm.resources import slurm_resources
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState
+from harness.sweep.sweep import Sweep
 
 
 @dataclass(frozen=True)

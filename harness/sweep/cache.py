@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.composition import parse
-from harness.files import write_text
+from harness.config.composition import parse
+from harness.registry import benchmarks
 from harness.sweep.jobs import Job
-from harness.sweep.spec import Sweep
+from harness.sweep.sweep import Sweep
+from harness.util.environment import ROOT
+from harness.util.files import write_text
 
-ROOT = Path(__file__).parent.parent.parent
 _PACKAGES = ("harness", "methods", "benchmarks")
 #: Contents of data sets that the user accepts though they differ: part of what fingerprints are made of.
 _ACCEPTED = "ENTROBENCH_ACCEPT_DATA"
@@ -25,7 +25,7 @@ _KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice
 
 def plan_key(sweep: Sweep) -> str | None:
     """Hash of everything a plan depends on; None where that is not known (a model in a local folder)."""
-    shipped = catalog.benchmarks().shipped_models()
+    shipped = benchmarks.shipped_models()
     tables = (
         sweep.settings, *sweep.per_method.values(), *sweep.controls.values(),
         *(place.settings for place in sweep.places),

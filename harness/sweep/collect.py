@@ -13,13 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.errors import UserError
-from harness.files import parse_json, write_text
+from harness.registry import cards, methods
+from harness.report.data.load import read_record
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
-from harness.sweep.spec import Sweep
-from harness.sweep.state import locked
+from harness.sweep.sweep import Sweep
+from harness.util.errors import UserError
+from harness.util.files import parse_json, write_text
+from harness.util.locks import locked
 
 RECORDS, OLD_RECORDS, LEFT_OUT = "records.jsonl", "records.old.jsonl", "records.left-out.jsonl"
 _PLACE = ("model_name", "training_set")
@@ -112,8 +113,6 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
 
 def _readable(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
     """The records in ``path``; what to say of lines that are none, or none of today's schema; those lines."""
-    from harness.report.load import read_record
-
     records, told, bad = [], [], []
     for number, line in _lines(path):
         try:
@@ -184,7 +183,7 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
 def card_header(method: str) -> dict[str, Any] | None:
     """What tables say about a method; None for a method file without a card."""
     try:
-        card = catalog.cards().read_card(catalog.methods().find(method))
+        card = cards.read_card(methods.find(method))
     except UserError:
         if ".py" in method:
             return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.config import RunConfig
-from harness.errors import UserError
+from harness.config.schema import RunConfig
+from harness.evaluation.in_run import profile_of
 from harness.sweep.axes import Settings
+from harness.util.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.sweep.spec import Sweep
+    from harness.sweep.sweep import Sweep
     from harness.sweep.tuned import Choices
 
 LR, LOWER = "train.lr", "next-lower"
@@ -82,8 +83,6 @@ def at_temperature(run: RunConfig, temperature: float) -> dict[str, Any]:
     """Settings that evaluate ``run`` at ``temperature``: its splits, and of its profile what gives pass@1."""
     settings: dict[str, Any] = {TEMPERATURE: temperature}
     if run.eval.benchmarks:
-        from harness.evaluation.in_run import profile_of
-
         first = profile_of(run).draws[0].name
         others = [word for word in run.eval.profile_settings if not word.startswith(f"{first}.temperature")]
         settings["eval.profile_settings"] = [*others, f"{first}.temperature:{temperature:g}"]

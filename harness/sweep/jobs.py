@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness import catalog
-from harness.composition import STATIONS
-from harness.config import RunConfig, compose, slug
+from harness.config.composition import STATIONS
+from harness.config.schema import RunConfig, slug
+from harness.evaluation.in_run import check_run
+from harness.model.checks import check_model
+from harness.model.source import resolve_model
+from harness.registry import benchmarks, methods
+from harness.rollout.settings import check_installed
+from harness.run import execute as runs
+from harness.run.compose import compose
 from harness.sweep.sections import method_reference
+from harness.util.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Job:
         role: method, control, base or trial.
         label: the row's name in tables.
         run_id: the identity's name; the run's folder is called so.
-        config: the resolved run, see :func:`harness.config.to_dict`.
+        config: the resolved run, see :func:`harness.config.schema.to_dict`.
         evaluate: also sample the test sets.
         choice: what tuning chose for it, None when untuned.
         changes: of a control, what it changes of the tuned run; of the untrained model, of its plain row.
@@ -111,7 +118,7 @@ class Backend(Protocol):
 
 
 class Runs:
-    """The backend: :mod:`harness.runs`, with what is the same for many runs looked up once."""
+    """The backend: :mod:`harness.run.execute`, with what is the same for many runs looked up once."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -126,32 +133,26 @@ class Runs:
     def _load(self, name: str) -> Any:
         cls = self._classes.get(name)
         if cls is None or getattr(sys.modules.get(cls.__module__), cls.__name__, None) is not cls:
-            cls = self._classes[name] = catalog.methods().load(name)
+            cls = self._classes[name] = methods.load(name)
         return cls
 
     def identity(self, run: RunConfig) -> str:
-        from harness import runs
-
         return runs.identity(run)
 
     def folder(self, run: RunConfig) -> Path:
         if run.method_name not in self._names:
-            self._names[run.method_name] = slug(catalog.methods().find(run.method_name).name)
+            self._names[run.method_name] = slug(methods.find(run.method_name).name)
         name = f"{self._names[run.method_name]}-s{run.seed}-{self.identity(run)}"
         return Path(run.runs_dir).expanduser() / name
 
     def base_folder(self, run: RunConfig) -> Path:
-        from harness import runs
-
         return runs.base_folder(run)
 
     def result(self, folder: Path) -> dict[str, Any]:
-        from harness import runs
-
         return runs.result(folder)
 
     def method_hash(self, method: str) -> str:
-        return str(catalog.methods().find(method).hash)
+        return str(methods.find(method).hash)
 
 
 def _with_full_path(override: str) -> str:
@@ -168,13 +169,7 @@ def check_names(run: RunConfig) -> None:
     Raises:
         UserError: names the nearest valid ones.
     """
-    from harness.errors import unknown
-    from harness.evaluation.in_run import check_run
-    from harness.model_checks import check_model
-    from harness.policy_source import resolve_model
-    from harness.rollout_settings import check_installed
-
-    registry = catalog.benchmarks()
+    registry = benchmarks
     splits = list(registry.load(run.data.benchmark).splits())
     for split in (run.data.train_split, run.data.validation_split, *run.eval.splits):
         if split not in splits:

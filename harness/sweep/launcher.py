@@ -8,11 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import unknown
+from harness.run.state import RunState
 from harness.sweep.jobs import Job
 from harness.sweep.plan import Ledger
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState
+from harness.sweep.sweep import Sweep
+from harness.util.errors import unknown
 
 #: Launcher name -> its class; imported when it is used.
 _LAUNCHERS = {

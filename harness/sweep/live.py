@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from harness.sweep.state import RunState
+from harness.run.state import RunState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import UserError, unknown
+from harness.run.state import RunState, read_state
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Outcome
 from harness.sweep.live import Row, Snapshot, open_display
 from harness.sweep.plan import Ledger, states, write_job
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState, holder, locked, read_state
+from harness.sweep.sweep import Sweep
+from harness.util.environment import ROOT
+from harness.util.errors import UserError, unknown
+from harness.util.locks import holder, locked
 
 POLL_S = 0.2
 #: Time that workers get to write their status after an interruption.
 GRACE_S = 15.0
-ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass
@@ -49,7 +50,7 @@ class LocalLauncher:
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UserError(f"workers={workers} is not a whole number >= 1")
         self._sweep, self._book, self._workers = sweep, book, workers
-        self._command = list(command or (sys.executable, "-m", "harness.cli", "_worker"))
+        self._command = list(command or (sys.executable, "-m", "entrobench", "_worker"))
         self._stop = False
 
     def submit(self, jobs: Sequence[Job]) -> Outcome:

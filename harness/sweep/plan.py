@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.composition import parse
-from harness.config import RunConfig, to_dict
-from harness.errors import UserError
-from harness.files import read_json, write_json
+from harness.config.composition import parse
+from harness.config.schema import RunConfig, to_dict
+from harness.run.state import RunState, read_state
 from harness.sweep.axes import Place
+from harness.sweep.cache import load_plan, plan_key, save_plan
 from harness.sweep.controls import (
     BASE,
     BASE_AT_BEST,
@@ -23,10 +23,11 @@ from harness.sweep.controls import (
     resolved,
 )
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.light import without_torch
-from harness.sweep.spec import Sweep, overrides
-from harness.sweep.state import RunState, read_state
+from harness.sweep.spec import overrides
+from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,10 @@ def ledger(sweep: Sweep, kind: str = "runs") -> Ledger:
 
 def plan(sweep: Sweep, backend: Backend) -> list[Job]:
     """:func:`make_plan`, kept from the last time where nothing it depends on has changed."""
-    from harness.sweep.cache import load_plan, plan_key, save_plan
-
     path, key = ledger(sweep).folder / "plan.json", plan_key(sweep)
     jobs = load_plan(path, key)
     if jobs is None:
-        jobs = without_torch(lambda: make_plan(sweep, backend))
+        jobs = make_plan(sweep, backend)
         save_plan(path, key, jobs)
     return jobs
 

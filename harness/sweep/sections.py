@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.composition import is_composed, parse
-from harness.errors import UserError
+from harness.config.composition import is_composed, parse
+from harness.registry import methods
 from harness.sweep.axes import Settings
 from harness.sweep.text import check_keys, flatten, list_of, mapping_of, positive_number, whole_number
+from harness.util.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def method_reference(name: str, folder: Path = Path()) -> str:
         path = path if path.is_file() else beside
         if not path.is_file():
             raise UserError(f"no method file {name}")
-        entry = catalog.methods().find(f"{path.resolve()}:{inner}" if inner else str(path.resolve()))
+        entry = methods.find(f"{path.resolve()}:{inner}" if inner else str(path.resolve()))
         return f"{entry.file}:{entry.name}"
-    catalog.methods().find(name)
+    methods.find(name)
     return name

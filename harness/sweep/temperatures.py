@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.statistics import mean_pass_at_ks
 from harness.sweep.axes import Place, Settings
 from harness.sweep.controls import BASE, TEMPERATURE, tempered
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.light import without_torch
 from harness.sweep.plan import base_job, job, table_name
-from harness.sweep.spec import Sweep, overrides
+from harness.sweep.spec import overrides
+from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import Trial, tuning_of, write_tuned
 from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
@@ -38,10 +39,6 @@ def samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
 
     A row is tried anew when tuning has chosen another setting for it, the grid is another, or its code is.
     """
-    return without_torch(lambda: _samplings(sweep, backend))
-
-
-def _samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
     names, tuned = tempered(sweep), read_tuned(sweep)
     if not names or sweep.tuned_from:
         return []
@@ -125,8 +122,6 @@ def _chosen(sweep: Sweep, own: Sequence[Sampling], backend: Backend) -> dict[str
 
 
 def _scores(record: Mapping[str, Any], item: Job, metric: Sequence[str]) -> dict[str, float]:
-    from harness.statistics import mean_pass_at_ks
-
     found = record["evals"][item.splits[0]]
     ks = [int(name.partition("@")[2]) for name in metric]
     values = mean_pass_at_ks(found["n"], found["correct"], ks)

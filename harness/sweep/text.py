@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError, unknown
+from harness.util.errors import UserError, unknown
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

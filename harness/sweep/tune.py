@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig
-from harness.errors import UserError, unknown
-from harness.files import write_text
+from harness.config.schema import RunConfig
+from harness.statistics import printable_ks
 from harness.sweep.axes import Settings
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.light import without_torch
 from harness.sweep.plan import job, table_name
 from harness.sweep.sections import Tuning
-from harness.sweep.spec import Sweep, overrides
+from harness.sweep.spec import overrides
+from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
+from harness.util.errors import UserError, unknown
+from harness.util.files import write_text
 
 RULE = (
     "highest mean of {metric} on the validation split; "
@@ -45,10 +46,6 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     Raises:
         UserError: no tuning section, or methods with different numbers of trials.
     """
-    return without_torch(lambda: _trials(sweep, backend))
-
-
-def _trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     tuning = tuning_of(sweep)
     found = []
     for place in sweep.tuning_places:
@@ -69,8 +66,6 @@ def _trials(sweep: Sweep, backend: Backend) -> list[Trial]:
 
 def _check_metric(sweep: Sweep, run: RunConfig) -> None:
     """Refuse a metric that the trial will not have, before hours are spent on it."""
-    from harness.statistics import printable_ks
-
     known = [f"pass@{k}" for k in printable_ks(run.eval.frontier_n)]
     for name in tuning_of(sweep).metric:
         if name not in known:

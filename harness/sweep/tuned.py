@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
 from harness.sweep.axes import Place
 from harness.sweep.text import read_yaml
+from harness.util.errors import UserError
 
 if TYPE_CHECKING:
     from harness.sweep.jobs import Backend, Job
-    from harness.sweep.spec import Sweep
+    from harness.sweep.sweep import Sweep
 
 #: method -> what tuning chose for it (``settings``, ``score``, ``run_id``, ``method_hash`` …)
 Choices = Mapping[str, Mapping[str, Any]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.report import write_report
+from harness.report.render.files import write_report
 from tests.browser import chromium
 from tests.unit.test_report import EXPECTED, card, rows_of, standard
 
@@ -325,8 +325,8 @@ def test_fits_the_screen_and_follows_the_theme(
 
 
 def test_models_and_training_sets_to_choose_from(show: Show, tmp_path: Path) -> None:
-    from harness.report import write_page
-    from harness.report.build import build_report
+    from harness.report.render.files import write_page
+    from harness.report.tables.build import build_report
 
     def built(model: str, training_set: str) -> Any:
         named = {"model_name": model, "training_set": training_set, "model": model}

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.engines import vllm as vllm_engine
 from harness.evaluation.samples import Sample, read_samples
+from harness.rollout.engines import vllm as vllm_engine
 from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
 
 VLLM = ("vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_gib=0.5")
 NEEDS_VLLM = pytest.mark.skipif(bool(vllm_engine.unusable()), reason=str(vllm_engine.unusable()))
-COMMAND = [sys.executable, "-m", "harness.cli", "eval"]
+COMMAND = [sys.executable, "-m", "entrobench", "eval"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_run_is_evaluated_on_benchmarks_as_its_last_phase(
     accept = write_sets(tmp_path / "data", ("gsm8k", "aime24"), count=120)
     monkeypatch.setenv("ENTROBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("ENTROBENCH_ACCEPT_DATA", accept)
-    from benchmarks import registry
+    from harness.registry import benchmarks as registry
 
     monkeypatch.setattr(registry, "_instances", {})
     words = [

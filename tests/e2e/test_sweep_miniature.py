@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.sweep.state import holder
+from harness.util.locks import holder
 
 SWEEP = """
 title: miniature
@@ -26,7 +26,7 @@ settings:
   probe: {prompts: 2, samples: 2, every: 2}
   eval: {splits: [test_id], n: 2, frontier_n: 2, frontier_every: 10}
 """
-COMMAND = [sys.executable, "-m", "harness.cli"]
+COMMAND = [sys.executable, "-m", "entrobench"]
 ROOT = Path(__file__).parent.parent.parent
 
 

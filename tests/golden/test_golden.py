@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import UserError
-from harness.golden import compare, load_adapter, main, replay
+from harness.registry.golden import compare, load_adapter, main, replay
+from harness.util.errors import UserError
 
 Capture = pytest.CaptureFixture[str]
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.golden import Case, cases, check_case, load_adapter, replay
+from harness.registry.golden import Case, cases, check_case, load_adapter, replay
 
 HERE = Path(__file__).parent
 DATA, ADAPTERS = HERE / "data", HERE / "adapters"

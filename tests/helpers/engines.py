@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from harness.engines import Completion, Request, Sampling
+from harness.rollout.engines import Completion, Request, Sampling
 
 
 def answer_of(key: Sequence[object]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import runs
-from harness.config import RunConfig, compose
+from harness.config.schema import RunConfig
+from harness.run import execute as runs
+from harness.run.compose import compose
 from tests.helpers.tiny import LetterBenchmark
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -18,7 +19,7 @@ _SERVER.set_forkserver_preload(["tests.helpers.warm"])
 
 def register_letters() -> None:
     """Make the letter problems known to the benchmark registry of this process."""
-    from benchmarks import registry
+    from harness.registry import benchmarks as registry
 
     registry._BENCHMARKS["letters"] = "tests.helpers.tiny:LetterBenchmark"
     registry._instances["letters"] = LetterBenchmark()
@@ -26,7 +27,7 @@ def register_letters() -> None:
 
 def configured(overrides: Sequence[str]) -> RunConfig:
     """The run of ``overrides``; two processes given the same ones mean the same run."""
-    from methods import registry
+    from harness.registry import methods as registry
 
     register_letters()
     return compose(overrides, registry.load)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import catalog
-from harness.problem_text import content_digest
+from harness.problems.text import content_digest
+from harness.registry import benchmarks
 
 SEVEN = ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench", "gsm8k")
 
@@ -32,7 +32,7 @@ def write_sets(folder: Path, names: tuple[str, ...] = SEVEN, count: int = 3) -> 
     folder.mkdir(parents=True, exist_ok=True)
     accepted = []
     for name in names:
-        for split, part in catalog.benchmarks().load(name).parts.items():
+        for split, part in benchmarks.load(name).parts.items():
             rows = rows_of(f"{name}-{split}", count)
             write_rows(folder / f"{part.file}.jsonl", rows)
             accepted.append(f"{name}:{content_digest((r['problem'], r['answer']) for r in rows)}")

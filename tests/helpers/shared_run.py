@@ -1,8 +1,8 @@
 """Carry out runs of the tiny model as one of several processes, and disturb them.
 
-Started by ``harness.launch`` with a file: a list of ``{"overrides": […], "do": …, "rank": …, "step": …}``,
-where ``do`` is ``train``; ``term``: that rank alone is told to stop while it samples; ``kill``: it is killed
-there; ``oom``: its device's memory does not last for that step's update.
+Started by ``harness.distributed.launch`` with a file: a list of ``{"overrides": […], "do": …, "rank": …,
+"step": …}``, where ``do`` is ``train``; ``term``: that rank alone is told to stop while it samples; ``kill``:
+it is killed there; ``oom``: its device's memory does not last for that step's update.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from harness import runs
-from harness.launch import in_child
-from harness.notice import Notice, Stopped
-from harness.parallel import World, joined
-from harness.rollout_station import RolloutStation
-from harness.trainer import Trainer
+from harness.distributed.launch import in_child
+from harness.distributed.world import World, joined
+from harness.rollout.collector import RolloutStation
+from harness.run import execute as runs
+from harness.train.trainer import Trainer
+from harness.util.preemption import Notice, Stopped
 from tests.helpers.execution import configured
 
 

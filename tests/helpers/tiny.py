@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from harness.batch import Batch
-from harness.config import RunConfig, compose
-from harness.policy import Policy, load_policy
-from harness.problems import Benchmark, Problem, Verdict
-from harness.stages import Stages
-from harness.trainer import Trainer
+from harness.config.schema import RunConfig
+from harness.model.policy import Policy, load_policy
+from harness.problems.problem import Benchmark, Problem, Verdict
+from harness.run.compose import compose
+from harness.stages.base import Stages
+from harness.stages.batch import Batch
+from harness.train.trainer import Trainer
 
 SENTENCES = (
     "the quick brown fox jumps over the lazy dog",
@@ -144,7 +145,7 @@ SMALL = (
 
 def small_run(*overrides: str, method: str = "grpo") -> RunConfig:
     """A run of the tiny model on :class:`LetterBenchmark`, with a few rollouts a step."""
-    from methods import registry
+    from harness.registry import methods as registry
 
     given = {o.partition("=")[0] for o in overrides}
     base = [o for o in SMALL if o.partition("=")[0] not in given]
@@ -166,7 +167,7 @@ def make_batch(
     extra_T: int = 0, **fields: Any,
 ) -> Batch:  # fmt: skip
     """A batch of given token ids; ``extra_P`` and ``extra_T`` add columns of padding."""
-    from harness.sampler import left_padded
+    from harness.rollout.sampler import left_padded
 
     rows, width = len(prompts), max(map(len, responses)) + extra_T
     prompt, prompt_mask = left_padded([*prompts, [0] * (max(map(len, prompts)) + extra_P)], policy.pad_id)

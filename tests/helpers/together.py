@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from harness.parallel import joined, world
-from harness.sharding import whole
+from harness.distributed.world import joined, world
+from harness.model.sharding import whole
 from tests.helpers.tiny import tiny_folder, tiny_trainer
 
 #: Groups and rows that no number of processes divides evenly, and minibatches of several passes.

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from harness.distributed.world import joined, world
 from harness.evaluation.in_run import evaluate_benchmarks
-from harness.parallel import joined, world
-from harness.policy import load_policy
+from harness.model.policy import load_policy
 
 #: Problems that two processes do not share evenly.
 PROBLEMS = 5

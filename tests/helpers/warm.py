@@ -7,10 +7,10 @@ import pyarrow.parquet
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.models.qwen2 import modeling_qwen2
 
-import harness.runs
+import harness.registry.methods
+import harness.run.execute
+import harness.run.phases
 import harness.statistics
-import harness.training
 import methods.grpo
-import methods.registry
 import tests.helpers.execution
 import tests.helpers.tiny

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness.batch import Batch
-from harness.policy import Policy
-from harness.stages import group_normalised
-from harness.tokenstats import LOGP
-from harness.trainer import Trainer
+from harness.model.policy import Policy
+from harness.stages.batch import Batch
+from harness.stages.defaults import group_normalised
+from harness.stages.token_stats import LOGP
+from harness.train.trainer import Trainer
 from tests.performance import trl_peer as peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow]

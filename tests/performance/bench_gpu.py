@@ -29,15 +29,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import catalog
-from harness.config import RunConfig, compose, slug, to_dict
-from harness.files import write_json
-from harness.memory import KNOWN, ModelShape, plan_memory
-from harness.policy import Policy
-from harness.record import commit, versions
-from harness.tokenstats import ENTROPY, LOGP, chunk_rows, token_stats
-from harness.trainer import Trainer
-from harness.untested import PATHS
+from harness.config.schema import RunConfig, slug, to_dict
+from harness.model.logits import chunk_rows, token_stats
+from harness.model.memory import KNOWN, ModelShape, plan_memory
+from harness.model.policy import Policy
+from harness.registry import methods
+from harness.run.compose import compose
+from harness.run.untested import PATHS
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.train.trainer import Trainer
+from harness.util.environment import commit, versions
+from harness.util.files import write_json
 from tests.helpers.live_bytes import LiveBytes
 from tests.helpers.tiny import LetterBenchmark, build_tokenizer
 from tests.performance.timing import table, timed
@@ -121,7 +123,7 @@ def open_trainer(shape: ModelShape, length: int, sizes: Sizes, device: str) -> T
             f"eval.batch_rows={sizes.rollouts}",
             f"train.activation_checkpointing={str(length > min(sizes.lengths)).lower()}",
         ],
-        catalog.methods().load,
+        methods.load,
     )  # fmt: skip
     tokenizer = build_tokenizer()
     config = Qwen2Config(

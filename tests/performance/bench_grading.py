@@ -26,9 +26,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.files import write_json
-from harness.grading import Grade, Grader, conformance
+from harness.grading import conformance
+from harness.grading.grader import Grade, Grader
 from harness.grading.graders import GRADERS
+from harness.util.files import write_json
 from tests.performance.timing import table
 
 ROOT = Path(__file__).parents[2]

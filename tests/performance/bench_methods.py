@@ -29,18 +29,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import catalog
-from harness.batch import Batch
-from harness.config import RunConfig, compose
-from harness.errors import UserError
-from harness.files import read_json, write_json
-from harness.method_costs import MEASURED, cost_table
-from harness.opening import open_run
-from harness.policy import Policy
-from harness.problems import Benchmark
-from harness.stages import Minibatch
-from harness.tokenstats import ENTROPY, LOGP, TokenStat
-from harness.trainer import Trainer
+from harness.config.schema import RunConfig
+from harness.model.policy import Policy
+from harness.problems.problem import Benchmark
+from harness.registry import methods
+from harness.registry.costs import MEASURED, cost_table
+from harness.run.compose import compose
+from harness.run.set_up import open_run
+from harness.stages.base import Minibatch
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json
 from tests.helpers.tiny import SMALL, LetterBenchmark, build_model, build_tokenizer, tiny_folder
 from tests.performance.timing import Comparison, order
 
@@ -56,7 +57,7 @@ Opened = tuple[RunConfig, Policy, Benchmark]
 
 def open_micro(method: str) -> Opened:
     """The micro testbed with its default settings."""
-    run = compose([f"method={method}", "device=cpu"], catalog.methods().load)
+    run = compose([f"method={method}", "device=cpu"], methods.load)
     return run, *open_run(run)
 
 
@@ -64,7 +65,7 @@ def open_large(method: str) -> Opened:
     """A random model of two layers under a head of :data:`VOCAB` tokens."""
     given = {o.partition("=")[0] for o in LARGE}
     settings = [*(o for o in SMALL if o.partition("=")[0] not in given), *LARGE]
-    run = compose([f"method={method}", f"model.path={tiny_folder()}", *settings], catalog.methods().load)
+    run = compose([f"method={method}", f"model.path={tiny_folder()}", *settings], methods.load)
     tokenizer = build_tokenizer()
     model = build_model(
         tokenizer, scale=0.1, vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=2 * HIDDEN,
@@ -220,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=list(SHAPES), action="append", help="default: both")
     parser.add_argument("--out", type=Path, default=RESULT, help="result file; other rows in it stay")
     args = parser.parse_args(argv)
-    registry = catalog.methods()
+    registry = methods
     try:
         names = args.methods.split(",") if args.methods else list(registry.entries())
         for name in names:

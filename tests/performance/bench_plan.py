@@ -26,7 +26,7 @@ def write_sweep(folder: Path, runs: int) -> Path:
     """A sweep of about ``runs`` runs: all methods x training sets with settings of their own x five seeds."""
     import yaml
 
-    from methods.registry import entries
+    from harness.registry.methods import entries
 
     methods, seeds = list(entries()), [1, 2, 3, 4, 5]
     wanted = max(1, round(runs / (len(methods) * len(seeds))))
@@ -47,7 +47,7 @@ def plan_once(path: Path, runs_dir: Path) -> tuple[float, float, int]:
     """Wall seconds, CPU seconds (user + system) and runs of one plan in a process of its own."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "sweep", "plan", str(path), f"runs_dir={runs_dir}"],
+        [sys.executable, "-m", "entrobench", "sweep", "plan", str(path), f"runs_dir={runs_dir}"],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,9 +58,9 @@ def plan_once(path: Path, runs_dir: Path) -> tuple[float, float, int]:
 
 def hydra_compose_s(times: int = 10) -> float:
     """CPU seconds of one run composed by Hydra."""
-    from harness import overrides
-    from harness.config import RunConfig
-    from methods.registry import load
+    from harness.config import hydra as overrides
+    from harness.config.schema import RunConfig
+    from harness.registry.methods import load
 
     words = [
         "runs_dir=runs",

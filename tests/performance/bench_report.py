@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.build import build_report
-from harness.report.data import json_text, report_data
-from harness.report.load import load_records
-from harness.report.model import Report
-from harness.report.places import places_of
-from harness.report.write import csv_text, markdown_text
+from harness.report.analysis.model import Report
+from harness.report.data.load import load_records
+from harness.report.data.places import places_of
+from harness.report.render.plot_data import json_text, report_data
+from harness.report.render.text import csv_text, markdown_text
+from harness.report.tables.build import build_report
 
 METHODS = 60
 COMMITTED = Path(__file__).parents[2] / "results" / "micro" / "records.jsonl"

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
-from harness.config import compose, slug
-from harness.errors import UserError
-from harness.opening import open_run
-from harness.trainer import Trainer
+from harness.config.schema import slug
+from harness.registry import methods
+from harness.run.compose import compose
+from harness.run.set_up import open_run
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from tests.performance.timing import table, timed
 
 FOLDER = Path(__file__).parents[2] / "results" / "performance"
@@ -24,7 +25,7 @@ FOLDER = Path(__file__).parents[2] / "results" / "performance"
 
 def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds of every station over ``steps`` training steps of the run that ``overrides`` describe."""
-    run = compose([*overrides, f"train.steps={steps + warm_up}"], catalog.methods().load)
+    run = compose([*overrides, f"train.steps={steps + warm_up}"], methods.load)
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
     seconds: dict[str, list[float]] = {"whole step": []}

@@ -31,10 +31,10 @@ import torch
 import transformers
 from transformers import TrainerCallback
 
-from harness.batch import Batch
-from harness.stages import Minibatch
-from harness.trainer import Trainer
-from harness.update import UpdateLog
+from harness.stages.base import Minibatch
+from harness.stages.batch import Batch
+from harness.train.trainer import Trainer
+from harness.train.update import UpdateLog
 from tests.performance import trl_peer as peer
 from tests.performance.timing import Comparison, alternate, order, peak_bytes, resident_bytes, table, timed
 
@@ -174,7 +174,7 @@ def sampling(
     settings: peer.Settings, steps: int, ours: Trainer, theirs: Any
 ) -> tuple[Comparison, dict[str, float]]:
     """Responses to the same fresh prompts at the same weights."""
-    from harness import sampler
+    from harness.rollout import sampler
 
     problems = peer.problems_of(ours, steps + WARM_UP)
     n, tokens = settings.group_size, {"ours": 0, "peer": 0}
@@ -286,7 +286,7 @@ def random_model(folder: Path) -> Path:
     """A randomly initialised Qwen2 of about 10 million parameters with the micro tokenizer."""
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from harness import catalog
+    from harness.registry import benchmarks
 
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -295,7 +295,7 @@ def random_model(folder: Path) -> Path:
         pad_token_id=0,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(catalog.benchmarks().shipped_models()["micro"])).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(benchmarks.shipped_models()["micro"])).save_pretrained(folder)
     return folder
 
 

@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import catalog
-from harness.batch import Batch
-from harness.config import RunConfig, compose
-from harness.opening import open_run
-from harness.policy import Policy
-from harness.problems import Benchmark, Problem
-from harness.stages import Minibatch, ShuffledPrompts, Stages, group_normalised
-from harness.tokenstats import LOGP
-from harness.trainer import Trainer
-from harness.update import UpdateLog, backward
+from harness.config.schema import RunConfig
+from harness.model.policy import Policy
+from harness.problems.problem import Benchmark, Problem
+from harness.registry import methods
+from harness.run.compose import compose
+from harness.run.set_up import open_run
+from harness.stages.base import Minibatch, Stages
+from harness.stages.batch import Batch
+from harness.stages.defaults import ShuffledPrompts, group_normalised
+from harness.stages.token_stats import LOGP
+from harness.train.trainer import Trainer
+from harness.train.update import UpdateLog, backward
 
 #: TRL divides the centred reward by std + 1e-4, the harness by std + 1e-6.
 TRL_STD_EPS = 1e-4
@@ -67,7 +69,7 @@ class Settings:
             "train.minibatches": self.minibatches, "train.epochs": self.epochs, "train.steps": 1_000_000,
             "seed": self.seed, "device": "cpu",
         }  # fmt: skip
-        return compose([f"{key}={value}" for key, value in settings.items()], catalog.methods().load)
+        return compose([f"{key}={value}" for key, value in settings.items()], methods.load)
 
 
 class Scratch:

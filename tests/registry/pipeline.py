@@ -11,11 +11,12 @@ import torch
 from plain.reading import Recorded
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem, Verdict
-from harness.stages import Minibatch, Stages, StepContext
-from harness.tokenstats import ENTROPY, LOGP, TokenStat, token_stats
-from harness.update import UpdateLog, backward, token_draws
+from harness.model.logits import token_stats
+from harness.problems.problem import Problem, Verdict
+from harness.stages.base import Minibatch, Stages, StepContext
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.train.update import UpdateLog, backward, token_draws
 
 VOCAB, WIDTH_T, WIDTH_P = 7, 6, 5
 PIECES = ("a", "b,", "c", ".", "d e", "\n", "f")  # what the tokens say

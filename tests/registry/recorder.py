@@ -12,9 +12,9 @@ import torch
 from plain.reading import Recorded
 from torch import Tensor
 
-from harness import update as update_module
-from harness.batch import Batch
-from harness.trainer import Trainer
+from harness.stages.batch import Batch
+from harness.train import update as update_module
+from harness.train.trainer import Trainer
 
 
 @dataclass

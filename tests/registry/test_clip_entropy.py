@@ -14,7 +14,7 @@ import torch
 from test_ratio_methods import batch_of
 from torch import Tensor
 
-from methods import registry
+from harness.registry import methods as registry
 
 ACTIONS, POLICIES, STEP = 64, 2000, 0.1
 LOW = {"eps_low": 0.2, "eps_high": None}

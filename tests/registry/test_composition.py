@@ -13,16 +13,18 @@ import torch
 from pipeline import make_step, plan_of, rows_of, update
 
 from harness.cli import main
-from harness.composition import parse
-from harness.config import RunConfig, compose, from_dict, to_dict
-from harness.errors import UserError
-from harness.record import identity, identity_parts, run_id
-from harness.stages import PolicyLoss, Stages
+from harness.config.composition import parse
+from harness.config.schema import RunConfig, to_dict
+from harness.registry import methods as registry
+from harness.run.compose import compose, from_dict
+from harness.run.identity import identity, identity_parts, run_id
+from harness.stages.base import Stages
 from harness.stages.compose import changes
+from harness.stages.loss import PolicyLoss
 from harness.sweep.collect import card_header
 from harness.sweep.plan import make_plan, table_name
 from harness.sweep.spec import load_sweep
-from methods import registry
+from harness.util.errors import UserError
 from methods.aepo import AEPO
 from methods.entropy_bonus import EntropyAndKL
 from methods.fork_tokens import HighEntropy
@@ -226,9 +228,9 @@ def test_a_loss_of_another_kind_has_no_pieces(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     file.write_text(
         "from dataclasses import dataclass\n"
-        "from harness.method import Method, hp\n"
+        "from harness.config.method import Method, hp\n"
         "from harness.stages import Loss, Stages, grpo_stages\n"
-        "from methods.registry import register\n\n\n"
+        "from harness.registry.methods import register\n\n\n"
         "class OddLoss(Loss):\n    pass\n\n\n"
         '@register("odd")\n@dataclass(frozen=True)\nclass Odd(Method):\n'
         '    gain: float = hp(1.0, "unused")\n\n'

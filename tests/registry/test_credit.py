@@ -11,11 +11,13 @@ from pipeline import make_step, plan_of, update
 from test_ratio_methods import batch_of
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Verdict
-from harness.stages import PolicyLoss, ResponseRatio, aggregate
+from harness.problems.problem import Verdict
+from harness.registry import methods as registry
+from harness.stages.aggregate import aggregate
+from harness.stages.batch import Batch
 from harness.stages.credit import at_last_token, leave_one_out, returns_to_go, whitened
-from methods import registry
+from harness.stages.loss import PolicyLoss
+from harness.stages.ratios import ResponseRatio
 from tests.helpers.tiny import small_run, tiny_trainer
 
 NAME = "reinforce-family"

@@ -17,11 +17,11 @@ import torch
 from pipeline import LogitsPolicy
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem
-from harness.stages import Minibatch, Stages
-from harness.update import UpdateLog, backward
-from methods import registry
+from harness.problems.problem import Problem
+from harness.registry import methods as registry
+from harness.stages.base import Minibatch, Stages
+from harness.stages.batch import Batch
+from harness.train.update import UpdateLog, backward
 from methods.entropy_polarity import FACTOR
 
 STATES = 1500

@@ -10,10 +10,10 @@ import pytest
 import torch
 from pipeline import make_step
 
-from harness.batch import Batch
-from harness.problems import Problem, Verdict
-from harness.stages import Draw, Generate, Signals, StepContext, Verify
-from methods import registry
+from harness.problems.problem import Problem, Verdict
+from harness.registry import methods as registry
+from harness.stages.base import Draw, Generate, Signals, StepContext, Verify
+from harness.stages.batch import Batch
 from methods.aepo import EntropyState, TemperedRollout
 from methods.dapo import DynamicSampling, MixedGroups
 from methods.entropy_bonus import AdaptiveEntropy, AdaptiveKL

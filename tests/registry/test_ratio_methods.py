@@ -10,10 +10,11 @@ import torch
 from pipeline import make_step, plan_of, update
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem
-from harness.stages import aggregate, kl_estimate, token_coefficients
-from methods import registry
+from harness.problems.problem import Problem
+from harness.registry import methods as registry
+from harness.stages.aggregate import aggregate, token_coefficients
+from harness.stages.batch import Batch
+from harness.stages.regularise import kl_estimate
 from methods.drgrpo import AGGREGATION
 from tests.helpers.tiny import tiny_trainer
 

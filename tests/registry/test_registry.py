@@ -15,13 +15,14 @@ import torch
 from pipeline import KINDS, WIDTH_T, make_step, plan_of, update
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.config import RunConfig
-from harness.errors import UserError
-from harness.method import Method, check_ranges
-from harness.stages import Component, Minibatch, Signals, Stages
-from methods import registry
-from methods.cards import read_card
+from harness.config.fields import check_ranges
+from harness.config.schema import RunConfig
+from harness.registry import methods as registry
+from harness.registry.cards import read_card
+from harness.stages.base import Component, Minibatch, Signals, Stages
+from harness.stages.batch import Batch
+from harness.stages.method import Method
+from harness.util.errors import UserError
 
 NAMES = list(registry.entries())
 #: Settings beside the defaults that bring other stages in.

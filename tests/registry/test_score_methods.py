@@ -8,7 +8,9 @@ import pytest
 import torch
 from test_ratio_methods import batch_of, loss_of
 
-from harness.stages import BoundedWeight, FixedBounds, prefix_minimum, score_loss
+from harness.stages.loss import FixedBounds
+from harness.stages.ratios import prefix_minimum
+from harness.stages.score import BoundedWeight, score_loss
 from tests.helpers.tiny import tiny_trainer
 
 

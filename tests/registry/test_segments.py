@@ -9,8 +9,8 @@ import torch
 from pipeline import make_step, plan_of, update
 from test_ratio_methods import batch_of, loss_of
 
-from harness.stages import segment_means, segment_numbers
-from methods import registry
+from harness.registry import methods as registry
+from harness.stages.ratios import segment_means, segment_numbers
 from methods.sspo import scaled
 from tests.helpers.tiny import tiny_trainer
 

@@ -14,12 +14,12 @@ import torch
 from pipeline import make_step, plan_of, rows_of, update
 from recorder import Step, record
 
-from harness import trainer as trainer_module
-from harness.policy import Policy
-from harness.tokenstats import ENTROPY, LOGP
-from harness.trainer import Trainer
-from methods import registry
-from methods.cards import read_card
+from harness.model.policy import Policy
+from harness.registry import methods as registry
+from harness.registry.cards import read_card
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.train import trainer as trainer_module
+from harness.train.trainer import Trainer
 from tests.helpers.tiny import tiny_trainer
 
 #: The synthetic step's; the trainer sets its own share of the run when a step begins.

@@ -61,7 +61,7 @@ class Site:
         return output
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "harness.cli", *words]
+        return [sys.executable, "-m", "entrobench", *words]
 
     def runs(self) -> list[Path]:
         """Run folders."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from harness.notice import MARGIN_S
+from harness.util.preemption import MARGIN_S
 from tests.helpers.execution import numbers_of
 from tests.slurm.site import Site, slurm, wait
 

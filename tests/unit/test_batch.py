@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.batch import Batch, concat
-from harness.problems import Problem, Verdict
+from harness.problems.problem import Problem, Verdict
+from harness.stages.batch import Batch, concat
 from tests.helpers.tiny import make_batch, tiny_policy
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.untested import evidence
+from harness.run.untested import evidence
 from tests.performance import bench_gpu
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.method_costs import cost_table
+from harness.registry.costs import cost_table
 from tests.helpers.tiny import LetterBenchmark, small_run, tiny_policy
 from tests.performance import bench_methods
 from tests.performance.bench_methods import Opened, Side, against, frozen, main

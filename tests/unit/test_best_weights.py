@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness import measures, runs, sibling
-from harness.best import best_point, frontier_points, score, weights_path
-from harness.checkpoints import last_checkpoint
-from harness.files import read_json
-from harness.trainer import Trainer
+from harness.run import execute as runs
+from harness.run import measures
+from harness.run import reuse as sibling
+from harness.run.best import best_point, frontier_points, score, weights_path
+from harness.run.checkpoints import last_checkpoint
+from harness.train.trainer import Trainer
+from harness.util.files import read_json
 from tests.helpers.execution import configured
 from tests.helpers.tiny import SMALL, tiny_folder
 
@@ -99,7 +101,7 @@ def test_lost_weights_are_named(plain: Path, tmp_path: Path) -> None:
     point = json.loads((folder / "eval" / "frontier-000002.json").read_text())
     point["correct"] = [point["n"]] * len(point["correct"])
     (folder / "eval" / "frontier-000002.json").write_text(json.dumps(point))
-    from harness.best import load_best
+    from harness.run.best import load_best
 
     with pytest.raises(FileNotFoundError, match=r"best frontier point \(step 2\)"):
         load_best(None, folder)  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     before = _files(tmp_path)
-    command = [sys.executable, "-m", "harness.cli", "new-method", "bold-idea"]
+    command = [sys.executable, "-m", "entrobench", "new-method", "bold-idea"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     after = _files(tmp_path)
     assert {path: after[path] for path in before} == before
@@ -52,7 +52,7 @@ def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
     ]  # fmt: skip
     _pytest(tmp_path / "tests" / "methods" / "test_bold_idea.py", tmp_path)
     listed = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "methods"],
+        [sys.executable, "-m", "entrobench", "methods"],
         cwd=tmp_path,
         check=True,
         capture_output=True,

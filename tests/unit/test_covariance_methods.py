@@ -8,21 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.problems import Problem
-from harness.stages import (
-    AGGREGATIONS,
-    FixedBounds,
-    Loss,
-    Out,
-    PolicyLoss,
-    Stats,
-    TokenRatio,
-    TokenSelection,
-    aggregate,
-    token_coefficients,
-)
-from harness.update import token_draws
+from harness.problems.problem import Problem
+from harness.stages.aggregate import AGGREGATIONS, aggregate, token_coefficients
+from harness.stages.base import Loss, Out, Stats
+from harness.stages.batch import Batch
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, TokenSelection
+from harness.train.update import token_draws
 from methods.clip_cov import CovarianceClip, drawn
 from methods.fork_tokens import above_quantile, top_count
 from methods.kl_cov import CovarianceKL, distance
@@ -173,7 +164,7 @@ def test_draws_depend_on_step_and_rollout_alone() -> None:
 
 
 def test_every_update_of_a_run_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import update as update_module
+    from harness.train import update as update_module
 
     seen: list[tuple[object, ...]] = []
     original = update_module.token_draws

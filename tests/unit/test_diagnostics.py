@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import compose, identity_dict
-from harness.errors import UserError
-from harness.opening import stages_of
-from harness.stages import Diagnostic
-from harness.trainer import Trainer
-from methods import registry
+from harness.config.schema import identity_dict
+from harness.registry import methods as registry
+from harness.run.compose import compose
+from harness.run.set_up import stages_of
+from harness.stages.base import Diagnostic
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from methods.entropy_polarity import FACTOR, polarity, polarity_terms
 from tests.helpers.tiny import LetterBenchmark, small_run, tiny_policy
 

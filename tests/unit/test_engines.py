@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.engines import ENGINES, Sampling, check_length, open_engine
-from harness.engines import text as engine_text
-from harness.errors import UserError
+from harness.rollout.engines import ENGINES, Sampling, check_length, open_engine
+from harness.rollout.engines import text as engine_text
+from harness.util.errors import UserError
 from tests.helpers.tiny import build_tokenizer, tiny_folder
 
 
@@ -134,7 +134,7 @@ def test_a_folder_without_model_says_so(tmp_path: Path) -> None:
 
 
 def test_the_contract_imports_no_torch() -> None:
-    code = "import sys, harness.engines; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
+    code = "import sys, harness.rollout.engines; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -147,7 +147,7 @@ def test_every_engine_tells_its_state_in_a_line(name: str) -> None:
 
 
 def test_without_vllm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engines import vllm as starter
+    from harness.rollout.engines import vllm as starter
 
     monkeypatch.setattr(starter, "installed_version", lambda: None)
     with pytest.raises(UserError, match=r"vllm is not installed; pip install 'entrobench\[vllm\]'"):
@@ -156,7 +156,7 @@ def test_without_vllm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_old_vllm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engines import vllm as starter
+    from harness.rollout.engines import vllm as starter
 
     monkeypatch.setattr(starter, "installed_version", lambda: "0.9.2")
     with pytest.raises(UserError, match="vllm 0.9.2 is too old; install 0.32 or newer"):
@@ -170,7 +170,7 @@ def test_a_folder_called_vllm_is_not_the_package(tmp_path: Path) -> None:
     (tmp_path / "vllm").mkdir()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from harness.engines.vllm import installed_version; print(installed_version())"
+        "from harness.rollout.engines.vllm import installed_version; print(installed_version())"
     )
     runs = [
         subprocess.run([sys.executable, "-c", code, str(p)], capture_output=True, text=True).stdout
@@ -180,7 +180,7 @@ def test_a_folder_called_vllm_is_not_the_package(tmp_path: Path) -> None:
 
 
 def test_seeds_depend_on_the_key_alone() -> None:
-    from harness.engines.vllm_engine import seed_of
+    from harness.rollout.engines.vllm_engine import seed_of
 
     seeds = {seed_of(("evaluation", 1, f"p{p}", i)) for p in range(50) for i in range(50)}
     assert len(seeds) == 2500

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness import sampler
-from harness.engines import Completion, Request, Sampling, open_engine
-from harness.engines.hf import HfEngine
-from harness.errors import UserError
+from harness.rollout import sampler
+from harness.rollout.engines import Completion, Request, Sampling, open_engine
+from harness.rollout.engines.hf import HfEngine
+from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, build_tokenizer, tiny_folder, tiny_policy
 
 PROMPTS = ((5, 6, 7, 8), (9, 10), (11, 12, 13))

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import sampler
-from harness.evaluate import COLUMNS, evaluate_problems, probe_entropy, summary
-from harness.problems import Problem, Verdict
-from harness.tokenstats import ENTROPY, LOGP
+from harness.evaluation.splits import COLUMNS, evaluate_problems, probe_entropy, summary
+from harness.problems.problem import Problem, Verdict
+from harness.rollout import sampler
+from harness.stages.token_stats import ENTROPY, LOGP
 from tests.helpers.tiny import LetterBenchmark, make_batch, tiny_policy
 
 BENCHMARK = LetterBenchmark()

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness import engines
 from harness.cli import main
-from harness.engines import EngineDied
 from harness.evaluation.samples import read_samples
-from harness.sweep.state import lock_path, locked
+from harness.rollout import engines
+from harness.rollout.engines import EngineDied
+from harness.util.locks import lock_path, locked
 from tests.helpers.engines import ScriptedEngine, answer_of
 from tests.helpers.math_files import write_rows, write_sets
 from tests.helpers.tiny import build_model, build_tokenizer, tiny_folder
@@ -247,7 +247,7 @@ def test_grading_again_with_another_grader_is_another_evaluation(
 def test_samples_of_an_older_grader_are_judged_again(
     words: list[str], opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.grading import Grader
+    from harness.grading.grader import Grader
     from harness.grading.graders import Kind
 
     assert main(["eval", *words]) == 0
@@ -265,7 +265,7 @@ def test_other_data_under_the_same_name_is_another_set(
     assert main(["eval", *changed(words, benchmark="aime24")]) == 0
     rows = [{"id": f"aime24-test-{i}", "problem": f"Other {i}?", "answer": "2"} for i in range(3)]
     write_rows(tmp_path / "data" / "aime24.jsonl", rows)
-    from harness.problem_text import content_digest
+    from harness.problems.text import content_digest
 
     accept = f"aime24:{content_digest((r['problem'], r['answer']) for r in rows)}"
     assert main(["eval", *changed(words, benchmark="aime24", accept_data=accept)]) == 0
@@ -343,10 +343,10 @@ def test_a_run_without_its_weights_says_what_is_missing(
 
 
 def test_the_help_names_every_setting_profile_and_set() -> None:
-    from benchmarks import registry
-    from harness.cli.evaluate import EVAL_HELP
+    from harness.cli.parser import EVAL_HELP
+    from harness.evaluation.profiles import OF_DRAWS, OF_PROFILE, PROFILES
     from harness.evaluation.request import KEYS
-    from harness.profiles import OF_DRAWS, OF_PROFILE, PROFILES
+    from harness.registry import benchmarks as registry
 
     words = set(EVAL_HELP.replace(",", " ").replace(";", " ").split())
     assert {f"{key}=" for key in (*KEYS, *OF_PROFILE, *OF_DRAWS, "sampling")} <= words

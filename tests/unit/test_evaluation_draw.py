@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness.engines import Sampling
-from harness.errors import UserError
 from harness.evaluation.draw import Progress, draw_missing, encode, grade_again
 from harness.evaluation.judges import OwnJudge, PoolJudge
 from harness.evaluation.samples import SampleStore
-from harness.grading import Grader
-from harness.problems import Problem, Verdict
+from harness.grading.grader import Grader
+from harness.problems.problem import Problem, Verdict
+from harness.rollout.engines import Sampling
+from harness.util.errors import UserError
 from tests.helpers.engines import ScriptedEngine
 
 PROBLEMS = [Problem(f"sum-{i}", f"what is {i} + {i + 2} ?", str(2 * i + 2)) for i in range(4)]

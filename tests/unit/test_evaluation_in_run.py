@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import registry
-from harness.config import RunConfig, to_dict
-from harness.errors import UserError
+from harness.config.schema import RunConfig, to_dict
 from harness.evaluation.in_run import check_run
 from harness.evaluation.samples import read_samples
-from harness.record import identity, identity_parts
+from harness.registry import benchmarks as registry
+from harness.run.identity import identity, identity_parts
+from harness.util.errors import UserError
 from tests.helpers import together_eval
 from tests.helpers.math_files import write_sets
 from tests.helpers.tiny import small_run, tiny_folder
@@ -67,7 +67,7 @@ def test_a_finished_evaluation_is_read_and_not_made_again(
     small_sets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = together_eval.evaluated(tiny_folder(), tmp_path / "eval")
-    from harness.engines.hf import HfEngine
+    from harness.rollout.engines.hf import HfEngine
 
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("nothing is left to draw")

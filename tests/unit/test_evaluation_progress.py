@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.evaluation import progress
+from harness.cli import evaluation_display as progress
 from harness.evaluation.draw import Progress
-from harness.report.scores import common_problems, score_set
+from harness.report.analysis.scores import common_problems, score_set
 from harness.statistics import pass_at_k
 
 HALF = Progress(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
 from harness.evaluation import samples as module
 from harness.evaluation.samples import CorruptSamples, Sample, SampleStore, read_samples, write_samples
+from harness.util.errors import UserError
 
 IDS = ("b", "a", "c")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.evaluation.samples import Sample
 from harness.evaluation.scores import estimate, estimates, majority_values, summary
 from harness.evaluation.table import lines, scored
-from harness.problems import Problem
+from harness.problems.problem import Problem
 
 
 def sample(problem: str, i: int, status: str, answer: str | None, **changes: Any) -> Sample:

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from harness.stages import Generate
-from methods import registry
+from harness.registry import methods as registry
+from harness.stages.base import Generate
 from methods.hapo import adaptive_range, sampling_temperature, scale_of, score, token_weighted
 from tests.helpers.tiny import tiny_trainer
 
@@ -62,8 +62,8 @@ def test_the_second_step_samples_at_temperatures_by_the_first_steps_entropies(
 
 
 def test_an_engine_without_a_temperature_per_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import sampler
-    from harness.errors import UserError
+    from harness.rollout import sampler
+    from harness.util.errors import UserError
 
     monkeypatch.setattr(sampler, "CAPABILITIES", sampler.CAPABILITIES - {"token_temperature"})
     with pytest.raises(UserError, match="token_temperature"):

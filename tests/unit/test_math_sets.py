@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import registry
-from benchmarks.math_data import Hub, Part, Row
-from benchmarks.math_set import VALIDATION_SHARE, MathSet
-from harness.errors import UserError
-from harness.problem_text import content_digest, normal_text, text_hash
+from harness.problem_sets.math_set import VALIDATION_SHARE, MathSet
+from harness.problem_sets.rows import Hub, Part, Row
+from harness.problems.text import content_digest, normal_text, text_hash
+from harness.registry import benchmarks as registry
+from harness.util.errors import UserError
 from tests.helpers.math_files import SEVEN, real_data, rows_of, write_rows, write_sets
 
 ALL = (*SEVEN, "amc22_23", "math-l3to5", "dapo-math-17k")

@@ -11,20 +11,20 @@ import pytest
 import torch
 
 from harness.cli import main
-from harness.config import to_dict
-from harness.errors import UserError
-from harness.memory import KNOWN, find_shape, plan_memory
-from harness.memory.estimate import activation_bytes
-from harness.memory.shape import from_config
-from harness.packing import pack
-from harness.policy import Policy
-from harness.stages import Minibatch
+from harness.config.schema import to_dict
+from harness.model.memory import KNOWN, find_shape, plan_memory
+from harness.model.memory.estimate import activation_bytes
+from harness.model.memory.shape import from_config
+from harness.model.packing import pack
+from harness.model.policy import Policy
+from harness.stages.base import Minibatch
+from harness.stages.token_stats import ENTROPY, LOGP
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
-from harness.tokenstats import ENTROPY, LOGP
-from harness.trainer import Trainer
-from harness.update import UpdateLog
+from harness.train.trainer import Trainer
+from harness.train.update import UpdateLog
+from harness.util.errors import UserError
 from tests.helpers.live_bytes import LiveBytes, kept_for_backward
 from tests.helpers.tiny import LetterBenchmark, build_model, make_batch, small_run, tiny_policy
 

@@ -6,11 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness import catalog
 from harness.cli import main
-from harness.files import write_json
-from harness.method_costs import MEASURED, cost_page
-from harness.method_pages import COSTS, INDEX, MARK, checkout, differing, golden_cases, pages, write
+from harness.registry import cards, methods
+from harness.registry.costs import MEASURED, cost_page
+from harness.registry.pages import COSTS, INDEX, MARK, checkout, differing, golden_cases, pages, write
+from harness.util.files import write_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,10 +23,10 @@ def test_the_pages_in_the_checkout_are_current() -> None:
 def test_pages_hold_what_a_reader_looks_for() -> None:
     assert checkout() == ROOT
     made = pages(ROOT)
-    entries = catalog.methods().entries()
+    entries = methods.entries()
     assert set(made) == {INDEX, COSTS, *(f"{entry.slug}.md" for entry in entries.values())}
     for entry in entries.values():
-        page, card = made[f"{entry.slug}.md"], catalog.cards().read_card(entry)
+        page, card = made[f"{entry.slug}.md"], cards.read_card(entry)
         assert page.startswith(MARK) and f"(`{entry.name}`)" in page and card.paper in page
         assert all(f"- {text}" in page for text in card.deviations)
         for heading in (
@@ -38,12 +38,12 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
             "Golden vectors",
         ):
             assert f"\n## {heading}" in page, (entry.name, heading)
-        for field in fields(catalog.methods().load(entry.name)):
+        for field in fields(methods.load(entry.name)):
             assert f"| method.{field.name} | {field.default} |" in page
         assert f"[`{entry.name}`]({entry.slug}.md)" in made[INDEX]
     assert "## Track: main" in made[INDEX]
     assert "CARE" in made[INDEX].partition("## Not built")[2]
-    assert all(name in made[INDEX] for name in catalog.methods().diagnostics())
+    assert all(name in made[INDEX] for name in methods.diagnostics())
 
 
 def test_the_page_of_costs_has_every_measured_entry_and_names_the_others(tmp_path: Path) -> None:

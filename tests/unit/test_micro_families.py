@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.micro.family import MAX_RESPONSE_TOKENS
 from benchmarks.micro.testbed import FAMILIES, SPLITS, Micro
-from harness.problems import Problem
+from harness.problems.problem import Problem
 
 LEVELS = ("easy", "stretch", "hard", "ood")
 

@@ -15,10 +15,10 @@ from statistics import fmean
 import pytest
 
 from benchmarks.micro import testbed
-from benchmarks.micro.demonstrations import SPOILT_SHARE, careless, clean, rough, spoil
-from benchmarks.micro.freeze import digests, verdicts_digest
 from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, bucket_of, frozen, stream
-from harness.problems import Benchmark, Problem
+from harness.problems.problem import Benchmark, Problem
+from tests.testbed.demonstrations import SPOILT_SHARE, careless, clean, rough, spoil
+from tests.testbed.freeze import digests, verdicts_digest
 
 EVALUATION = [split for split in SPLITS if split != "train"]
 
@@ -87,7 +87,7 @@ def test_problem_space_is_large() -> None:
 
 
 def test_blind_guessing_stays_below_the_bound() -> None:
-    from benchmarks.micro.calibrate import blind_guess_figures
+    from tests.testbed.calibrate import blind_guess_figures
 
     figures = blind_guess_figures()
     for split in EVALUATION:
@@ -110,7 +110,7 @@ def test_calibration_of_the_base_policy_is_in_range() -> None:
 def test_frozen_file_matches_what_there_is() -> None:
     assert frozen() == digests(), (
         "problems, verdicts or base weights changed: raise VERSION (or VERIFIER_VERSION), write FROZEN "
-        "again by python -m benchmarks.micro.freeze; earlier records become void"
+        "again by python -m tests.testbed.freeze; earlier records become void"
     )
 
 

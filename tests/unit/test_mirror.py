@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness import runs
-from harness.errors import UserError
-from harness.record import identity
-from harness.trainer import Trainer
+from harness.run import execute as runs
+from harness.run.identity import identity
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from tests.helpers.execution import configured
 from tests.helpers.tiny import SMALL, tiny_folder
 

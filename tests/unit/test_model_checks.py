@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
-from harness.model_checks import check_attention
-from harness.policy import load_policy
+from harness.model.checks import check_attention
+from harness.model.policy import load_policy
 from harness.sweep.jobs import Runs
+from harness.util.errors import UserError
 from tests.helpers.tiny import tiny_folder
 
 QWEN = {"model_type": "qwen2", "vocab_size": 1_000_000}
@@ -49,7 +49,7 @@ def test_it_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
 def test_eager_attention_is_padded_and_gives_the_same_statistics() -> None:
     import torch
 
-    from harness.tokenstats import ENTROPY, LOGP
+    from harness.stages.token_stats import ENTROPY, LOGP
     from tests.helpers.tiny import make_batch
 
     sdpa, eager = (load_policy(tiny_folder(), attention=name) for name in ("sdpa", "eager"))

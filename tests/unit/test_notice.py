@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness import measures, runs
-from harness.checkpoints import last_checkpoint
-from harness.notice import ALLOCATION_ENDS, MARGIN_S, TOLD, Notice, Stopped
-from harness.rollout_station import RolloutStation
-from harness.stages import StepContext
-from harness.trainer import Trainer
+from harness.rollout.collector import RolloutStation
+from harness.run import execute as runs
+from harness.run import measures
+from harness.run.checkpoints import last_checkpoint
+from harness.stages.base import StepContext
+from harness.train.trainer import Trainer
+from harness.util.preemption import ALLOCATION_ENDS, MARGIN_S, TOLD, Notice, Stopped
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, tiny_folder
 

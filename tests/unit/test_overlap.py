@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import main
 from harness.evaluation.overlap import Text, TrainingTexts, runs_of
-from harness.problem_text import content_digest, text_hash
+from harness.problems.text import content_digest, text_hash
 
 LONG = "A train leaves the city of Aaa at noon and travels at 40 miles per hour to the city of Bbb. When?"
 REWORDED = LONG.replace("When?", "Find the time of its arrival there.")

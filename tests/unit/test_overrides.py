@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import RunConfig
-from harness.errors import UserError
-from harness.overrides import compose, resolve
+from harness.config.hydra import compose, resolve
+from harness.config.schema import RunConfig
+from harness.util.errors import UserError
 
 
 @dataclass(frozen=True)

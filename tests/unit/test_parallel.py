@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.parallel import micro_batches
+from harness.distributed.world import micro_batches
 from tests.helpers import together
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.errors import UserError
-from harness.packing import pack
-from harness.policy import Policy, load_policy
-from harness.tokenstats import ENTROPY, LOGP, PROMPT_LOGP, ScaledLogProb
+from harness.model.packing import pack
+from harness.model.policy import Policy, load_policy
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP, PROMPT_LOGP, ScaledLogProb
+from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, make_batch, tiny_folder, tiny_policy
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [9, 10], [9, 10], [11, 12, 13], [11, 12, 13]]

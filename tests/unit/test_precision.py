@@ -12,17 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import sampler
-from harness.batch import Batch
-from harness.config import compose, identity_dict
-from harness.errors import UserError
-from harness.policy import Policy
-from harness.sharding import Network
-from harness.stages import Minibatch
-from harness.tokenstats import ENTROPY, LOGP, head_logits, token_stats
-from harness.trainer import Trainer
-from harness.update import UpdateLog, backward
-from methods import registry
+from harness.config.schema import identity_dict
+from harness.model.logits import head_logits, token_stats
+from harness.model.policy import Policy
+from harness.model.sharding import Network
+from harness.registry import methods as registry
+from harness.rollout import sampler
+from harness.run.compose import compose
+from harness.stages.base import Minibatch
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.train.trainer import Trainer
+from harness.train.update import UpdateLog, backward
+from harness.util.errors import UserError
 from tests.helpers import together
 from tests.helpers.tiny import build_model, make_batch, tiny_policy, tiny_trainer
 

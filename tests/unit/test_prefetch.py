@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import math_data, registry
-from benchmarks.math_data import Hub, Part
-from benchmarks.math_set import MathSet
 from harness.cli import main
-from harness.errors import UserError
-from harness.offline import offline_environment
-from harness.prefetch import Need, fetch, incomplete, missing, needs
-from harness.problem_text import content_digest
+from harness.problem_sets import rows as math_data
+from harness.problem_sets.math_set import MathSet
+from harness.problem_sets.rows import Hub, Part
+from harness.problems.text import content_digest
+from harness.registry import benchmarks as registry
+from harness.sweep.prefetch import Need, fetch, incomplete, missing, needs
+from harness.util.errors import UserError
+from harness.util.offline import offline_environment
 
 Write = Callable[..., Path]
 ROWS = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(40)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.problems import Problem, Verdict, verify_all
+from harness.problems.problem import Problem, Verdict, verify_all
 
 
 class OneByOne:

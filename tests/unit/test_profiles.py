@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness import profiles, templates
-from harness.engines.text import encode
-from harness.errors import UserError
-from harness.grading import GRADERS
-from harness.templates import TEMPLATES, Templated
+from harness.evaluation import profiles
+from harness.grading.graders import GRADERS
+from harness.problems import templates
+from harness.problems.templates import TEMPLATES, Templated
+from harness.rollout.engines.text import encode
+from harness.util.errors import UserError
 from tests.helpers.math_files import write_sets
 from tests.helpers.tiny import LetterBenchmark, build_tokenizer
 
@@ -85,7 +86,7 @@ def test_a_begin_token_of_the_chat_template_stays_the_only_one() -> None:
 
 
 def test_a_training_set_takes_a_template(tmp_path: Path, tokenizer: Any) -> None:
-    from benchmarks import registry
+    from harness.registry import benchmarks as registry
 
     plain = registry.load_from("gsm8k", str(tmp_path), write_sets(tmp_path, ("gsm8k",)))
     dapo = Templated(plain, templates.find("dapo"), tokenizer)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report import render_terminal, write_report
+from harness.report.render.files import render_terminal, write_report
 
 Record = dict[str, Any]
 PROBLEMS = 60

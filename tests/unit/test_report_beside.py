@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.report.beside import set_beside
-from harness.report.build import build_report
-from harness.report.reported import Reported
+from harness.report.analysis.beside import set_beside
+from harness.report.data.reported import Reported
+from harness.report.tables.build import build_report
 from tests.unit.test_report import rows_of
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.cli import main
 from harness.cli.readme import filled
-from harness.errors import UserError
+from harness.util.errors import UserError
 from tests.unit.test_report import rows_of, standard
 from tests.unit.test_report_places import _records
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.build import build_report
-from harness.report.columns import lr_text
-from harness.report.compared import Scored, pooled_noise, seed_matrix
-from harness.report.data import report_data
-from harness.report.model import Line, Report
-from harness.report.records import group_records
-from harness.report.scores import score_set
-from harness.report.sections import sections_of
-from harness.report.write import csv_text
+from harness.report.analysis.compared import Scored, pooled_noise, seed_matrix
+from harness.report.analysis.model import Line, Report
+from harness.report.analysis.scores import score_set
+from harness.report.data.groups import group_records
+from harness.report.render.plot_data import report_data
+from harness.report.render.text import csv_text
+from harness.report.tables.build import build_report
+from harness.report.tables.columns import lr_text
+from harness.report.tables.sections import sections_of
 from harness.statistics import holm, paired_differences, pass_at_k, seed_noise
 from tests.unit.test_report import SETS, rows_of, standard
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import UserError
-from harness.report.build import build_report
-from harness.report.conditions import WORDS, card_word
-from harness.report.entropy import discipline, overtaken_at
-from harness.report.records import Group
+from harness.registry import methods as registry
+from harness.report.analysis.conditions import WORDS, card_word
+from harness.report.analysis.entropy import discipline, overtaken_at
+from harness.report.data.groups import Group
+from harness.report.tables.build import build_report
 from harness.statistics.law import fit_law, over_runs, predict_end
-from methods import registry
+from harness.util.errors import UserError
 from tests.unit.test_report import make_record, rows_of
 
 ROOT = Path(__file__).parents[2]

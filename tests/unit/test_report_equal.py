@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report import write_report
-from harness.report.equal import at_equal_score, common_level, crossing
-from harness.report.records import Group
+from harness.report.analysis.equal import at_equal_score, common_level, crossing
+from harness.report.data.groups import Group
+from harness.report.render.files import write_report
 from tests.unit.test_report import rows_of
 
 # With n = 4, c right answers give pass@2 = 1 - C(4 - c, 2) / 6: for c = 0..4 it is 0, 1/2, 5/6, 1, 1.

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harness.report.build import build_report
-from harness.report.figures import FIGURES, captions, draw_figures
-from harness.report.figures import panels as panels_module
-from harness.report.figures.canvas import plain_matplotlib
-from harness.report.figures.forest import _reach, draw_forest, forest_blocks
-from harness.report.figures.panels import draw_picture
-from harness.report.figures.pictures import entropy, frontier, law, passk
-from harness.report.model import Report
+from harness.report.analysis.model import Report
+from harness.report.render.figures import panels as panels_module
+from harness.report.render.figures.canvas import plain_matplotlib
+from harness.report.render.figures.draw import FIGURES, captions, draw_figures
+from harness.report.render.figures.forest import _reach, draw_forest, forest_blocks
+from harness.report.render.figures.panels import draw_picture
+from harness.report.render.figures.pictures import entropy, frontier, law, passk
+from harness.report.tables.build import build_report
 from tests.unit.test_report import card, make_record, rows_of, standard
 
 

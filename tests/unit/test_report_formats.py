@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness.report import write_report
-from harness.report.latex import escape
-from harness.report.provenance import judged_by, run_facts
+from harness.report.data.provenance import judged_by, run_facts
+from harness.report.render.files import write_report
+from harness.report.render.latex import escape
 from tests.unit.test_report import EXPECTED, make_record, standard, table
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness.report import build, compared, lines, records
-from harness.report.build import build_report
-from harness.report.data import report_data
-from harness.report.load import load_records
-from harness.report.model import Report
+from harness.report.analysis import compared, lines
+from harness.report.analysis.model import Report
+from harness.report.data import groups as records
+from harness.report.data.load import load_records
+from harness.report.render.plot_data import report_data
+from harness.report.tables import build
+from harness.report.tables.build import build_report
 from tests.unit.test_report import make_record
 
 METHODS, SETS = 12, 3

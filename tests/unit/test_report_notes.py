@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from harness.report.build import build_report
-from harness.report.columns import interval_text, p_text
-from harness.report.explain import trainings
-from harness.report.model import Line, Report
-from harness.report.records import Group
-from harness.report.sections import sections_of
-from harness.report.write import legend_of, markdown_text
+from harness.report.analysis.model import Line, Report
+from harness.report.data.groups import Group
+from harness.report.render.text import legend_of, markdown_text
+from harness.report.tables.build import build_report
+from harness.report.tables.columns import interval_text, p_text
+from harness.report.tables.explain import trainings
+from harness.report.tables.sections import sections_of
 from harness.statistics import Interval
 from tests.unit.test_report import make_record, rows_of
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.report import write_report
-from harness.report.places import as_expected, places_of, write_index
+from harness.report.data.places import as_expected, places_of, write_index
+from harness.report.render.files import write_report
 from tests.unit.test_report import make_record, report, rows_of, table
 
 Write = Callable[..., Path]

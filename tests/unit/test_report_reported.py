@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog
-from harness.errors import UserError
-from harness.report.reported import COLUMNS, baseline_of, load_reported
+from harness.registry import cards, methods
+from harness.report.data.reported import COLUMNS, baseline_of, load_reported
+from harness.util.errors import UserError
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported.csv"
 ROW = "steer,steer,,,Qwen2.5-Math-7B,aime24,avg@32,36.2,percent,2510.10150,results table,yes,"
@@ -52,8 +52,8 @@ def test_cards_and_file_print_the_same_numbers() -> None:
     """A number in a card's table stands in the file, with the card's paper as its source."""
     rows = load_reported(REPORTED)
     compared = 0
-    for entry in catalog.methods().entries().values():
-        card = catalog.cards().read_card(entry)
+    for entry in methods.entries().values():
+        card = cards.read_card(entry)
         values = {row.value for row in rows if row.arxiv in card.arxiv}
         for number in card_numbers(card.body):
             assert float(number) in values, (

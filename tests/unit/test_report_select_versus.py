@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.errors import UserError
-from harness.report.build import build_report
-from harness.report.model import Line, Report
-from harness.report.select import of_models, parse, shown
-from harness.report.versus import compare_sweeps
+from harness.report.analysis.model import Line, Report
+from harness.report.analysis.versus import compare_sweeps
+from harness.report.data.select import of_models, parse, shown
+from harness.report.tables.build import build_report
+from harness.util.errors import UserError
 from tests.unit.test_report import card, make_record, rows_of, standard
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness import catalog
-from harness.report.style import COLOURS, styles
+from harness.registry import methods
+from harness.report.render.style import COLOURS, styles
 
 # Linear RGB as seen with a missing cone type (Machado, Oliveira and Fernandes 2009, severity 1).
 VISION = {
@@ -69,7 +69,7 @@ def test_sixty_methods_look_different_and_keep_their_looks() -> None:
 
 
 def test_hardly_a_registered_method_has_to_give_way() -> None:
-    names = sorted(catalog.methods().entries())
+    names = sorted(methods.entries())
     looks = styles(names, "grpo")
     alone = {name: styles([name], "grpo")[name] for name in names}
     assert all(looks[name].colour == alone[name].colour for name in names)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import shards
-from harness.stages import Component, grpo_stages
+from harness.run import sharded_checkpoint as shards
+from harness.stages.base import Component
+from harness.stages.defaults import grpo_stages
 from methods.prorl import due
 from tests.helpers.tiny import tiny_trainer
 

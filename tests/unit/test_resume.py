@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from harness import record, runs
-from harness.best import best_point, frontier_points
-from harness.checkpoints import last_checkpoint
-from harness.files import read_json
-from harness.method import NEVER_COUNTS, counts, hp
-from harness.trainer import Trainer
-from methods import registry
+from harness.config.fields import NEVER_COUNTS, counts, hp
+from harness.registry import methods as registry
+from harness.run import execute as runs
+from harness.run import identity as record
+from harness.run.best import best_point, frontier_points
+from harness.run.checkpoints import last_checkpoint
+from harness.train.trainer import Trainer
+from harness.util.files import read_json
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, tiny_folder
 
@@ -170,7 +171,7 @@ def test_a_finished_run_returns_at_once(whole: Path, monkeypatch: pytest.MonkeyP
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("a finished run was opened again")
 
-    monkeypatch.setattr("harness.training.open_run", never)
+    monkeypatch.setattr("harness.run.phases.open_run", never)
     assert runs.execute(run) == whole
     assert runs.execute(run, evaluate=False) == whole
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
@@ -189,7 +190,7 @@ def test_a_run_trained_without_evaluation_is_evaluated_later(whole: Path, tmp_pa
 def test_a_failed_run_says_why_and_can_be_started_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.trainer import Trainer
+    from harness.train.trainer import Trainer
 
     step = Trainer.step
 
@@ -214,9 +215,11 @@ def test_a_failed_run_says_why_and_can_be_started_again(
 METHOD = '''
 from dataclasses import dataclass
 
-from harness.method import Method, hp
-from harness.stages import Stages, grpo_stages
-from methods.registry import register
+from harness.stages.method import Method
+from harness.config.fields import hp
+from harness.stages.base import Stages
+from harness.stages.defaults import grpo_stages
+from harness.registry.methods import register
 
 
 @register("own_idea")

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from harness import runs
-from harness.batch import Batch
-from harness.engines.hf import HfEngine
-from harness.engines.sampling import EngineSampler
-from harness.engines.vllm_engine import VllmEngine
-from harness.errors import UserError
-from harness.mismatch import mismatch_metrics, truncated_weights
-from harness.policy import load_policy
-from harness.rollout_settings import check_installed, check_stages
-from harness.stages import PlainRollout, PolicyLoss, grpo_stages
-from harness.trainer import Trainer
-from harness.update import UpdateLog, backward
+from harness.model.policy import load_policy
+from harness.rollout.engines.hf import HfEngine
+from harness.rollout.engines.sampling import EngineSampler
+from harness.rollout.engines.vllm_engine import VllmEngine
+from harness.rollout.settings import check_installed, check_stages
+from harness.run import execute as runs
+from harness.stages.batch import Batch
+from harness.stages.defaults import PlainRollout, grpo_stages
+from harness.stages.loss import PolicyLoss
+from harness.train.off_policy import mismatch_metrics, truncated_weights
+from harness.train.trainer import Trainer
+from harness.train.update import UpdateLog, backward
+from harness.util.errors import UserError
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, make_batch, small_run, tiny_folder, tiny_policy, tiny_trainer
 
@@ -151,7 +152,8 @@ def test_weights_are_ratios_up_to_the_cap() -> None:
 
 def test_the_correction_multiplies_the_tokens_of_the_policy_loss_only() -> None:
     """Gradients equal those of advantages scaled by the weights, in any split into micro-batches."""
-    from harness.stages import EntropyBonus, Minibatch
+    from harness.stages.base import Minibatch
+    from harness.stages.regularise import EntropyBonus
 
     policy = tiny_policy(torch.float64)
     batch = lagging_batch(policy, 0.4).with_tags(row=torch.arange(2))
@@ -288,7 +290,7 @@ def test_a_method_of_several_temperatures_needs_log_probs_at_them() -> None:
 
 
 def test_vllm_that_is_missing_or_untested_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engines import vllm
+    from harness.rollout.engines import vllm
 
     run = small_run("rollout.engine=vllm")
     monkeypatch.setattr(vllm, "installed_version", lambda: None)
@@ -303,8 +305,8 @@ def test_vllm_that_is_missing_or_untested_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_processes_that_share_a_cpu_do_not_have_an_engine_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.engines import sampling, vllm
-    from harness.parallel import World
+    from harness.distributed.world import World
+    from harness.rollout.engines import sampling, vllm
 
     monkeypatch.setattr(vllm, "installed_version", lambda: vllm.TESTED[0])
     run, policy = small_run("rollout.engine=vllm"), tiny_policy()
@@ -334,7 +336,7 @@ def test_what_a_method_declares_is_checked_against_lag_and_correction() -> None:
 
 
 def test_new_settings_leave_the_identity_of_existing_runs() -> None:
-    from harness.config import identity_dict
+    from harness.config.schema import identity_dict
 
     plain = identity_dict(small_run())["rollout"]
     assert set(plain) == {"prompts_per_step", "group_size", "temperature", "max_response_tokens"}

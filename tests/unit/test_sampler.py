@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from harness.errors import UserError
-from harness.policy import Policy
-from harness.sampler import draw, left_padded, sample, uniforms
-from harness.tokenstats import LOGP
+from harness.model.policy import Policy
+from harness.rollout.sampler import draw, left_padded, sample, uniforms
+from harness.stages.token_stats import LOGP
+from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, make_batch, tiny_policy
 
 

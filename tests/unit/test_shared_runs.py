@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from harness import runs, shards
-from harness.best import best_weights
-from harness.checkpoints import checkpoint_path, last_checkpoint, load_weights, newest, step_of
-from harness.errors import UserError
-from harness.export import export
-from harness.launch import launch
-from harness.policy import load_policy
+from harness.distributed.launch import launch
+from harness.model.policy import load_policy
+from harness.run import execute as runs
+from harness.run import sharded_checkpoint as shards
+from harness.run.best import best_weights
+from harness.run.checkpoints import checkpoint_path, last_checkpoint, load_weights, newest, step_of
+from harness.run.export import export
+from harness.util.errors import UserError
 from tests.helpers.execution import configured
 from tests.helpers.tiny import SMALL, tiny_folder
 

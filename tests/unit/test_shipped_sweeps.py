@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import math_set
 from harness.cli import main
 from harness.cli.memory import sweep_notes
+from harness.problem_sets import math_set
+from harness.registry import methods as registry
+from harness.registry.cards import read_card
 from harness.sweep.budget import gpus_of
 from harness.sweep.cache import plan_key
 from harness.sweep.controls import BASE_AT_BEST, left_out
@@ -18,8 +20,6 @@ from harness.sweep.plan import make_plan
 from harness.sweep.sections import Reproduces
 from harness.sweep.spec import load_sweep
 from harness.sweep.tune import trials
-from methods import registry
-from methods.cards import read_card
 
 FOLDER = Path(__file__).parent.parent.parent / "sweeps"
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not path.name.endswith(".tuned.yaml"))
@@ -136,7 +136,8 @@ def test_the_page_on_sweeps_names_every_key_and_every_file() -> None:
     from dataclasses import fields
 
     from harness.sweep.sections import Tuning
-    from harness.sweep.spec import OPTIONS, Sweep
+    from harness.sweep.spec import OPTIONS
+    from harness.sweep.sweep import Sweep
 
     text = (FOLDER.parent / "docs" / "sweeps.md").read_text()
     keys = [f.name for f in fields(Sweep) if f.name not in ("path", "extra")]

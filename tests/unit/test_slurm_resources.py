@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
 from harness.sweep.slurm.resources import SlurmResources, slurm_resources
+from harness.util.errors import UserError
 
 
 def test_an_empty_section_leaves_everything_to_the_cluster() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli.sweeps import run_verb
-from harness.errors import UserError
+from harness.run.state import RunState, needs_retry, needs_start
 from harness.sweep.slurm import queue
 from harness.sweep.slurm.arrays import RUNS, Task, arrays_in, new_array, note_job, write_array
 from harness.sweep.slurm.attempts import Attempts
@@ -18,7 +18,8 @@ from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.script import EXPORTED, executor
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources, worker_command
-from harness.sweep.state import RunState, locked, needs_retry, needs_start
+from harness.util.errors import UserError
+from harness.util.locks import locked
 
 
 def script(count: int | None = 40, after: str = "7", **raw: Any) -> list[str]:
@@ -79,12 +80,19 @@ def test_processes_that_cannot_share_a_run_are_refused(sweep_file: Any, monkeypa
 
 def test_a_worker_is_one_process_or_a_launcher_on_every_node() -> None:
     one = worker_command(job_resources(slurm_resources({}), 1), ["_worker", "j"], log="/l")
-    assert one[0] == "srun" and "harness.launch" not in one and "--export=ALL" in one
+    assert one[0] == "srun" and "harness.distributed.launch" not in one and "--export=ALL" in one
     several = job_resources(slurm_resources({"nodes": 2, "gpus": 4, "container": "box run"}), 1)
     command = worker_command(
         several, ["_worker", "j"], log="/l", folder="/r", rendezvous="n1:5000", job="9_1"
     )
-    for word in ("harness.launch", "--nodes=2", "--processes=4", "--rendezvous=n1:5000", "--id=9_1", "/r"):
+    for word in (
+        "harness.distributed.launch",
+        "--nodes=2",
+        "--processes=4",
+        "--rendezvous=n1:5000",
+        "--id=9_1",
+        "/r",
+    ):
         assert word in command
     assert command.index("box") < command.index("python") and command[-2:] == ["_worker", "j"]
 
@@ -135,7 +143,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("harness.sweep.state.fcntl.flock", refuse)
+    monkeypatch.setattr("harness.run.state.fcntl.flock", refuse)
     with (
         pytest.raises(UserError, match="No locks available.*choose a runs_dir"),
         locked(tmp_path / "l", wait=True),

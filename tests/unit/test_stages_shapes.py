@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.stages import Advantage, Component, Out, Stages, StepContext, group_normalised
-from harness.tokenstats import token_stats
-from harness.trainer import Trainer
-from methods import registry
+from harness.model.logits import token_stats
+from harness.registry import methods as registry
+from harness.stages.base import Advantage, Component, Out, Stages, StepContext
+from harness.stages.batch import Batch
+from harness.stages.defaults import group_normalised
+from harness.train.trainer import Trainer
 from methods.vcpo import (
     EffectiveSampleStep,
     VarianceControl,
@@ -124,11 +125,13 @@ def vcpo_stages() -> Stages:
 
 @pytest.mark.parametrize("micro_rows", [64, 3])
 def test_vcpo(monkeypatch: pytest.MonkeyPatch, micro_rows: int) -> None:
-    import harness.update
+    import harness.train.update
 
     norms: list[Tensor] = []
-    original = harness.update.row_grad_norms
-    monkeypatch.setattr(harness.update, "row_grad_norms", lambda *a: norms.append(original(*a)) or norms[-1])
+    original = harness.train.update.row_grad_norms
+    monkeypatch.setattr(
+        harness.train.update, "row_grad_norms", lambda *a: norms.append(original(*a)) or norms[-1]
+    )
     trainer = tiny_trainer(f"train.micro_batch_rows={micro_rows}", stages=vcpo_stages())
     rates: list[float] = []
     step = trainer.optimizer.step

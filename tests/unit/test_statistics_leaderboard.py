@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.report.build import build_report
-from harness.report.levels import ALPHA, LEVEL, POWER
-from harness.report.model import Line, Report, Table
+from harness.report.analysis.levels import ALPHA, LEVEL, POWER
+from harness.report.analysis.model import Line, Report, Table
+from harness.report.tables.build import build_report
 from harness.statistics import seed_noise
 
 METHODS, SEEDS, SAMPLES, REPORTS = 6, 3, 64, 150

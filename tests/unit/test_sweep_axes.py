@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import trials, write_choice
 from harness.sweep.tuned import refuse_stale, stale_choices
+from harness.util.errors import UserError
 
 Write = Callable[..., Path]
 MODELS = {

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
 from harness.sweep.collect import collect, read_records, told
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
-from harness.sweep.state import lock_path, locked
+from harness.util.errors import UserError
+from harness.util.locks import lock_path, locked
 
 Write = Callable[..., Path]
 
@@ -161,7 +161,7 @@ _COLLECTOR = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from conftest import FakeBackend
-    from harness import files
+    from harness.util import files
     from harness.sweep import collect as module
     from harness.sweep.plan import make_plan
     from harness.sweep.spec import load_sweep

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from harness.cli import sweeps as verbs
-from harness.errors import UserError
 from harness.sweep.controls import BASE_AT_BEST, left_out, next_lower
 from harness.sweep.jobs import Job
 from harness.sweep.local import LocalLauncher
@@ -18,6 +17,7 @@ from harness.sweep.spec import load_sweep
 from harness.sweep.temperatures import samplings
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import trials, untried
+from harness.util.errors import UserError
 
 Write = Callable[..., Path]
 BODY: dict[str, Any] = {

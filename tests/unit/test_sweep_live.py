@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from harness.run.state import state_of
 from harness.sweep.live import PlainDisplay, Row, Snapshot, duration, finished_line, table, totals
-from harness.sweep.state import state_of
 
 STATUS = {
     "step": 12,

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from harness.cli.sweeps import submit
-from harness.errors import UserError
 from harness.sweep.local import ROOT, LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
-from harness.sweep.state import lock_path, locked
+from harness.util.errors import UserError
+from harness.util.locks import lock_path, locked
 
 Write = Callable[..., Path]
 
@@ -92,7 +92,7 @@ def test_a_run_that_another_sweep_makes_is_waited_for(
         import json, runpy, sys
         from pathlib import Path
         sys.path.insert(0, {str(ROOT)!r})
-        from harness.sweep.state import lock_path, locked
+        from harness.util.locks import lock_path, locked
         folder = Path(json.loads(Path(sys.argv[1]).read_text())["folder"])
         with locked(lock_path(folder), wait=True):
             if not (folder / "result.json").exists():

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
+from harness.run.state import read_state
 from harness.sweep.plan import ledger, make_plan, states
 from harness.sweep.spec import load_sweep
-from harness.sweep.state import lock_path, locked, read_state
+from harness.util.errors import UserError
+from harness.util.locks import lock_path, locked
 
 Write = Callable[..., Path]
 
@@ -115,7 +116,7 @@ def test_kept_plan_is_used_until_something_changes(
 
 
 def test_plan_names_match_the_runs_own(sweep_file: Write) -> None:
-    from harness import runs
+    from harness.run import execute as runs
     from harness.sweep.jobs import Runs
 
     run = Runs().compose(["method=entrocraft@released", "seed=4"])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UserError
 from harness.sweep.spec import load_sweep, overrides
 from harness.sweep.text import override, read_yaml
+from harness.util.errors import UserError
 
 Write = Callable[..., Path]
 

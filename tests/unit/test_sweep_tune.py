@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UserError
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import Trial, choose, score, trials, write_choice
+from harness.util.errors import UserError
 
 Write = Callable[..., Path]
 TUNING = {

@@ -11,14 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from harness.tokenstats import (
-    ENTROPY,
-    LOGP,
-    ScaledLogProb,
-    TokenStat,
-    chunk_rows,
-    token_stats,
-)
+from harness.model.logits import chunk_rows, token_stats
+from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb, TokenStat
 
 N, D, V = 13, 8, 17
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.trace import WINDOWS, entropy_before, trace
+from harness.run.trace import WINDOWS, entropy_before, trace
 
 
 def _steps(n: int) -> list[dict[str, float]]:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness import oom, shards
-from harness.checkpoints import newest
-from harness.errors import UserError
-from harness.launch import _Failure, root_cause
-from harness.processes import check_processes, local_size
-from harness.trainer import Trainer
+from harness.distributed.launch import _Failure, root_cause
+from harness.model import out_of_memory as oom
+from harness.run import sharded_checkpoint as shards
+from harness.run.checkpoints import newest
+from harness.train.processes import check_processes, local_size
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from tests.helpers.tiny import small_run, tiny_trainer
 
 

@@ -12,20 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import catalog
-from harness.batch import Batch
-from harness.config import compose
-from harness.errors import UserError
-from harness.opening import open_run
-from harness.problems import Problem, Verdict
-from harness.stages import (
+from harness.problems.problem import Problem, Verdict
+from harness.registry import methods
+from harness.run.compose import compose
+from harness.run.set_up import open_run
+from harness.stages.base import (
     Advantage,
     Component,
     Draw,
     Generate,
     GroupFilter,
     Out,
-    PlainRollout,
     Program,
     Prompt,
     Reward,
@@ -35,10 +32,12 @@ from harness.stages import (
     Signals,
     StepContext,
     Verify,
-    grpo_stages,
 )
-from harness.tokenstats import ENTROPY, LOGP
-from harness.trainer import Trainer
+from harness.stages.batch import Batch
+from harness.stages.defaults import PlainRollout, grpo_stages
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from tests.helpers.tiny import LetterBenchmark, tiny_trainer
 
 #: What every training step logs.
@@ -83,7 +82,7 @@ def test_metrics_are_there_and_finite() -> None:
 def test_micro_testbed_steps() -> None:
     run = compose(
         ["model.path=micro", "data.benchmark=micro", "rollout.prompts_per_step=4", "train.steps=2"],
-        catalog.methods().load,
+        methods.load,
     )
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())

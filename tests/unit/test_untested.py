@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness import untested
 from harness.cli import main
-from harness.config import to_dict
-from harness.record import new_result
-from harness.untested import PATHS, evidence, untested_in
+from harness.config.schema import to_dict
+from harness.run import untested
+from harness.run.identity import new_result
+from harness.run.untested import PATHS, evidence, untested_in
 from tests.helpers.tiny import small_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
@@ -41,7 +41,7 @@ def test_a_record_of_a_cpu_says_nothing_and_one_of_a_gpu_does(
     nothing_tried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tests.helpers.tiny as tiny
-    from benchmarks import registry
+    from harness.registry import benchmarks as registry
 
     monkeypatch.setattr(registry, "load", lambda name: tiny.LetterBenchmark())
     run = small_run(BF16)

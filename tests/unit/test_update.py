@@ -9,25 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.policy import Policy
-from harness.stages import (
-    EntropyBonus,
-    FixedBounds,
-    Loss,
-    Minibatch,
-    Out,
-    PolicyLoss,
-    Stages,
-    Stats,
-    StepSize,
-    TokenRatio,
-    TokenWeight,
-    group_normalised,
-    grpo_stages,
-)
-from harness.tokenstats import ENTROPY, LOGP, ScaledLogProb
-from harness.update import UpdateLog, backward, row_grad_norms, with_parts
+from harness.model.policy import Policy
+from harness.stages.base import Loss, Minibatch, Out, Stages, Stats, StepSize
+from harness.stages.batch import Batch
+from harness.stages.defaults import group_normalised, grpo_stages
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, TokenWeight
+from harness.stages.regularise import EntropyBonus
+from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb
+from harness.train.update import UpdateLog, backward, row_grad_norms, with_parts
 from methods.era import ActivatedRatio
 from tests.helpers.tiny import make_batch, tiny_policy
 

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks import registry
-from harness import runs
 from harness.cli import main
 from harness.evaluation.in_run import evaluate_benchmarks
-from harness.report.load import load_records
-from harness.verify import DIFFERS, HOLDS, MISSING, verify_record
+from harness.registry import benchmarks as registry
+from harness.report.data.load import load_records
+from harness.run import execute as runs
+from harness.run.verify import DIFFERS, HOLDS, MISSING, verify_record
 from tests.helpers.execution import configured
 from tests.helpers.math_files import write_sets
 from tests.helpers.tiny import SMALL, small_run, tiny_folder, tiny_policy
@@ -157,7 +157,7 @@ def test_a_bad_line_never_hides_the_other_records(tmp_path: Path) -> None:
 
 
 def test_numbers_that_json_has_not_are_read_as_missing(tmp_path: Path) -> None:
-    from harness.report import write_report
+    from harness.report.render.files import write_report
     from tests.unit.test_report import make_record
 
     path = tmp_path / "records.jsonl"

@@ -32,7 +32,7 @@ def test_real_seven_benchmarks(model: Path, tmp_path: Path) -> None:
 def test_an_engine_that_dies_keeps_what_is_finished(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness.engines.vllm_engine import VllmEngine
+    from harness.rollout.engines.vllm_engine import VllmEngine
 
     accept = write_sets(tmp_path / "data", ("aime24",), count=6)
     request = [

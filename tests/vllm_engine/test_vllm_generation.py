@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from harness.engines import Completion, Request, Sampling, open_engine
-from harness.errors import UserError
+from harness.rollout.engines import Completion, Request, Sampling, open_engine
+from harness.util.errors import UserError
 
 PROMPTS = ((5, 6, 7, 8), (9, 10), (11, 12, 13))
 PLAIN = Sampling(1.0, 1.0, 12)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from harness.engines import Request, Sampling, open_engine
-from harness.engines import vllm as starter
-from harness.errors import UserError
+from harness.rollout.engines import Request, Sampling, open_engine
+from harness.rollout.engines import vllm as starter
+from harness.util.errors import UserError
 
 OPTIONS = {"device": "cpu", "batch_rows": 8, "kv_cache_gib": 0.5}
 

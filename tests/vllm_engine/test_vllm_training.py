@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness import runs
-from harness.config import RunConfig
-from harness.engines import EngineDied, open_engine, sampling
-from harness.engines.weights import checksum
-from harness.errors import UserError
-from harness.export import export
-from harness.policy import load_policy
-from harness.trainer import Trainer
+from harness.config.schema import RunConfig
+from harness.model.policy import load_policy
+from harness.rollout.engines import EngineDied, open_engine, sampling
+from harness.rollout.engines.weights import checksum
+from harness.run import execute as runs
+from harness.run.export import export
+from harness.train.trainer import Trainer
+from harness.util.errors import UserError
 from tests.helpers.execution import configured
 from tests.helpers.tiny import SMALL, LetterBenchmark
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.engines import Completion, EngineDied, Request, Sampling, open_engine
-from harness.engines.weights import checksum, probe_tokens
-from harness.errors import UserError
-from harness.policy import load_policy
+from harness.model.policy import load_policy
+from harness.rollout.engines import Completion, EngineDied, Request, Sampling, open_engine
+from harness.rollout.engines.weights import checksum, probe_tokens
+from harness.util.errors import UserError
 
 LONG = tuple(5 + i % 90 for i in range(300))  # long enough to leave whole blocks in the prefix cache
 REQUESTS = [Request((p, i), prompt, (p, i)) for p, prompt in enumerate((LONG, (5, 6, 7))) for i in range(3)]

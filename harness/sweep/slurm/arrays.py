@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import read_json, write_json, write_text
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json, write_text
 
 RUNS, PROBE = "runs", "probe"
 

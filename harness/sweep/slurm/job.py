@@ -14,13 +14,15 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from harness.launch import ANOTHER_ALLOCATION, TOLD_TO_STOP
-from harness.notice import END
+from harness.distributed.launch import ANOTHER_ALLOCATION, TOLD_TO_STOP
+from harness.run.state import read_state
+from harness.run.status import status
 from harness.sweep.slurm.arrays import PROBE, RUNS, Array, Task, read_array
 from harness.sweep.slurm.attempts import Attempts, progress
 from harness.sweep.slurm.queue import QueueError, end_of_allocation, run
 from harness.sweep.slurm.steps import worker_command, worker_environment
-from harness.sweep.state import read_state
+from harness.util.files import write_json
+from harness.util.preemption import END
 
 #: An exit code of our own for a step that ended without its run.
 CUT_OFF = 76
@@ -34,9 +36,9 @@ SIGNALS_S = 3.0
 REQUEUE_S = 120.0
 
 
-def run_job(array_file: str) -> int:
+def run_job(file: str) -> int:
     """Carry out this job's place of the array; returns the exit code that Slurm sees."""
-    array = read_array(Path(array_file))
+    array = read_array(Path(file))
     task = array.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
     job = job_id()
     attempts = Attempts(Path(array.attempts), task.run_id)
@@ -79,8 +81,6 @@ def _said(task: Task, since_unix_s: float) -> int | None:
 
     srun reports the highest exit code, which may be that of a process that was ended because of it.
     """
-    from harness.status import status
-
     found = status(Path(task.folder))
     return int(found["exit"]) if "exit" in found and found["updated_unix_s"] >= since_unix_s else None
 
@@ -176,9 +176,6 @@ def _again(array: Array, task: Task, job: str, code: int, attempts: Attempts) ->
 
 def _note_failure(task: Task, lines: list[str]) -> None:
     """In the run's status, unless the run itself has said why."""
-    from harness.files import write_json
-    from harness.status import status
-
     before = status(Path(task.folder))
     if before.get("state") == "failed":
         return

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import read_json, write_json
-from harness.processes import check_processes
+from harness.registry import methods
+from harness.run.compose import from_dict
+from harness.run.state import RunState, needs_start
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Outcome
 from harness.sweep.plan import Ledger, states, write_job
@@ -30,8 +30,11 @@ from harness.sweep.slurm.queue import Entry, QueueError, ended, live, require_sl
 from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources
-from harness.sweep.spec import Sweep
-from harness.sweep.state import RunState, locked, needs_start
+from harness.sweep.sweep import Sweep
+from harness.train.processes import check_processes
+from harness.util.errors import UserError
+from harness.util.files import read_json, write_json
+from harness.util.locks import locked
 
 #: Slurm's own default; what a cluster has set is asked for.
 MAX_ARRAY_SIZE = 1001
@@ -88,16 +91,13 @@ class SlurmLauncher:
                 )
         if not shared:
             return
-        from harness import catalog
-        from harness.config import from_dict
-
         checked: set[tuple[str, int, int]] = set()
         for job in shared:
             prompts = int(job.config["rollout"]["prompts_per_step"])
             kind = (job.method, prompts, max(size, job.processes))
             if kind not in checked:
                 checked.add(kind)
-                check_processes(from_dict(job.config, catalog.methods().load), kind[2])
+                check_processes(from_dict(job.config, methods.load), kind[2])
 
     def _submit(self, kind: str, tasks: list[Task], jobs: Sequence[Job], after: str = "") -> str:
         from harness.sweep.slurm.script import command_of, executor, submit_script

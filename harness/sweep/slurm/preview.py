@@ -7,8 +7,10 @@ from pathlib import Path
 
 from harness.sweep.jobs import Job
 from harness.sweep.plan import Ledger
+from harness.sweep.slurm.launcher import MAX_ARRAY_SIZE
+from harness.sweep.slurm.queue import QueueError, setting
 from harness.sweep.slurm.resources import slurm_resources
-from harness.sweep.spec import Sweep
+from harness.sweep.sweep import Sweep
 
 #: What only the submission knows: the array's own id, and the id that Slurm gives the probe job.
 ID, PROBE_ID = "ARRAY_ID", "PROBE_JOB"
@@ -19,8 +21,6 @@ def scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> Iterator[tuple[s
 
     Made by the functions of a submission, with :data:`ID` and :data:`PROBE_ID` in the place of ids.
     """
-    from harness.sweep.slurm.launcher import MAX_ARRAY_SIZE
-    from harness.sweep.slurm.queue import QueueError, setting
     from harness.sweep.slurm.script import command_of, executor
 
     resources = slurm_resources(sweep.slurm, f"{sweep.path}: slurm")

@@ -14,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_json, write_json
-from harness.processes import launched_size
+from harness.distributed.processes import launched_size
+from harness.distributed.world import joined, plain_group
+from harness.registry import methods
+from harness.run.compose import from_dict
 from harness.sweep.jobs import Job
+from harness.util.files import read_json, write_json
 
 #: In a probe's folder.
 RESULT = "probe.json"
@@ -32,9 +35,9 @@ def probe_job(folder: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     return {"folder": str(folder), "runs": [{"name": job.name, "config": dict(job.config)} for job in some]}
 
 
-def probe(job_file: str) -> int:
+def probe(file: str) -> int:
     """Carry out the probe; returns 0 when everything works."""
-    job = read_json(Path(job_file))
+    job = read_json(Path(file))
     first = int(os.environ.get("RANK", "0")) == 0
     start = time.time()
     found: dict[str, Any] = {"state": "running", "node": os.environ.get("SLURMD_NODENAME", "")}
@@ -58,8 +61,6 @@ def _look(job: Mapping[str, Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = {"torch": torch.__version__}
     if launched_size() > 1:
-        from harness.parallel import joined
-
         with joined("cuda" if torch.cuda.is_available() else "cpu"):
             return found | {"together": sum_over_processes(), "steps": _steps(job)}
     return found | {"steps": _steps(job)}
@@ -76,12 +77,10 @@ def _steps(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def one_step(config: Mapping[str, Any]) -> str:
     """Open the run and take its first step, outside its folder; returns the device."""
-    from harness import catalog
-    from harness.config import from_dict
-    from harness.opening import device_of, open_run
-    from harness.trainer import Trainer
+    from harness.run.set_up import device_of, open_run
+    from harness.train.trainer import Trainer
 
-    run = from_dict(config, catalog.methods().load)
+    run = from_dict(config, methods.load)
     policy, benchmark = open_run(run)
     Trainer(run, policy, benchmark, run.method.stages()).step()
     with tempfile.NamedTemporaryFile(dir=_writable(run.runs_dir)) as handle:
@@ -104,8 +103,6 @@ def sum_over_processes() -> dict[str, Any]:
     """
     import torch
     import torch.distributed as dist
-
-    from harness.parallel import plain_group
 
     rank, world = dist.get_rank(), dist.get_world_size()
     gpus = torch.cuda.is_available()

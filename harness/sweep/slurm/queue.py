@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.errors import UserError
+from harness.util.errors import UserError
 
 #: Longest wait for a command of Slurm.
 PATIENCE_S = 60

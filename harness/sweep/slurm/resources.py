@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from harness.errors import UserError
 from harness.sweep.text import check_keys
+from harness.util.errors import UserError
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: Options of sbatch that other keys, or the launcher itself, decide.

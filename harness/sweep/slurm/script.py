@@ -15,11 +15,11 @@ from typing import Any
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
-from harness.errors import UserError
-from harness.offline import offline_environment
 from harness.sweep.slurm.resources import SlurmResources
+from harness.util.environment import ROOT
+from harness.util.errors import UserError
+from harness.util.offline import offline_environment
 
-ROOT = Path(__file__).parent.parent.parent.parent
 #: What jobs get of the submitter's environment. Not all of it: tokens and passwords stand there too.
 EXPORTED = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
@@ -89,7 +89,7 @@ def parameters(
 
 def command_of(array_file: Path | str) -> str:
     """What a job runs: it finds its run in the array's file by its index."""
-    return shlex.join(["exec", sys.executable, "-u", "-m", "harness.cli", "_slurm", str(array_file)])
+    return shlex.join(["exec", sys.executable, "-u", "-m", "entrobench", "_slurm", str(array_file)])
 
 
 def submit_script(built: _Executor, command: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.run.state import RunState
 from harness.sweep.slurm.attempts import Attempts
 from harness.sweep.slurm.queue import Entry
-from harness.sweep.state import RunState
 
 #: States of a file that are older than the job which now runs, and so say nothing about it.
 _EARLIER = ("failed", "preempted", "lost", "missing", "stale")

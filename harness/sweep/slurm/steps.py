@@ -33,11 +33,12 @@ def worker_command(
         *resources["srun"], *shlex.split(resources["container"]),
     ]  # fmt: skip
     python = [resources["python"] or ("python" if resources["container"] else sys.executable), "-u"]
-    launched = ["-m", "harness.cli", *words]
+    launched = ["-m", "entrobench", *words]
     if nodes * processes > 1:
         launched = [
-            "-m", "harness.launch", f"--nodes={nodes}", f"--processes={processes}", f"--threads={threads}",
-            f"--rendezvous={rendezvous}", f"--id={job}", folder, "--", *words,
+            "-m", "harness.distributed.launch", f"--nodes={nodes}",
+            f"--processes={processes}", f"--threads={threads}", f"--rendezvous={rendezvous}",
+            f"--id={job}", folder, "--", *words,
         ]  # fmt: skip
     # The announcement of the wall limit reaches every process of the step; who does not listen must not die.
     return [*command, "sh", "-c", 'trap "" USR2; exec "$@"', "sh", *python, *launched]

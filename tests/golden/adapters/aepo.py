@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, StepContext, aggregate, group_normalised
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.base import StepContext
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss
 from methods.aepo import EntropyState, MixTempered, extra_temperature
 
 #: These are in the order of the mixed batch.

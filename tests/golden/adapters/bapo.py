@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import PolicyLoss, TokenRatio, log_ratio
+from harness.registry.golden import Case
+from harness.stages.loss import PolicyLoss, TokenRatio, log_ratio
 from methods.bapo import SearchedBounds, positive_fraction, positive_negative_ratio
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import PolicyLoss, TokenRatio, aggregate, group_normalised, log_ratio
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import PolicyLoss, TokenRatio, log_ratio
 from methods.cispo import TruncatedRatio, truncated
 
 

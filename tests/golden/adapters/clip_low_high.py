@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, clipped_tokens, group_normalised, log_ratio
+from harness.registry.golden import Case
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss, clipped_tokens, log_ratio
 
 
 def outputs(case: Case) -> dict[str, np.ndarray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, StepContext, TokenRatio
+from harness.registry.golden import Case
+from harness.stages.base import StepContext
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.dcpo import EntropyEstimate, VirtualTemperature
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import TokenRatio, score_loss
+from harness.registry.golden import Case
+from harness.stages.loss import TokenRatio
+from harness.stages.score import score_loss
 from methods.dispo import BoundsBySign, WeightBySign
 
 

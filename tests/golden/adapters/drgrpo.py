@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, TokenRatio, aggregate, group_normalised, kl_estimate
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
+from harness.stages.regularise import kl_estimate
 from methods.drgrpo import AGGREGATION
 
 

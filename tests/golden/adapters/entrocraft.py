@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from golden_support import spread, tensor
 
-from harness.golden import Case
-from harness.stages import group_normalised
+from harness.registry.golden import Case
+from harness.stages.defaults import group_normalised
 from methods.entrocraft import entropic, gate, gated_rewards, kept_rollouts, scheduled
 
 SCHEDULE = {"linear": "linear", "cos": "cosine", "cosine": "cosine", "constant": "constant"}

@@ -9,17 +9,13 @@ import torch
 from golden_support import AGGREGATION, TRL_ROWS, make_batch, spread, tensor
 from torch import Tensor
 
-from harness.golden import Case
-from harness.stages import (
-    EntropyBonus,
-    FixedBounds,
-    PolicyLoss,
-    TokenRatio,
-    aggregate,
-    group_normalised,
-    kl_estimate,
-)
-from harness.tokenstats import ENTROPY, LOGP, token_stats
+from harness.model.logits import token_stats
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
+from harness.stages.regularise import EntropyBonus, kl_estimate
+from harness.stages.token_stats import ENTROPY, LOGP
 from methods.entropy_bonus import AdaptiveEntropy, adapted_beta, penalised_rewards, sequence_kl
 
 

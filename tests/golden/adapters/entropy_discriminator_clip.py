@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import StepContext, group_normalised
+from harness.registry.golden import Case
+from harness.stages.base import StepContext
+from harness.stages.defaults import group_normalised
 from methods.entropy_discriminator_clip import ClipChange, ClipDiscriminator, discriminator, mean_std
 from methods.entropy_polarity import FACTOR, polarity_terms
 

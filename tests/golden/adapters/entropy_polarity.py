@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from golden_support import tensor
 
-from harness.golden import Case
+from harness.registry.golden import Case
 from methods.entropy_polarity import FACTOR, polarity, polarity_terms
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from golden_support import make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, aggregate
-from harness.tokenstats import LOGP
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.loss import FixedBounds, PolicyLoss
+from harness.stages.token_stats import LOGP
 from methods.era import ActivatedRatio, InverseScale, response_entropy
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.golden import Case
-from harness.stages import Bounds, Out, PolicyLoss, Stats, group_normalised
+from harness.registry.golden import Case
+from harness.stages.base import Out, Stats
+from harness.stages.batch import Batch
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import Bounds, PolicyLoss
 from methods.etr import ElasticBounds, elastic_bounds, pass_rate, pass_variance
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import PolicyLoss, TokenRatio
+from harness.registry.golden import Case
+from harness.stages.loss import PolicyLoss, TokenRatio
 from methods.flexible_entropy import Phase, ProbabilityBounds, entropy_band
 
 

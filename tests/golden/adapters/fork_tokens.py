@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from golden_support import make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, TokenRatio, aggregate, clipped_tokens, log_ratio
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
 from methods.fork_tokens import HighEntropy
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.golden import Case
-from harness.problems import Problem, Verdict
-from harness.stages import Loss, aggregate
+from harness.problems.problem import Problem, Verdict
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.base import Loss
+from harness.stages.batch import Batch
 
 #: TRL's row mean: exact lengths, and rows without a response token count.
 TRL_ROWS: dict[str, Any] = {"length_eps": 0.0, "empty_rows": True}

@@ -8,17 +8,11 @@ import numpy as np
 import torch
 from golden_support import AGGREGATION, TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import (
-    FixedBounds,
-    PolicyLoss,
-    TokenRatio,
-    aggregate,
-    clipped_tokens,
-    group_normalised,
-    kl_estimate,
-    log_ratio,
-)
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
+from harness.stages.regularise import kl_estimate
 
 
 def outputs(case: Case) -> dict[str, np.ndarray]:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 from golden_support import TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import (
-    FixedBounds,
-    PolicyLoss,
-    SequenceRatio,
-    aggregate,
-    clipped_tokens,
-    group_normalised,
-    sequence_log_ratio,
-)
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss, SequenceRatio, clipped_tokens, sequence_log_ratio
 
 
 def outputs(case: Case) -> dict[str, np.ndarray]:

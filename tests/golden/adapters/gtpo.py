@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from golden_support import make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, StepContext, aggregate, group_normalised
-from harness.tokenstats import LOGP
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.base import StepContext
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss
+from harness.stages.token_stats import LOGP
 from methods.gtpo import (
     ConflictWeight,
     FlooredEntropy,

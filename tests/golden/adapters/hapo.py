@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from golden_support import make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import PolicyLoss, TokenRatio, aggregate
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.loss import PolicyLoss, TokenRatio
 from methods.hapo import (
     RedistributedCredit,
     ScoredRange,

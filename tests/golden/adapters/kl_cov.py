@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, TokenRatio, aggregate
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.kl_cov import CovarianceKL, covariance, distance
 
 

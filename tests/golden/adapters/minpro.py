@@ -7,8 +7,10 @@ import math
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import BoundedWeight, FixedBounds, PrefixMinimumRatio, prefix_minimum, score_loss
+from harness.registry.golden import Case
+from harness.stages.loss import FixedBounds
+from harness.stages.ratios import PrefixMinimumRatio, prefix_minimum
+from harness.stages.score import BoundedWeight, score_loss
 
 
 def outputs(case: Case) -> dict[str, np.ndarray]:

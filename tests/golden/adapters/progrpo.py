@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, group_normalised
+from harness.registry.golden import Case
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import FixedBounds, PolicyLoss
 from methods.progrpo import confidence, reweighted
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, ReferenceKL, TokenRatio
+from harness.registry.golden import Case
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
+from harness.stages.regularise import ReferenceKL
 from methods.dapo import mixed_groups
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from golden_support import TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, ResponseRatio
+from harness.registry.golden import Case
 from harness.stages.credit import at_last_token, reference_kl, returns_to_go, whitened
+from harness.stages.loss import FixedBounds, PolicyLoss
+from harness.stages.ratios import ResponseRatio
 from methods.reinforce_family import less_baseline, standardised
 
 #: OpenRLHF's estimators: baseline, and whether what comes out is whitened.

@@ -8,9 +8,12 @@ import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.golden import Case
-from harness.stages import Bounds, Out, PolicyLoss, SegmentRatio, Stats, group_normalised, segment_means
+from harness.registry.golden import Case
+from harness.stages.base import Out, Stats
+from harness.stages.batch import Batch
+from harness.stages.defaults import group_normalised
+from harness.stages.loss import Bounds, PolicyLoss
+from harness.stages.ratios import SegmentRatio, segment_means
 from methods.sspo import EntropyBounds
 
 

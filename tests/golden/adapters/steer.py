@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.golden import Case
-from harness.stages import FixedBounds, PolicyLoss, TokenRatio, aggregate, clipped_tokens, log_ratio
+from harness.registry.golden import Case
+from harness.stages.aggregate import aggregate
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
 from methods.steer import EntropyChangeWeight, entropy_change
 
 

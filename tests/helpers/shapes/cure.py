@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.batch import Batch, concat
-from harness.stages import (
+from harness.stages.base import (
     Draw,
-    FixedBounds,
     Generate,
-    PolicyLoss,
     Program,
     Prompt,
     RolloutProgram,
@@ -19,9 +16,11 @@ from harness.stages import (
     Stages,
     StepContext,
     Verify,
-    grpo_stages,
 )
-from harness.tokenstats import ENTROPY
+from harness.stages.batch import Batch, concat
+from harness.stages.defaults import grpo_stages
+from harness.stages.loss import FixedBounds, PolicyLoss
+from harness.stages.token_stats import ENTROPY
 
 
 def candidates(entropy_T: list[float], texts: list[str], top_k: int) -> list[int]:

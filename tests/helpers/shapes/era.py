@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.stages import FixedBounds, PolicyLoss, Stages, Stats, TokenRatio, grpo_stages, log_ratio
-from harness.tokenstats import ENTROPY, TokenStat
+from harness.stages.base import Stages, Stats
+from harness.stages.batch import Batch
+from harness.stages.defaults import grpo_stages
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, log_ratio
+from harness.stages.token_stats import ENTROPY, TokenStat
 
 
 @dataclass(frozen=True)

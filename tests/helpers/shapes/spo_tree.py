@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.batch import Batch, concat
-from harness.problems import Verdict
-from harness.stages import (
+from harness.problems.problem import Verdict
+from harness.stages.base import (
     Advantage,
     Component,
     Draw,
     Generate,
     Out,
-    PolicyLoss,
     Program,
     Prompt,
     RolloutProgram,
@@ -25,8 +23,10 @@ from harness.stages import (
     Stages,
     StepContext,
     Verify,
-    grpo_stages,
 )
+from harness.stages.batch import Batch, concat
+from harness.stages.defaults import grpo_stages
+from harness.stages.loss import PolicyLoss
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.errors import UserError
-from harness.grading import Grader, conformance
+from harness.grading import conformance
+from harness.grading.grader import Grader
+from harness.util.errors import UserError
 
 Capture = pytest.CaptureFixture[str]
 GOLDEN = Path(__file__).parents[2] / "golden" / "grading"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.grading import Grader
 from harness.grading.dapo import find, normalised
+from harness.grading.grader import Grader
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.errors import UserError
-from harness.grading import GRADERS, Grader
+from harness.grading.grader import Grader
+from harness.grading.graders import GRADERS
+from harness.util.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.grading import Grader
+from harness.grading.grader import Grader
 from harness.grading.pool import PoolFailed
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -221,7 +221,7 @@ def test_a_grader_is_not_carried_through_a_fork() -> None:
 
 PARENT = """
 import signal, sys, time
-from harness.grading import Grader
+from harness.grading.grader import Grader
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it from the start
 grader = Grader(workers=2, cpu_s=30, wall_s=60)
 grader.grade(gold="x+1", pred=r"\\boxed{1+x}")

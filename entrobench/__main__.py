@@ -1,0 +1,7 @@
+"""``python -m entrobench`` is the command ``entrobench``."""
+
+import sys
+
+from harness.cli import main
+
+sys.exit(main())

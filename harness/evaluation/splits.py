@@ -1,0 +1,161 @@
+"""Evaluation: n samples a problem, every one kept, resumable; and the entropy probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.distributed.world import world
+from harness.evaluation.scores import digest, votes
+from harness.model.policy import Policy
+from harness.problems.problem import Benchmark, Problem
+from harness.rollout.roll_out import Sampler, roll_out, verify_shared
+from harness.stages.base import Prompt
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.statistics import distinct_answers, maj_at_k
+from harness.util.files import replacing
+
+#: Columns of a samples file.
+COLUMNS = ("problem_id", "sample", "text", "tokens", "truncated", "status", "canonical", "logp_sum")
+
+
+def evaluate_problems(
+    policy: Policy,
+    benchmark: Benchmark,
+    problems: Sequence[Problem],
+    path: Path,
+    *,
+    n: int,
+    temperature: float,
+    top_p: float = 1.0,
+    max_tokens: int,
+    seed: int,
+    batch_rows: int = 512,
+    on_progress: Callable[[int, int], None] | None = None,
+    by: Sampler | None = None,
+) -> Any:
+    """Sample and judge ``n`` responses to each problem; returns the table of samples (a pandas frame).
+
+    Several processes share every block of problems; the first one writes, and it alone gets the table.
+
+    Args:
+        path: the samples file (parquet). Blocks of problems are written beside it as they come and merged at
+            the end, so a killed evaluation goes on where it was. An existing file is returned as it is.
+        seed: draws depend on (seed, problem, sample) only.
+        on_progress: called with (problems done, problems).
+        by: who draws; by default the policy itself.
+    """
+    import pandas as pd
+
+    here = world()
+    if here.leaders(path.exists):
+        if not here.leads:
+            return None
+        for part in path.parent.glob(f"{path.stem}.part-*.parquet"):  # killed while they were removed
+            part.unlink()
+        return pd.read_parquet(path)
+    block = max(1, batch_rows // n)
+    parts = []
+    for start in range(0, len(problems), block):
+        part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
+        if not here.leaders(part.exists):
+            rows = _judge(
+                policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed,
+                by,
+            )  # fmt: skip
+            if here.leads:
+                with replacing(part) as temporary:
+                    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
+        parts.append(part)
+        if on_progress:
+            on_progress(min(start + block, len(problems)), len(problems))
+    if not here.leads:
+        return None
+    table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    for part in parts:
+        part.unlink()
+    return table
+
+
+def _judge(
+    policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float,
+    top_p: float, max_tokens: int, seed: int, by: Sampler | None,
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    batch = roll_out(
+        policy, [Prompt(p, i) for i, p in enumerate(problems)], n,
+        keys=[("evaluation", seed, p.id, i) for p in problems for i in range(n)],
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, by=by,
+    )  # fmt: skip
+    logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
+    rows = []
+    verdicts = verify_shared(benchmark, batch)
+    for i, (problem, text, verdict) in enumerate(zip(batch.problems, batch.texts, verdicts, strict=True)):
+        rows.append((
+            problem.id, i % n, text, int(batch.length_B[i]), bool(batch.truncated_B[i]), verdict.status,
+            verdict.canonical, float(logp_sum_B[i]),
+        ))  # fmt: skip
+    return rows
+
+
+def summary(table: Any, problems: Sequence[Problem], *, maj_k: Sequence[int] = (8,)) -> dict[str, Any]:
+    """Counts per problem and rates, in the order of ``problems``: all that a report needs of the samples."""
+    grouped = {key: frame for key, frame in table.groupby("problem_id", sort=False)}
+    frames = [grouped[p.id].sort_values("sample") for p in problems]
+    n = min(len(f) for f in frames)
+    voted = [
+        votes(
+            f["status"].tolist(), [a if isinstance(a, str) else None for a in f["canonical"]],
+            single=bool(problem.answer),
+        )
+        for f, problem in zip(frames, problems, strict=True)
+    ]  # fmt: skip
+    return {
+        "n": n,
+        "problem_ids": [p.id for p in problems],
+        "samples_sha256": samples_sha256(table),
+        "correct": [sum(right) for _, right in voted],
+        "distinct": [distinct_answers(answers) for answers, _ in voted],
+        "distinct_correct": [distinct_answers(answers, right) for answers, right in voted],
+        "maj": {
+            str(k): sum(maj_at_k(answers, right, k).value for answers, right in voted) / len(frames)
+            for k in maj_k
+            if k <= n
+        },
+        "mean_length": float(table["tokens"].mean()),
+        "truncated": float(table["truncated"].mean()),
+        "unparsed": float((table["status"] == "unparsed").mean()),
+        "timeout": float((table["status"] == "timeout").mean()),
+    }
+
+
+def samples_sha256(table: Any) -> str:
+    """A digest of the responses themselves, see :func:`harness.evaluation.scores.digest`."""
+    return digest(zip(table["problem_id"], table["sample"], table["text"], strict=True))
+
+
+@torch.no_grad()
+def probe_entropy(
+    policy: Policy, problems: Sequence[Problem], *, samples: int, max_tokens: int, seed: int, step: int,
+    micro_rows: int = 64, by: Sampler | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """The one entropy for all methods: fresh rollouts at T=1, full softmax, nats, end token included.
+
+    Returns:
+        ``probe_entropy`` (mean over tokens) and ``probe_entropy_seq`` (mean over responses of the sum).
+    """
+    unscaled = policy.at_temperature(1.0)
+    batch = roll_out(
+        unscaled, [Prompt(p, i) for i, p in enumerate(problems)], samples,
+        keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
+        temperature=1.0, max_tokens=max_tokens, by=by,
+    )  # fmt: skip
+    entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
+    return {
+        "probe_entropy": float(entropy_BT.sum() / batch.mask_BT.sum()),
+        "probe_entropy_seq": float(entropy_BT.sum(1).mean()),
+    }

@@ -1,0 +1,189 @@
+"""Bytes on each GPU of a run, by part and phase.
+
+What a layer keeps for its backward pass is counted from the operations of transformers' layers with SDPA and
+an explicit mask; ``tests/unit/test_memory.py`` compares it, and a whole update, with what tensors hold.
+What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.model.memory.shape import FAMILIES, ModelShape
+
+GIB = 1 << 30
+#: Bytes of a value.
+SIZES = {"float32": 4, "bfloat16": 2}
+#: Prompt tokens that are assumed, where nobody says how long prompts are.
+PROMPT_TOKENS = 512
+#: fp32 tensors as large as a chunk of logits that the log-prob operator's backward pass holds at once.
+CHUNKS_AT_ONCE = 5
+#: Bytes that the sampler holds for each row and token id at a draw: logits, their quotient by the
+#: temperature, probabilities in fp32, and probabilities and their sums in double precision.
+DRAW_BYTES = 4 + 4 + 4 + 8 + 8
+#: CUDA's context and libraries, and the share that the allocator cannot use: rules of thumb.
+CONTEXT_BYTES, FRAGMENTED = int(1.5 * GIB), 0.08
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of one kind, in each phase; ``knob`` is the setting that they depend on."""
+
+    name: str
+    update: float
+    sampling: float
+    knob: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs of each GPU."""
+
+    shape: ModelShape
+    gpus: int
+    tokens: int
+    parts: tuple[Part, ...]
+
+    @property
+    def update(self) -> float:
+        return sum(part.update for part in self.parts)
+
+    @property
+    def sampling(self) -> float:
+        return sum(part.sampling for part in self.parts)
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the worst moment."""
+        return max(self.update, self.sampling)
+
+    def largest(self) -> Part:
+        """The part that weighs most in the worst phase among those that a setting changes."""
+        phase = "update" if self.update >= self.sampling else "sampling"
+        return max((p for p in self.parts if p.knob), key=lambda part: float(getattr(part, phase)))
+
+
+def layer_bytes(shape: ModelShape, size: int) -> float:
+    """Bytes that one layer keeps for each token until its backward pass, the mask left out.
+
+    Args:
+        size: bytes of a value in the passes, 4 or 2.
+    """
+    h, q, kv = shape.hidden, shape.q_width, shape.kv_width
+    _, inner = FAMILIES[shape.family]
+    wide = 4 if shape.family == "olmo2" else size  # its norms multiply by their weight in fp32
+
+    def norm(width: int, heads: int = 1) -> float:
+        """Input in fp32, normalised input, and one number a row."""
+        return (4 + wide) * width + 4 * heads
+
+    # queries, keys and values as wide as the queries (keys and values are repeated), output, log-sum-exp
+    attention = 4 * q * size + 4 * shape.heads
+    mlp = 4 * shape.intermediate * size  # gate, its activation, up, their product
+    inputs = 2 * h * size  # of attention and MLP
+    norms = 2 * norm(h)
+    if inner == "head":
+        norms += norm(q, shape.heads) + norm(kv, shape.kv_heads)
+    elif inner == "all":
+        norms += norm(q) + norm(kv)
+    return attention + mlp + inputs + norms
+
+
+def activation_bytes(shape: ModelShape, rows: int, length: int, size: int) -> tuple[float, float, float]:
+    """Bytes for ``rows`` packed rows of ``length`` tokens.
+
+    Returns:
+        what one layer keeps; its input, which is all of it with activation checkpointing; the shared mask.
+    """
+    tokens = rows * length
+    mask = rows * length * length  # bool; each layer keeps it once more in the type of its passes
+    return tokens * layer_bytes(shape, size) + mask * size, tokens * shape.hidden * size, mask
+
+
+def head_bytes(shape: ModelShape, tokens: int, size: int, chunk_mib: int) -> tuple[float, float]:
+    """Bytes of the log-prob operator: chunks with the hidden states, and the gradient of the head."""
+    chunk = max(1, (chunk_mib << 20) // (4 * shape.vocab)) * 4 * shape.vocab
+    hidden = tokens * shape.hidden * ((4 + size) + 2 * size + size)  # final norm, result, chosen; gradient
+    gradient = (
+        shape.vocab * shape.hidden * (4 + size + (4 if size == 2 else 0))
+    )  # sum, product, product in fp32
+    return CHUNKS_AT_ONCE * chunk + hidden, gradient
+
+
+def plan_memory(
+    shape: ModelShape,
+    config: Mapping[str, Any],
+    *,
+    gpus: int = 1,
+    gpu_bytes: float | None = None,
+    prompt_tokens: int = PROMPT_TOKENS,
+    reference: bool = False,
+) -> Plan:
+    """What the run ``config`` needs of each of ``gpus`` GPUs, every response as long as it may be.
+
+    Args:
+        config: a run as plain values, see :func:`harness.config.schema.to_dict`.
+        gpu_bytes: memory of a GPU, which the share of vLLM is of.
+        prompt_tokens: tokens of a prompt.
+        reference: a frozen reference policy is held too.
+    """
+    model, train, rollout = config["model"], config["train"], config["rollout"]
+    kept = SIZES[model["dtype"]]
+    short = model.get("compute_dtype", "same") != "same"
+    size = SIZES[model["compute_dtype"]] if short else kept
+    n, sharded = shape.params, gpus > 1
+    rows = rollout["prompts_per_step"] * rollout["group_size"]
+    a_minibatch = -(-rows // train["minibatches"])
+    micro = min(train["micro_batch_rows"], -(-a_minibatch // gpus))
+    several = -(-a_minibatch // (micro * gpus)) > 1
+    length = prompt_tokens + rollout["max_response_tokens"]
+    vllm = rollout.get("engine", "builtin") == "vllm"
+
+    gathered = shape.outer_params + 2 * shape.layer_params  # two layers: one is fetched ahead
+    passes = 0.0 if not sharded else gathered * size
+    if short and not sharded:
+        passes = n * size
+    sampled = passes if vllm or not sharded else n * size
+    gradients = n * kept / gpus + (n * kept if sharded and several else 0)
+    chunks, head_gradient = head_bytes(shape, micro * length, size, train.get("logits_chunk_mib", 64))
+    layer, its_input, mask = activation_bytes(shape, micro, length, size)
+    layers = shape.layers * layer + mask
+    if train.get("activation_checkpointing", False):
+        # one layer at a time is computed again, after the head's backward pass has let go of its own
+        layers = shape.layers * its_input + mask + max(0.0, layer - chunks - head_gradient)
+    parts = [
+        Part("weights", n * kept / gpus, n * kept / gpus, "gpus"),
+        Part("weights of the passes", passes, sampled, "model.compute_dtype"),
+        Part("gradients", gradients, gradients, "gpus"),
+        Part("optimiser", 2 * n * kept / gpus, 2 * n * kept / gpus, "gpus"),
+        Part("activations", layers, 0.0, "train.micro_batch_rows"),
+        Part("logits chunk, hidden states", chunks, 0.0, "train.logits_chunk_mib"),
+        Part("gradient of the head", head_gradient, 0.0),
+    ]
+    if reference:
+        parts.append(Part("reference policy", n * size / gpus, n * size / gpus, "gpus"))
+    if vllm:
+        share = engine_share(rollout) * (gpu_bytes or 0.0)
+        parts.append(Part("vLLM: weights and cache", 0.0, share, "rollout.engine_settings"))
+    else:
+        at_once = max(-(-rows // gpus), -(-config["eval"]["batch_rows"] // gpus))
+        cache = at_once * length * shape.layers * 2 * shape.kv_width * size
+        cache += cache / shape.layers  # the layer that is just being extended
+        knob = "eval.batch_rows" if at_once * gpus > rows else "rollout.prompts_per_step"
+        parts.append(Part("key-value cache", 0.0, cache, knob))
+        parts.append(Part("draws of the sampler", 0.0, at_once * shape.vocab * DRAW_BYTES, knob))
+    held = max(sum(p.update for p in parts), sum(p.sampling for p in parts))
+    extra = CONTEXT_BYTES + FRAGMENTED * held
+    parts.append(Part("CUDA and fragmentation (assumed)", extra, extra))
+    return Plan(shape, gpus, micro * length, tuple(parts))
+
+
+def engine_share(rollout: Mapping[str, Any]) -> float:
+    """The share of a GPU's memory that vLLM may take."""
+    for setting in rollout.get("engine_settings") or ():
+        key, _, value = str(setting).replace("=", ":").partition(":")
+        if key.strip() == "gpu_memory":
+            return float(value)
+    return 0.5

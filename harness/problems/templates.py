@@ -1,0 +1,193 @@
+"""Prompt templates: how a question becomes the text that a model is given.
+
+Functional strings (role markers, ``\\boxed{}``, ``Answer:``) are those of the papers, because scores depend
+on them; prose of a template whose ``wording`` is ``ours`` was written for this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from harness.problems.problem import Benchmark, Problem, Verdict, verify_all
+from harness.util.errors import UserError, unknown
+
+_BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+@dataclass(frozen=True)
+class Template:
+    """``text`` stands alone, or ``system`` and ``text`` are turns of the model's own chat template.
+
+    Attributes:
+        text: with ``{question}`` where the question goes.
+        chat: needs the model's chat template.
+        system: system turn, with ``chat`` only; None leaves it to the chat template.
+        tokens: markers in ``text`` that must be single tokens of the tokenizer.
+        stop_texts: texts after which nothing of interest comes.
+        grader: the grader that reads the answer where this template asks for it.
+        wording: where the words come from.
+    """
+
+    name: str
+    text: str
+    about: str
+    chat: bool = False
+    system: str | None = None
+    tokens: tuple[str, ...] = ()
+    stop_texts: tuple[str, ...] = ()
+    grader: str = "math-verify"
+    wording: Literal["published", "ours"] = "published"
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        """The prompt for ``question``; ``tokenizer`` is needed where :attr:`chat` is set.
+
+        Raises:
+            UserError: the tokenizer has no chat template, or lacks a marker of this one.
+        """
+        text = self.text.replace("{question}", question)
+        if not self.chat:
+            return text
+        turns = [{"role": "system", "content": self.system}] if self.system else []
+        turns.append({"role": "user", "content": text})
+        rendered: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return rendered
+
+    def check(self, tokenizer: Any) -> None:
+        """Refuse a model that this template was not made for.
+
+        Raises:
+            UserError: names what is missing and a template that needs nothing.
+        """
+        model = getattr(tokenizer, "name_or_path", "") or "this model"
+        if self.chat and not getattr(tokenizer, "chat_template", None):
+            raise UserError(
+                f"template '{self.name}' needs a chat template, which {model} does not have; "
+                "use template=plain (base models), or a model with a chat template"
+            )
+        for marker in self.tokens:
+            if len(tokenizer(marker, add_special_tokens=False)["input_ids"]) != 1:
+                raise UserError(
+                    f"template '{self.name}' is written for models with the token {marker}, which {model} "
+                    "does not have; use template=plain"
+                )
+
+
+_ALL = (
+    Template(
+        "plain",
+        "Problem: {question}\n\nSolve the problem step by step and write the final answer inside \\boxed{}."
+        "\n\nSolution:",
+        "no chat template needed; the answer is asked for in a box",
+        wording="ours",
+    ),
+    Template("bare", "{question}", "the question alone"),
+    Template(
+        "qwen-math",
+        f"<|im_start|>system\n{_BOXED}<|im_end|>\n<|im_start|>user\n{{question}}<|im_end|>\n"
+        "<|im_start|>assistant\n",
+        "Qwen2.5-Math's prompt with a boxed answer, as literal text: base models of that family know it",
+        tokens=("<|im_start|>", "<|im_end|>"),
+    ),
+    Template(
+        "chat-boxed",
+        f"{{question}}\n{_BOXED}",
+        "the model's chat template; the instruction follows the question in the user turn",
+        chat=True,
+    ),
+    Template(
+        "system-boxed",
+        "{question}",
+        "the model's chat template; the instruction is the system turn",
+        chat=True,
+        system=_BOXED,
+    ),
+    Template(
+        "r1",
+        "This is a dialogue in which a User asks and an Assistant replies. Before replying, the Assistant "
+        "works out the solution in its mind. What it thinks stands between <think> and </think>, what it "
+        "replies between <answer> and </answer>: <think> the thoughts </think> <answer> the reply </answer>. "
+        "The reply to a mathematical question has its result in \\boxed{}."
+        "\nUser: {question}\nAssistant: <think>",
+        "after R1-Zero: thoughts and answer in tags, the first tag already open",
+        stop_texts=("</answer>",),
+        wording="ours",
+    ),
+    Template(
+        "dapo",
+        "Solve the following math problem step by step. The last line of your response should be of the form "
+        "Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n{question}\n\n"
+        'Remember to put your answer on its own line after "Answer:".',
+        'DAPO\'s user turn: the answer stands on a last line after "Answer:"',
+        chat=True,
+        grader="math-dapo",
+    ),
+    Template(
+        "dapo-boxed",
+        "Solve this mathematics problem step by step and end with a line that holds the answer in \\boxed{}."
+        "\n\n{question}",
+        "after CURE's variant of DAPO's user turn, with a boxed answer",
+        chat=True,
+        wording="ours",
+    ),
+    Template(
+        "think-boxed",
+        "{question}",
+        "after MENTOR's system turn: thoughts in <think> </think>, then a boxed answer",
+        chat=True,
+        system="First think the problem through between <think> and </think>; then give the final answer in "
+        "\\boxed{}.",
+        wording="ours",
+    ),
+)
+TEMPLATES: Mapping[str, Template] = {template.name: template for template in _ALL}
+
+
+def find(name: str) -> Template:
+    """The template called ``name``.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    if name not in TEMPLATES:
+        raise unknown("template", name, TEMPLATES)
+    return TEMPLATES[name]
+
+
+def digest(template: Template) -> str:
+    """12 hex digits of all that a template says: it stands in records and in data fingerprints."""
+    return hashlib.sha256(json.dumps(asdict(template), sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Templated:
+    """A benchmark whose prompts are made by ``template`` from its questions (``meta["question"]``)."""
+
+    def __init__(self, benchmark: Benchmark, template: Template, tokenizer: Any) -> None:
+        template.check(tokenizer)
+        self._benchmark, self._template, self._tokenizer = benchmark, template, tokenizer
+        self.name, self.version = benchmark.name, benchmark.version
+
+    def splits(self) -> Sequence[str]:
+        return self._benchmark.splits()
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        return [self._rendered(problem) for problem in self._benchmark.problems(split)]
+
+    def _rendered(self, problem: Problem) -> Problem:
+        if "question" not in problem.meta:
+            raise UserError(f"benchmark '{self.name}' has a prompt of its own; leave data.template empty")
+        prompt = self._template.render(str(problem.meta["question"]), self._tokenizer)
+        return replace(problem, prompt=prompt, meta={**problem.meta, "grader": self._template.grader})
+
+    def verify(self, problem: Problem, text: str) -> Verdict:
+        return self._benchmark.verify(problem, text)
+
+    def verify_all(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
+        return verify_all(self._benchmark, problems, texts)
+
+    def fingerprint(self) -> str:
+        text = f"{self._benchmark.fingerprint()} {digest(self._template)}"
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""Method cards: the Markdown file beside a method, with a YAML header that tables and tests read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.registry.methods import ComposedEntry, Entry
+from harness.util.errors import UserError
+
+TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
+COMPOSED = "composed"
+FIDELITIES = ("code-verified", "paper-verified", "reconstruction", "baseline", "own")
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a method becomes at special values: ``base`` with ``base_values``, when ``values`` are set."""
+
+    base: str
+    values: dict[str, Any]
+    base_values: dict[str, Any] = field(default_factory=dict)
+    when: Literal["always", "first update"] = "always"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The header of a card; ``body`` is the Markdown that follows it."""
+
+    title: str
+    paper: str
+    track: str
+    fidelity: str
+    stations: tuple[str, ...]
+    arxiv: str
+    official_code: str
+    reduces_to: Reduction | None
+    no_reduction: str
+    deviations: tuple[str, ...]
+    variants: dict[str, str]
+    body: str
+    of_reconstructions: bool = False
+
+    @property
+    def reconstruction(self) -> bool:
+        return self.fidelity == "reconstruction" or self.of_reconstructions
+
+
+def read_card(entry: Entry) -> Card:
+    """Read and check the card of a method.
+
+    A header key of the form ``<key>[<variant>]`` overrides ``<key>`` for the entry ``slug@variant``.
+
+    Raises:
+        UserError: no card, or a header that lacks something; the message names the file and the remedy.
+    """
+    if isinstance(entry, ComposedEntry):
+        return _composed_card(entry)
+    path = entry.card_path
+    if not path.exists():
+        raise UserError(f"method '{entry.name}' has no card; write {path.name} beside {entry.file.name}")
+    raw, body = read_header(path, entry.name.partition("@")[2])
+
+    def need(key: str) -> Any:
+        if raw.get(key) in (None, "", []):
+            raise UserError(f"{path.name}: the header lacks '{key}'")
+        return raw[key]
+
+    if need("track") not in TRACKS:
+        raise UserError(f"{path.name}: track '{raw['track']}' is not one of {', '.join(TRACKS)}")
+    if need("fidelity") not in FIDELITIES:
+        raise UserError(f"{path.name}: fidelity '{raw['fidelity']}' is not one of {', '.join(FIDELITIES)}")
+    reduction = raw.get("reduces_to")
+    if not reduction and not raw.get("no_reduction"):
+        raise UserError(f"{path.name}: say what the method reduces_to, or no_reduction: <the reason>")
+    return Card(
+        title=need("title"),
+        paper=need("paper"),
+        track=raw["track"],
+        fidelity=raw["fidelity"],
+        stations=tuple(need("stations")),
+        arxiv=str(raw.get("arxiv") or "–"),
+        official_code=str(raw.get("official_code") or "none found"),
+        reduces_to=Reduction(**reduction) if reduction else None,
+        no_reduction=str(raw.get("no_reduction") or ""),
+        deviations=tuple(raw.get("deviations") or ()),
+        variants=dict(raw.get("variants") or {}),
+        body=body.strip(),
+    )
+
+
+def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
+    """A card's header as it stands for ``slug@variant`` (empty: for the entry without one), and its body.
+
+    Raises:
+        UserError: there is no header.
+    """
+    import yaml
+
+    head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
+    if not separator:
+        raise UserError(f"{path.name} has no YAML header between two '---' lines")
+    raw: dict[str, Any] = yaml.safe_load(head)
+    for key in [k for k in raw if k.endswith("]")]:
+        name, _, only = key[:-1].partition("[")
+        value = raw.pop(key)
+        if only == variant:
+            raw[name] = value
+    return raw, body
+
+
+def _composed_card(entry: ComposedEntry) -> Card:
+    """The card of a composition, from the cards of what is in it: nobody has published it."""
+    base = read_card(entry.base)
+    parts = [(station, part.name, read_card(part)) for station, part in entry.parts]
+    cards = [base, *(card for *_, card in parts)]
+    others = [card.track for card in cards if card.track != TRACKS[0]]
+    taken = ", ".join(f"{station} of {card.title}" for station, _, card in parts)
+    names = dict.fromkeys([entry.base.name, *(name for _, name, _ in parts)])
+    return Card(
+        title=f"{base.title} with {taken}",
+        paper=f"composed here of {', '.join(names)}; published by nobody",
+        track=others[0] if others else TRACKS[0],
+        fidelity=COMPOSED,
+        stations=tuple(dict.fromkeys([*base.stations, *(station for station, *_ in parts)])),
+        arxiv=", ".join(dict.fromkeys(card.arxiv for card in cards if card.arxiv != "–")) or "–",
+        official_code="none",
+        reduces_to=None,
+        no_reduction="a composition; the cards of its parts say what they reduce to",
+        deviations=tuple(
+            dict.fromkeys(
+                f"{name}: {text}"
+                for name, card in [(entry.base.name, base), *((name, card) for _, name, card in parts)]
+                for text in card.deviations
+            )
+        ),
+        variants={},
+        body="## Formula\nThat of "
+        + ", ".join(f"`entrobench methods show {name}`" for name in names)
+        + ", at the stations above.",
+        of_reconstructions=any(card.reconstruction for card in cards),
+    )

@@ -1,0 +1,203 @@
+"""Golden replay: stored inputs and outputs of the methods' official code against this project's formulas.
+
+A folder holds ``<slug>/caseN.json`` (hyper-parameters, tolerances, explanations) with ``<slug>/caseN.npz``
+(inputs, and outputs named ``out_*``). An adapter, ``<slug_with_underscores>.py`` in the adapters' folder,
+defines ``outputs(case) -> {name: array}``. It only renames and reshapes and reads every hyper-parameter from
+the json. It may also define ``MASKS = {output: stored array}`` where an output has a mask of its own (other
+row order), and ``NOT_COVERED = {output: reason}``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from harness.util.environment import ROOT
+from harness.util.errors import UserError
+
+ADAPTERS = Path("tests/golden/adapters")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stored case; ``case["logp"]`` is an array, ``case.hp["eps_low"]`` a hyper-parameter."""
+
+    slug: str
+    name: str
+    meta: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def hp(self) -> Mapping[str, Any]:
+        return self.meta["hyperparameters"]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report; ``status`` is ``ok``, ``FAIL``, ``not covered`` or ``no adapter``."""
+
+    slug: str
+    case: str
+    output: str
+    status: str
+    abs_error: float | None = None
+    rel_error: float | None = None
+    note: str = ""
+
+    def line(self) -> str:
+        errors = "" if self.abs_error is None else f"abs {self.abs_error:8.1e}  rel {self.rel_error:8.1e}"
+        note = f"  ({self.note})" if self.note else ""
+        return f"{self.slug:<18} {self.case:<8} {self.output:<48} {errors:<27}  {self.status}{note}"
+
+
+def default_adapters() -> Path:
+    """The adapters of the checkout one stands in, or of the checkout this file belongs to.
+
+    Raises:
+        UserError: there are none, e.g. the package is installed without its tests.
+    """
+    for root in (Path.cwd(), ROOT):
+        if (root / ADAPTERS).is_dir():
+            return root / ADAPTERS
+    raise UserError(
+        f"no golden adapters: {ADAPTERS} is neither here nor beside the package "
+        "(installed without its tests?); run from a checkout or name the adapters' folder"
+    )
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """All cases of a folder of methods, or of one method's folder.
+
+    Raises:
+        UserError: there is no such folder, no case in it, or a json without its npz.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}")
+    slugs = [folder] if any(folder.glob("case*.json")) else sorted(p for p in folder.iterdir() if p.is_dir())
+    found = False
+    for slug in slugs:
+        for file in sorted(slug.glob("case*.json"), key=lambda p: (len(p.stem), p.stem)):
+            if not file.with_suffix(".npz").exists():
+                raise UserError(f"{file} has no {file.stem}.npz beside it")
+            with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
+                arrays = {k: stored[k] for k in stored.files}
+            found = True
+            yield Case(slug.resolve().name, file.stem, json.loads(file.read_text(encoding="utf-8")), arrays)
+    if not found:
+        raise UserError(f"{folder} holds no <slug>/case*.json; name a folder of golden cases")
+
+
+def load_adapter(slug: str, adapters: Path) -> ModuleType | None:
+    """The adapter of a method, or None."""
+    file = adapters.resolve() / f"{slug.replace('-', '_')}.py"
+    if not file.is_file():
+        return None
+    spec: Any = importlib.util.spec_from_file_location(f"golden_adapter_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(file.parent))  # adapters share helpers that lie beside them
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
+
+
+def _where(stored: np.ndarray, mask_BT: np.ndarray | None) -> np.ndarray:
+    """Where ``stored`` is compared: an array with [B,T] in front or at the end where the mask is 1."""
+    if mask_BT is None or stored.ndim < 2:
+        return np.ones(stored.shape, dtype=bool)
+    mask = mask_BT.astype(bool)
+    if stored.shape[:2] == mask.shape:
+        return np.broadcast_to(mask.reshape(mask.shape + (1,) * (stored.ndim - 2)), stored.shape)
+    if stored.shape[-2:] == mask.shape:
+        return np.broadcast_to(mask, stored.shape)
+    return np.ones(stored.shape, dtype=bool)
+
+
+def compare(
+    name: str, ours: Any, stored: np.ndarray, mask_BT: np.ndarray | None, rtol: float, atol: float
+) -> tuple[float, float, str]:
+    """Largest absolute and relative error, and why it fails ("" if it does not).
+
+    The rule: |ours - stored| <= atol + rtol |stored| where the mask is 1; gradients are 0 elsewhere.
+    """
+    got = np.asarray(ours)
+    if got.shape != stored.shape:
+        return float("inf"), float("inf"), f"shape {got.shape}, stored {stored.shape}"
+    where = _where(stored, mask_BT)
+    a, b = got[where].astype(np.float64), stored[where].astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(a - b))
+    error = np.where(np.isnan(error), np.inf, error)
+    relative = np.where(np.abs(b) > atol, error / np.maximum(np.abs(b), atol or 1e-300), 0.0)
+    problem = "" if bool((same | (error <= atol + rtol * np.abs(b))).all()) else "differs"
+    if name.startswith("out_grad") and not bool((np.abs(got[~where]) <= atol).all()):
+        problem = "gradient outside the mask"
+    return float(error.max(initial=0.0)), float(relative.max(initial=0.0)), problem
+
+
+def check_case(case: Case, adapter: ModuleType | None) -> list[Row]:
+    """One row per stored output of ``case``."""
+    if adapter is None:
+        return [Row(case.slug, case.name, "-", "no adapter")]
+    wanted = [name for name in case.arrays if name.startswith("out_")]
+    try:
+        ours = adapter.outputs(case)
+    except Exception as error:  # one broken adapter must not hide the other methods
+        return [Row(case.slug, case.name, n, "FAIL", note=f"{type(error).__name__}: {error}") for n in wanted]
+    reasons, masks = getattr(adapter, "NOT_COVERED", {}), getattr(adapter, "MASKS", {})
+    rows = []
+    for name in wanted:
+        if name not in ours:
+            status = "not covered" if name in reasons else "FAIL"
+            note = reasons.get(name, "the adapter does not return it")
+            rows.append(Row(case.slug, case.name, name, status, note=note))
+            continue
+        mask = case.arrays.get(masks.get(name, "mask"))
+        rtol, atol = float(case.meta["rtol"]), float(case.meta["atol"])
+        largest, relative, problem = compare(name, ours[name], case[name], mask, rtol, atol)
+        rows.append(Row(case.slug, case.name, name, "FAIL" if problem else "ok", largest, relative, problem))
+    return rows
+
+
+def replay(folder: Path, adapters: Path | None = None) -> list[Row]:
+    """Check every case of ``folder``; the adapters default to :func:`default_adapters`."""
+    where = adapters or default_adapters()
+    if not where.is_dir():
+        raise UserError(f"no adapters' folder {where}")
+    loaded: dict[str, ModuleType | None] = {}
+    rows: list[Row] = []
+    for case in cases(folder):
+        if case.slug not in loaded:
+            loaded[case.slug] = load_adapter(case.slug, where)
+        rows += check_case(case, loaded[case.slug])
+    return rows
+
+
+def main(folder: Path, adapters: Path | None = None) -> int:
+    """Print the report; 1 if anything fails, else 0."""
+    rows = replay(folder, adapters)
+    for row in rows:
+        print(row.line())
+    count = {s: sum(r.status == s for r in rows) for s in ("ok", "FAIL", "not covered", "no adapter")}
+    print(
+        f"{count['ok']} ok, {count['FAIL']} failed, {count['not covered']} not covered, "
+        f"{count['no adapter']} cases without adapter"
+    )
+    return 1 if count["FAIL"] else 0

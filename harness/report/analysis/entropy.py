@@ -1,0 +1,200 @@
+"""Entropy control as a discipline of its own: what a row's entropy did, and what it went with.
+
+Definitions, from the records but for what the card of a method says about the law:
+
+* *start*, *end*: first and last probe entropy. *area*: its mean over the generated tokens of the run
+  (trapezoids between probes, divided by their span), so that runs of unequal steps compare.
+* *collapse*: the first probe from which on the entropy stays below ``COLLAPSED`` of the run's own start; the
+  step printed is the mean over the seeds that collapse, beside their share.
+* *right*, *wrong*: token means over training rollouts with that verdict, of the last quarter of the training.
+* *overtaken at*: the smallest k at which the untrained model's pass@k reaches the row's, having been below at
+  k = 1; none where that does not happen up to the printed k.
+* *law*: R = -a exp(H) + b over the frontier points (:mod:`harness.statistics.law`), seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.report.analysis.conditions import UNTESTED, why_not
+from harness.report.analysis.scores import FloatArray, probes
+from harness.report.data.groups import Group, Record
+from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
+
+COLLAPSED = 0.2
+#: Names of a row's numbers of entropy and law.
+ENTROPY = (
+    *("entropy_start", "entropy_end", "entropy_area", "collapsed", "collapse_step", "entropy_right"),
+    *("entropy_wrong", "overtaken_at", "law_a", "law_b", "law_ceiling", "law_rmse"),
+)
+#: Share of the training at its end, over which the entropies of right and wrong rollouts are averaged.
+_LATE = 0.25
+
+
+@dataclass(frozen=True)
+class Law:
+    """The fit of a row.
+
+    Attributes:
+        a, b, ceiling: mean over seeds with an interval over seeds.
+        rmse, r2: of all points about their own seed's fit; ``rmse`` in the unit of pass@1, a share.
+        points: per seed ``(entropy_nats, pass@1, residual)`` of each frontier point, in training order.
+        applies: whether the conditions of the law hold; ``why_not`` says what breaks them.
+    """
+
+    a: Estimate
+    b: Estimate
+    ceiling: Estimate
+    rmse: float
+    r2: float
+    points: tuple[tuple[tuple[float, float, float], ...], ...]
+    applies: bool
+    why_not: str
+
+    @property
+    def verdict(self) -> str:
+        """Whether the law applies, in words."""
+        if self.applies:
+            return "yes"
+        return self.why_not if self.why_not == UNTESTED else f"no: {self.why_not}"
+
+
+@dataclass(frozen=True)
+class Discipline:
+    """Entropies in nats per token, means over seeds; None where any seed lacks the measurement."""
+
+    start: float | None
+    end: float | None
+    area: float | None
+    collapsed: float | None
+    collapse_step: float | None
+    right: float | None
+    wrong: float | None
+    overtaken_at: int | None
+    law: Law | None
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """The plain numbers, by the names that tables use."""
+        law = self.law
+        return {
+            "entropy_start": self.start, "entropy_end": self.end, "entropy_area": self.area,
+            "collapsed": self.collapsed, "collapse_step": self.collapse_step,
+            "entropy_right": self.right, "entropy_wrong": self.wrong,
+            "overtaken_at": None if self.overtaken_at is None else float(self.overtaken_at),
+            "law_a": law.a.value if law else None, "law_b": law.b.value if law else None,
+            "law_ceiling": law.ceiling.value if law else None, "law_rmse": law.rmse if law else None,
+        }  # fmt: skip
+
+
+def discipline(
+    group: Group, reference: Group | None, curve_SK: FloatArray | None, base_SK: FloatArray | None
+) -> Discipline:
+    """What the records of ``group`` say about its entropy.
+
+    Args:
+        reference: the row that differences are taken against; the law is about training like its.
+        curve_SK, base_SK: pass@1..K of the row and of the untrained model, averaged over the test sets.
+    """
+    probed = [probes(record) for record in group.records]
+    trained = group.role != "base"
+    whole = probed and all(len(points) for points in probed)
+    collapses = [_collapse(points) for points in probed] if whole and trained else []
+    reached = [step for step in collapses if step is not None]
+    return Discipline(
+        start=_mean([points[0][2] for points in probed]) if whole else None,
+        end=_mean([points[-1][2] for points in probed]) if whole and trained else None,
+        area=_mean([_area(points) for points in probed]) if whole and trained else None,
+        collapsed=len(reached) / len(collapses) if collapses else None,
+        collapse_step=_mean(reached) if reached else None,
+        right=_late(group, "entropy_correct"),
+        wrong=_late(group, "entropy_wrong"),
+        overtaken_at=overtaken_at(curve_SK, base_SK) if trained else None,
+        law=_law(group, reference) if trained else None,
+    )
+
+
+def overtaken_at(curve_SK: FloatArray | None, base_SK: FloatArray | None) -> int | None:
+    """The smallest k at which the untrained model is at least as good, if it is not so at k = 1."""
+    if curve_SK is None or base_SK is None:
+        return None
+    width = min(curve_SK.shape[1], base_SK.shape[1])
+    ahead_K = curve_SK[:, :width].mean(axis=0) > base_SK[:, :width].mean(axis=0)
+    if not width or not ahead_K[0] or ahead_K.all():
+        return None
+    return int(np.argmin(ahead_K)) + 1
+
+
+def _area(points: Sequence[tuple[float, float, float]]) -> float:
+    tokens, nats = np.array([p[1] for p in points]), np.array([p[2] for p in points])
+    span = tokens[-1] - tokens[0]
+    if span <= 0:
+        return float(nats.mean())
+    return float(((nats[1:] + nats[:-1]) / 2 * np.diff(tokens)).sum() / span)
+
+
+def _collapse(points: Sequence[tuple[float, float, float]]) -> float | None:
+    limit = COLLAPSED * points[0][2]
+    step = None
+    for at, _, nats in reversed(points):
+        if nats >= limit:
+            break
+        step = at
+    return step
+
+
+def _late(group: Group, name: str) -> float | None:
+    """Mean over the last windows of the recorded course; windows without such a rollout are left out."""
+    means = []
+    for record in group.records:
+        values = (record.get("trace") or {}).get(name) or []
+        known = [v for v in values[-max(1, round(_LATE * len(values))) :] if v is not None]
+        if not known:
+            return None
+        means.append(sum(known) / len(known))
+    return _mean(means) if means else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _law(group: Group, reference: Group | None) -> Law | None:
+    points = [_law_points(record) for record in group.records]
+    fits = [fit_law([h for h, _ in own], [r for _, r in own]) for own in points]
+    known = [fit for fit in fits if fit is not None]
+    if not known or len(known) < len(fits):
+        return None
+    why = why_not(group, reference)
+    return Law(
+        a=over_runs([fit.a for fit in known]),
+        b=over_runs([fit.b for fit in known]),
+        ceiling=over_runs([fit.ceiling for fit in known]),
+        rmse=float(np.sqrt(np.mean(np.concatenate([fit.residual_N for fit in known]) ** 2))),
+        r2=_r2(points, known),
+        points=tuple(
+            tuple((h, r, float(e)) for (h, r), e in zip(own, fit.residual_N, strict=True))
+            for own, fit in zip(points, known, strict=True)
+        ),
+        applies=not why,
+        why_not=why,
+    )
+
+
+def _law_points(record: Record) -> list[tuple[float, float]]:
+    found = []
+    for point in sorted(record.get("frontier") or (), key=lambda p: int(p["step"])):
+        if point.get("entropy_nats") is not None and point.get("correct"):
+            score = sum(point["correct"]) / len(point["correct"]) / int(point["n"])
+            found.append((float(point["entropy_nats"]), score))
+    return found
+
+
+def _r2(points: Sequence[Sequence[tuple[float, float]]], fits: Sequence[LawFit]) -> float:
+    scores = [np.array([r for _, r in own]) for own in points]
+    total = sum(float(((own - own.mean()) ** 2).sum()) for own in scores)
+    squares = sum(float((fit.residual_N**2).sum()) for fit in fits)
+    return 1 - squares / total if total > 0 else float("nan")

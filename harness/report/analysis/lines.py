@@ -1,0 +1,123 @@
+"""What one line says besides its scores: block, order, marks, budget and signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report.analysis.model import CONTROLS, RECONSTRUCTIONS, Line
+from harness.report.analysis.scores import entropy_curve, mean_of
+from harness.report.data.groups import Group
+from harness.statistics.intervals import MIN_SEEDS
+
+BUDGET_TOLERANCE = 0.05
+
+
+def block_of(group: Group) -> str:
+    """Heading under which the row stands: controls, its track, or the reconstructions."""
+    if group.role != "method":
+        return CONTROLS
+    return RECONSTRUCTIONS if group.reconstruction else f"Track: {group.track}"
+
+
+def line_order(line: Line) -> tuple[object, ...]:
+    """Sort key: controls (base model on top), then tracks; ranked before unranked, best first."""
+    block = {CONTROLS: 0, "Track: main": 1, RECONSTRUCTIONS: 3}.get(line.block, 2)
+    score = line.score if line.score is not None else -1.0
+    unranked = line.rank is None
+    return block, line.block, line.group.role, unranked, -score, line.group.method
+
+
+def marks_of(
+    group: Group, expected: int | None, scored: bool, tokens: float | None, reference_tokens: float | None
+) -> tuple[str, ...]:
+    """Short remarks beside the name: composed, untuned, missing seeds or evaluations, unequal budget."""
+    marks = []
+    if group.card.get("fidelity") == "composed":
+        marks.append("composed")
+    if group.role == "method" and not group.tuned:
+        marks.append("untuned")
+    if any(record.get("tuning_stale") for record in group.records):
+        marks.append("tuned with older code")
+    if expected is not None and len(group.seeds) < expected:
+        marks.append(f"{len(group.seeds)} of {expected} seeds")
+    if not scored:
+        marks.append("evaluation incomplete")
+    if group.role != "base" and tokens and reference_tokens:
+        more = tokens / reference_tokens - 1
+        if abs(more) > BUDGET_TOLERANCE:
+            marks.append(f"budget {100 * more:+.0f} %")
+    return tuple(marks)
+
+
+def entropy_ends(group: Group) -> tuple[float, float] | None:
+    """First and last probe entropy in nats, averaged over seeds."""
+    curve = entropy_curve(group)
+    if curve is None:
+        return None
+    mean = curve.values_ST.mean(axis=0)
+    return float(mean[0]), float(mean[-1])
+
+
+BUDGET = (
+    "generated_tokens",
+    "updates",
+    "steps",
+    "train_tokens",
+    "extra_forward_tokens",
+    "verifier_calls",
+    "wall_s",
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a row says in every table alike: means over seeds of budget, activity and distance to a target.
+
+    ``entropy`` is the first and last probe entropy in nats.
+    """
+
+    numbers: Mapping[str, float | None]
+    entropy: tuple[float, float] | None
+
+    @property
+    def tokens(self) -> float | None:
+        return self.numbers["generated_tokens"]
+
+
+def training_of(group: Group, reference: str) -> Training:
+    """What the runs' training was like."""
+    numbers = {key: mean_of(group, "budget", key) for key in BUDGET}
+    numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
+    if group.role != "method" or group.method == reference:
+        numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
+    if group.role != "base":
+        numbers["lr"] = mean_of(group, "train", "lr")
+        edge = group.records[0].get("lr_at_grid_edge")
+        if edge is not None and "train.lr" not in group.changes:  # a control's own rate was not tuned
+            numbers["lr_at_grid_edge"] = float(edge)
+    return Training(numbers, entropy_ends(group))
+
+
+def set_numbers(group: Group, name: str) -> dict[str, float | None]:
+    """Means over seeds: the side measures of test set ``name``."""
+    numbers: dict[str, float | None] = {}
+    for key in ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"):
+        numbers[key] = mean_of(group, "evals", name, key)
+    evals = [record["evals"].get(name) or {} for record in group.records]
+    n = min(int(e.get("n", 0)) for e in evals)
+    # The rule of pass@k, n >= 2k, holds for every printed k.
+    votes = {k for e in evals for k in e.get("maj") or {} if 2 * int(k) <= n}
+    return numbers | {f"maj@{k}": mean_of(group, "evals", name, "maj", k) for k in sorted(votes, key=int)}
+
+
+def rankable(line: Line) -> bool:
+    """Tuned, all planned seeds there (at least three), every test set evaluated, and no reconstruction."""
+    group = line.group
+    return (
+        group.role == "method"
+        and group.tuned
+        and not group.reconstruction
+        and len(group.seeds) >= max(MIN_SEEDS, line.expected or 0)
+        and line.score is not None
+    )

@@ -1,0 +1,203 @@
+"""From grouped records to arrays: scores of every run, means of every problem, curves over training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.report.data.groups import Group, Record
+from harness.statistics import mean_pass_at_ks, pass_at_k
+
+FloatArray = NDArray[np.float64]
+
+MAX_K = 32
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """One method on one test set: ``curve_SK`` pass@1..K per seed, ``problem_P`` pass@1 averaged over seeds.
+
+    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``. ``samples`` are per seed
+    those that pass@k of k > 1 comes from: how many of each problem, and [P] how many of them are right.
+    """
+
+    n: int
+    curve_SK: FloatArray
+    problem_P: FloatArray
+    samples: tuple[tuple[int, NDArray[np.int64]], ...]
+    _problem_at: dict[int, FloatArray] = field(default_factory=dict, repr=False, compare=False)
+
+    def problem_at(self, k: int) -> FloatArray:
+        """[P] pass@k averaged over seeds; needs n >= k."""
+        if k == 1:
+            return self.problem_P
+        if k not in self._problem_at:
+            per_seed = [pass_at_k(n, correct_P, k) for n, correct_P in self.samples]
+            self._problem_at[k] = np.asarray(np.mean(per_seed, axis=0))
+        return self._problem_at[k]
+
+
+def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
+    """Scores of ``group`` on set ``name``; ``None`` unless every one of its runs has the set with n >= 2.
+
+    A mean over the runs that happen to have been evaluated would not be comparable. One sample is enough
+    where it is greedy: there is nothing else to draw.
+
+    Raises:
+        ValueError: the problems are not those of ``problem_ids``.
+    """
+    evals = [record["evals"].get(name) for record in group.records]
+    if not evals or any(not e or not e.get("correct") or (int(e["n"]) < 2 and not _greedy(e)) for e in evals):
+        return None
+    n = min(int(part["n"]) for e in evals for part in (e, e.get("pass") or e))
+    ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
+    curves, problems, samples = [], [], []
+    for record, evaluation in zip(group.records, evals, strict=True):
+        where = f"{record.get('run_id', '?')} on {name}"
+        correct = np.asarray(_aligned(evaluation, problem_ids, where))
+        curve = mean_pass_at_ks(int(evaluation["n"]), correct, ks)
+        drawn = int(evaluation["n"]), correct
+        if "pass" in evaluation:  # a profile that draws samples of its own for k > 1
+            passes = evaluation["pass"]
+            drawn = int(passes["n"]), np.asarray(_aligned(passes, problem_ids, where))
+            curve[1:] = mean_pass_at_ks(*drawn, ks[1:])
+        samples.append(drawn)
+        curves.append(curve)
+        problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
+    return SetScores(n, np.stack(curves), np.mean(problems, axis=0), tuple(samples))
+
+
+def _greedy(evaluation: Mapping[str, Any]) -> bool:
+    return evaluation.get("temperature") == 0 and "pass" not in evaluation
+
+
+def _aligned(evaluation: Mapping[str, Any], problem_ids: Sequence[str] | None, where: str) -> list[int]:
+    correct = list(evaluation["correct"])
+    ids = evaluation.get("problem_ids")
+    if ids is not None and len(ids) != len(correct):
+        raise ValueError(f"{where}: {len(correct)} counts for {len(ids)} problems; collect the run again")
+    if problem_ids is None or ids == problem_ids:
+        return correct
+    if ids is None and len(correct) == len(problem_ids):
+        return correct
+    position = {problem: index for index, problem in enumerate(ids or ())}
+    if len(position) != len(problem_ids) or any(problem not in position for problem in problem_ids):
+        raise ValueError(
+            f"{where}: other problems than the rest of the report; evaluate all runs on the same problem set"
+        )
+    return [correct[position[problem]] for problem in problem_ids]
+
+
+def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
+    """Problem ids of set ``name``, sorted: the bootstrap must not depend on the order in the records.
+
+    Raises:
+        ValueError: the runs were evaluated on it by different profiles, which one table must not mix.
+    """
+    profiles = {
+        str(entry["profile_hash"]): str(entry["profile"])
+        for group in groups
+        if not group.sampling_differs
+        for record in group.records
+        for entry in [record["evals"].get(name) or {}]
+        if "profile_hash" in entry
+    }
+    if len(profiles) > 1:
+        said = ", ".join(f"{label} ({key})" for key, label in sorted(profiles.items()))
+        raise ValueError(f"{name}: runs were evaluated by different profiles: {said}; evaluate all by one")
+    for group in groups:
+        for record in group.records:
+            evaluation = record["evals"].get(name)
+            if evaluation and evaluation.get("problem_ids"):
+                return sorted(evaluation["problem_ids"])
+    return None
+
+
+def mean_of(group: Group, *path: str) -> float | None:
+    """Mean over the seeds of a number in the records; ``None`` as soon as one seed lacks it."""
+    values = []
+    for record in group.records:
+        value: Any = record
+        for key in path:
+            # the plain type first: asking whether something is a Mapping is slow
+            value = value.get(key) if isinstance(value, (dict, Mapping)) else None
+        if isinstance(value, list):  # one number per problem
+            value = _mean(value) if value and None not in value else None
+        if value is None or not math.isfinite(value):
+            return None
+        values.append(float(value))
+    return _mean(values) if values else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    """To the last bit what ``np.mean`` gives, which takes three times as long on a short list."""
+    return float(np.add.reduce(values)) / len(values)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over training steps: ``values_ST`` one row per seed, only steps that every seed reached."""
+
+    steps_T: NDArray[np.int64]
+    values_ST: FloatArray
+
+
+def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
+    if not per_seed or any(not points for points in per_seed):
+        return None
+    # Runs that a token budget ends stop at different steps: the points all seeds have, then each seed's last,
+    # placed at the mean of their last steps.
+    ends = [max(points) for points in per_seed]
+    common = set.intersection(*(set(points) for points in per_seed))
+    steps = sorted(step for step in common if step < min(ends)) + ([] if len(set(ends)) > 1 else [ends[0]])
+    rows = [[points[step] for step in steps] for points in per_seed]
+    if len(set(ends)) > 1:
+        steps = [*steps, round(sum(ends) / len(ends))]
+        rows = [[*row, points[end]] for row, points, end in zip(rows, per_seed, ends, strict=True)]
+    return Curve(np.array(steps), np.array(rows))
+
+
+def probes(record: Record) -> list[tuple[int, float, float]]:
+    """``(step, generated tokens, nats per token)`` of every entropy probe of a run, by step."""
+    return sorted(
+        (int(p["step"]), float(p.get("generated_tokens", p["step"])), float(p["entropy_nats"]))
+        for p in record.get("probe") or ()
+        if p.get("entropy_nats") is not None and math.isfinite(p["entropy_nats"])
+    )
+
+
+def entropy_points(record: Record) -> dict[int, float]:
+    """Probe entropy of one run in nats per token, by step."""
+    return {step: nats for step, _, nats in probes(record)}
+
+
+def entropy_curve(group: Group) -> Curve | None:
+    """Probe entropy in nats per token over steps."""
+    return _curve([entropy_points(record) for record in group.records])
+
+
+def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
+    """pass@1 and pass@``k`` over the checkpoints on the validation set, seed by seed."""
+    pairs: list[tuple[dict[int, float], dict[int, float]]] = []
+    for record in group.records:
+        one: dict[int, float] = {}
+        many: dict[int, float] = {}
+        for point in record.get("frontier") or ():
+            if point.get("correct") and int(point["n"]) >= 2 * k:
+                values = mean_pass_at_ks(int(point["n"]), point["correct"], (1, k))
+                one[int(point["step"])], many[int(point["step"])] = float(values[0]), float(values[1])
+        pairs.append((one, many))
+    first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
+    return None if first is None or second is None else (first, second)
+
+
+def frontier_k(groups: Sequence[Group]) -> int | None:
+    """Largest power of two up to 32 that the checkpoints' samples allow (n >= 2 k); ``None`` without any."""
+    ns = [int(p["n"]) for g in groups for r in g.records for p in r.get("frontier") or () if p.get("correct")]
+    ks = [k for k in (2, 4, 8, 16, 32) if ns and 2 * k <= min(ns)]
+    return ks[-1] if ks else None

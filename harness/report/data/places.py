@@ -1,0 +1,86 @@
+"""Several models or training sets: a report of its own for each, and a page that leads to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.schema import slug
+from harness.report.data.groups import Record
+from harness.util.files import write_text
+
+
+@dataclass(frozen=True)
+class Place:
+    """One model and one training set with the records made there.
+
+    Attributes:
+        expected: row -> number of seeds that were planned; None when that is not known.
+    """
+
+    model: str
+    training_set: str
+    records: tuple[Record, ...]
+    expected: Mapping[str, int] | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} on {self.training_set}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder with this place's report."""
+        return slug(f"{self.model}-{self.training_set}".replace("/", "-"))
+
+    @property
+    def count(self) -> str:
+        """``12 of 15 runs``, the untrained model apart."""
+        there = sum(record["role"] != "base" for record in self.records)
+        return f"{there} of {sum(self.expected.values())} runs" if self.expected else f"{there} runs"
+
+
+def place_of(record: Record) -> tuple[str, str]:
+    """Model and training set of a record, as its sweep names them."""
+    benchmark = str(record.get("benchmark", "")).partition("@")[0]
+    return (
+        str(record.get("model_name") or record.get("model", "")),
+        str(record.get("training_set") or benchmark),
+    )
+
+
+def places_of(
+    records: Sequence[Record], expected: Mapping[tuple[str, str], Mapping[str, int]] | None = None
+) -> list[Place]:
+    """The records by place, planned places first and in their order, then the others sorted."""
+    found: dict[tuple[str, str], list[Record]] = {key: [] for key in expected or {}}
+    for key in sorted({place_of(record) for record in records}):
+        found.setdefault(key, [])
+    for record in records:
+        found[place_of(record)].append(record)
+    return [Place(*key, tuple(rows), (expected or {}).get(key)) for key, rows in found.items()]
+
+
+def write_index(places: Sequence[Place], out: Path, *, title: str, subtitle: str) -> Path:
+    """``leaderboard.md`` that leads to the reports of all places; those without a finished run are named."""
+    lines = [f"# {title}", ""]
+    lines += [subtitle, ""] if subtitle else []
+    lines += ["One table for each model and training set: scores are compared within a table only.", ""]
+    lines += ["| model | training set | runs | report |", "|:--|:--|--:|:--|"]
+    for place in places:
+        link = f"[table]({place.folder}/leaderboard.md), [page]({place.folder}/leaderboard.html)"
+        shown = link if place.records else "no finished run yet"
+        lines.append(f"| {place.model} | {place.training_set} | {place.count} | {shown} |")
+    path = out / "leaderboard.md"
+    write_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def as_expected(rows: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str], dict[str, int]]:
+    """(model, training set, row) of every planned run -> planned seeds by place and row."""
+    expected: dict[tuple[str, str], dict[str, int]] = {}
+    for model, training_set, label in rows:
+        own: dict[str, Any] = expected.setdefault((model, training_set), {})
+        own[label] = own.get(label, 0) + 1
+    return expected

@@ -1,0 +1,252 @@
+"""The report as plain data: ``leaderboard.json``, and what the page draws its plots and details from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from harness.report.analysis.entropy import Law
+from harness.report.analysis.model import Line, Report, Table
+from harness.report.analysis.scores import Curve, entropy_curve, frontier_curves, frontier_k
+from harness.report.data.groups import Group
+from harness.report.data.places import place_of
+from harness.report.data.provenance import run_facts, used
+from harness.report.render.style import BASE, Style, styles
+from harness.report.tables.columns import interval_text
+
+FORMAT = 1
+_NUMBERS = {int, float, bool, type(None)}
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
+#: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
+_WIDTH = 110
+
+
+def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Everything the tables and plots show, with the runs behind each row; numbers are unrounded shares.
+
+    Args:
+        pages: method name -> address of its page.
+    """
+    looks = looks_of(report)
+    records = [record for group in report.groups for record in group.records]
+    model, training_set = place_of(records[0]) if records else ("", "")
+    k = frontier_k(report.groups)
+    return {
+        "format": FORMAT,
+        "title": report.title,
+        "subtitle": report.subtitle,
+        "model": model,
+        "training_set": training_set,
+        "reference": report.reference,
+        "notes": [list(note) for note in report.notes],
+        "frontier_k": k,
+        "equal": report.equal
+        and {"pass@1": report.equal.level, "k": report.equal.k, "detectable": report.equal.detectable},
+        "rows": [_row(group, report, looks[group.key], k, pages or {}) for group in report.groups],
+        "reported": [
+            {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
+            for pair in report.beside
+            if pair.ours is not None
+        ],
+        "tables": [_table(table) for table in report.tables],
+    }
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """JSON with sorted keys that a person can read in a diff: a line for every short list or object."""
+    return _pretty(data, "") + "\n"
+
+
+def _pretty(value: Any, indent: str) -> str:
+    """As text; what holds no lists or objects itself goes to the encoder whole, which is much faster."""
+    if isinstance(value, dict):
+        if _plain(value.values()):
+            line = _JSON.encode(value)
+            fits = len(line) + len(indent) <= _WIDTH or not value
+            return line if fits else f"{{\n{indent} {_line_each(indent).encode(value)[1:-1]}\n{indent}}}"
+        parts = [f"{_JSON.encode(key)}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
+        return _on_lines(parts, "{", "}", indent)
+    if isinstance(value, (list, tuple)) and not _numbers(value):
+        return _on_lines([_pretty(part, indent + " ") for part in value], "[", "]", indent)
+    return _JSON.encode(value)
+
+
+@lru_cache(maxsize=64)
+def _line_each(indent: str) -> json.JSONEncoder:
+    """Encodes an object with a line for each of its members."""
+    return json.JSONEncoder(
+        ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(f",\n{indent} ", ": ")
+    )
+
+
+def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
+    """The parts on one line where they fit; a line break within a part says that they do not."""
+    width = sum(map(len, parts)) + 2 * len(parts) + len(indent)  # with ", " between them, start and end
+    if (width <= _WIDTH or not parts) and not any("\n" in part for part in parts):
+        return f"{start}{', '.join(parts)}{end}"
+    deeper = f"\n{indent} "
+    return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
+
+
+def _plain(values: Iterable[Any]) -> bool:
+    """Whether there are no lists or objects among the values."""
+    return set(map(type, values)) <= _NUMBERS | {str}
+
+
+def _numbers(values: Iterable[Any]) -> bool:
+    """Whether there are numbers, truth values and nothing else."""
+    return set(map(type, values)) <= _NUMBERS
+
+
+def looks_of(report: Report) -> dict[str, Style]:
+    """Key of a row -> how it is drawn."""
+    controls = {g.label for g in report.groups if g.role == "control"}
+    found = styles((g.label for g in report.groups if g.role != "base"), report.reference, controls)
+    return {g.key: _base(g) if g.role == "base" else found[g.label] for g in report.groups}
+
+
+def _base(group: Group) -> Style:
+    return BASE if group.method == "base" else replace(BASE, marker="P", dashes=(4, 1.5, 1, 1.5))
+
+
+def _row(
+    group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str]
+) -> dict[str, Any]:
+    first = group.records[0]
+    curve_SK = report.curves.get(group.key)
+    frontier = frontier_curves(group, k) if k else None
+    paper = str(group.card.get("paper") or "")
+    return {
+        "id": group.key,
+        "label": group.name,
+        "method": group.method,
+        "role": group.role,
+        "track": group.track if group.role == "method" else None,
+        "title": group.card.get("title"),
+        "paper": paper or None,
+        "link": paper_link(group.card.get("arxiv"), paper),
+        "page": pages.get(group.method) if group.role == "method" else None,
+        "fidelity": group.card.get("fidelity"),
+        "reconstruction": group.reconstruction,
+        "tuned": group.tuned,
+        "tuning_choice": first.get("tuning_choice"),
+        "changes": first.get("changes") or None,
+        "used": used(first),
+        "hyperparameters": first.get("hyperparameters"),
+        "look": {
+            "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),
+            "width": look.width,
+        },
+        "entropy_curve": _curve(entropy_curve(group)),
+        "frontier": frontier and {"pass@1": _curve(frontier[0]), f"pass@{k}": _curve(frontier[1])},
+        "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
+        "trace": _traces(group),
+        "law": _law(report.discipline[group.key].law),
+        "runs": [run_facts(record) for record in group.records],
+    }  # fmt: skip
+
+
+def _law(law: Law | None) -> dict[str, Any] | None:
+    """The fit, and per seed ``[entropy, pass@1, residual]`` of each checkpoint."""
+    if law is None:
+        return None
+    parts = {"a": law.a, "b": law.b, "ceiling": law.ceiling}
+    told: dict[str, Any] = {key: [part.value, part.low, part.high] for key, part in parts.items()}
+    return told | {
+        "rmse": law.rmse,
+        "r2": law.r2 if np.isfinite(law.r2) else None,
+        "points": [[_round(point) for point in own] for own in law.points],
+        "applies": law.applies,
+        "why_not": law.why_not or None,
+    }
+
+
+def _band(values_ST: Any) -> dict[str, list[float]]:
+    """Mean over the seeds, and the smallest and largest seed."""
+    return {
+        "mean": _round(values_ST.mean(axis=0)),
+        "low": _round(values_ST.min(axis=0)),
+        "high": _round(values_ST.max(axis=0)),
+    }
+
+
+def _curve(curve: Curve | None) -> dict[str, list[Any]] | None:
+    return None if curve is None else {"step": curve.steps_T.tolist(), **_band(curve.values_ST)}
+
+
+def _round(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in np.asarray(values, dtype=float)]
+
+
+def _traces(group: Group) -> dict[str, list[Any]] | None:
+    """The recorded course of the runs, averaged over the seeds window by window; nothing unless all have it.
+
+    Seeds that a token budget ended earlier have fewer windows: those that all have are told.
+    """
+    traces = [record.get("trace") for record in group.records]
+    known = [trace for trace in traces if isinstance(trace, Mapping) and trace.get("step")]
+    if not known or len(known) < len(traces):
+        return None
+    names = sorted(set.intersection(*(set(trace) for trace in known)))
+    windows = min(len(trace["step"]) for trace in known)
+    told: dict[str, list[Any]] = {}
+    for name in names:
+        columns = zip(*(trace[name][:windows] for trace in known), strict=True)
+        told[name] = [None if None in c else float(f"{sum(c) / len(c):.5g}") for c in columns]
+    return told
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "pass_ks": list(table.ks),
+        "detectable": table.detectable,
+        "comparisons": table.comparisons,
+        "delta_k": table.top_k,
+        "detectable_k": table.detectable_k,
+        "equal_spread_p": table.spread_p,
+        "equal_spread_k_p": table.spread_k_p,
+        "lines": [_line(line) for line in table.lines],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    interval = line.interval
+    return {
+        "row": line.group.key,
+        "block": line.block,
+        "marks": list(line.marks),
+        "rank": list(line.rank) if line.rank else None,
+        "pass_at": {str(k): value for k, value in line.pass_at.items()},
+        "interval": None
+        if interval is None
+        else {
+            "kind": interval.kind,
+            "low": interval.low,
+            "high": interval.high,
+            "text": interval_text(line),
+        },
+        "delta": line.delta,
+        "delta_low": line.delta_interval and line.delta_interval[0],
+        "delta_high": line.delta_interval and line.delta_interval[1],
+        "p_holm": line.p,
+        "entropy_nats": list(line.entropy) if line.entropy else None,
+        "seeds": list(line.group.seeds),
+        "seeds_expected": line.expected,
+        "numbers": {key: value for key, value in sorted(line.numbers.items()) if value is not None},
+    }
+
+
+def paper_link(arxiv: Any, paper: str) -> str | None:
+    """A link only to arXiv or to a plain https address, whatever a card says."""
+    for text in (str(arxiv or ""), paper):
+        found = re.search(r"\b(\d{4}\.\d{4,5})(v\d+)?\b", text)
+        if found and not text.startswith("https://"):
+            return f"https://arxiv.org/abs/{found.group(1)}"
+    return paper if paper.startswith("https://") and not re.search(r"[\s\"'<>]", paper) else None

@@ -1,0 +1,148 @@
+"""The rollout station: the rollouts a step trains on, judged.
+
+It carries out the method's rollout program, keeps what waits where rollouts have a lag
+(:mod:`harness.rollout.queue`), and holds the sampler, which follows the policy's weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.config.schema import RunConfig
+from harness.model.policy import Policy
+from harness.problems.problem import Benchmark, Verdict
+from harness.rollout.engines.sampling import EngineSampler, open_sampler
+from harness.rollout.progress import Clock, Counters, step_context
+from harness.rollout.queue import RolloutQueue
+from harness.rollout.roll_out import Sampler, roll_out, verify_shared
+from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
+from harness.stages.batch import Batch
+
+
+class RolloutStation:
+    """From a step to its rollouts; every process of a run has one and gets the whole batch.
+
+    Attributes:
+        sampler: who draws; to be told when the policy's weights have changed (``outdated``).
+    """
+
+    def __init__(
+        self, run: RunConfig, policy: Policy, benchmark: Benchmark, stages: Stages, *, counters: Counters,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        """Open the station of a run; ``counters`` count what it draws, scores and has judged."""
+        self.sampler: Sampler = open_sampler(run, policy)
+        self._run, self._policy, self._benchmark, self._stages = run, policy, benchmark, stages
+        self._counters, self._clock = counters, clock
+        self._waiting = RolloutQueue()
+        self._seen: Counter[tuple[str, int, int]] = Counter()
+
+    @property
+    def looks_by(self) -> EngineSampler | None:
+        """The engine, if it draws for the probe and evaluations too: where its log-probs are those at T 1."""
+        drawer = self.sampler
+        return drawer if isinstance(drawer, EngineSampler) and self._run.rollout.temperature == 1 else None
+
+    @property
+    def waiting(self) -> int:
+        """For how many steps rollouts wait."""
+        return len(self._waiting)
+
+    def components(self) -> dict[str, Component]:
+        """What of the station outlives a step, by its name in checkpoints."""
+        return {"rollout_queue": self._waiting} if self._run.rollout.lag else {}
+
+    def next(
+        self, ctx: StepContext, old_pass: Callable[[Batch], Batch] | None = None
+    ) -> tuple[Batch, dict[str, float]]:
+        """The rollouts that step ``ctx`` trains on: new ones or, with a lag, the oldest; and metrics.
+
+        Args:
+            old_pass: taken of rollouts before they wait; None where it is taken later.
+        """
+        lag, queue, step = self._run.rollout.lag, self._waiting, ctx.step
+        if not lag:
+            return self._sampled(ctx), {}
+        while len(queue) <= lag and not self._sampled_all(step):
+            later = step_context(self._run, self._policy, self._counters, step + len(queue))
+            batch = self._sampled(later)
+            queue.put(step, old_pass(batch) if old_pass else batch)
+        sampled_at, batch = queue.take()
+        return batch, {"lag": float(step - sampled_at)}
+
+    def _sampled_all(self, step: int) -> bool:
+        """Whether rollouts wait for every step that is left, ``step`` being the first."""
+        over = step - 1 + self.waiting >= self._run.train.steps
+        return over or (self.waiting > 0 and self._counters.spent(self._run))
+
+    def _sampled(self, ctx: StepContext) -> Batch:
+        with self._clock.at("rollout"):
+            batch = self.run_program(ctx)
+            self.sampler.rest()
+        return batch
+
+    def run_program(self, ctx: StepContext) -> Batch:
+        """The judged rollouts of the method's program for step ``ctx``; its requests are answered here.
+
+        Raises:
+            TypeError: the program yields something else than a request.
+        """
+        self._seen.clear()
+        program = self._stages.rollout.run(ctx)
+        answer: Any = None
+        while True:
+            try:
+                request = program.send(answer)
+            except StopIteration as stop:
+                batch: Batch = stop.value
+                return batch if batch.verdicts is not None else self._verify(batch, ctx)
+            if isinstance(request, Draw):
+                answer = self._stages.prompts.draw(request.n)
+            elif isinstance(request, Generate):
+                answer = self.generate(request, ctx)
+            elif isinstance(request, Score):
+                answer = self._score(request)
+            elif isinstance(request, Verify):
+                answer = self._verify(request.batch, ctx)
+            else:
+                raise TypeError(f"a rollout program may not yield {type(request).__name__}")
+
+    def generate(self, request: Generate, ctx: StepContext) -> Batch:
+        """The responses of one request, unjudged."""
+        rollout, n = self._run.rollout, request.n
+        keys = []
+        for p in request.prompts:
+            stream = (p.problem.id, p.stream, request.sample_offset)
+            again = self._seen[stream]  # a problem that comes twice in a step must not get the same draws
+            self._seen[stream] += 1
+            samples = range(request.sample_offset, request.sample_offset + n)
+            keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
+        batch = roll_out(
+            self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
+            temperature=request.temperature or rollout.temperature,
+            max_tokens=request.max_tokens or rollout.max_response_tokens, by=self.sampler,
+            token_temperature=request.token_temperature,
+        )  # fmt: skip
+        self._counters.generated_tokens += int(batch.mask_BT.sum())
+        return batch
+
+    def _score(self, request: Score) -> dict[str, Tensor]:
+        scores = self._policy.scores(request.batch, request.stats, self._run.train.micro_batch_rows)
+        self._counters.extra_forward_tokens += int(request.batch.mask_BT.sum())
+        return scores
+
+    def _verify(self, batch: Batch, ctx: StepContext) -> Batch:
+        verdicts = verify_shared(self._benchmark, batch)
+        if self._run.train.random_reward:
+            coins = torch.rand(len(batch), generator=ctx.generator("coins", self._counters.verifier_calls))
+            verdicts = tuple(
+                Verdict("right" if coin < 0.5 else "wrong", v.canonical)
+                for v, coin in zip(verdicts, coins.tolist(), strict=True)
+            )
+        self._counters.verifier_calls += len(verdicts)
+        return batch.with_(verdicts=verdicts)

@@ -1,0 +1,72 @@
+"""How far a run is: what it has used, what stages know about a step, and where a step's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness.config.schema import RunConfig
+from harness.model.out_of_memory import naming_memory
+from harness.model.policy import Policy
+from harness.stages.base import StepContext
+
+
+@dataclass
+class Counters:
+    """What a run has used so far; reported beside every score. A trainer and its stations share one."""
+
+    step: int = 0
+    updates: int = 0
+    generated_tokens: int = 0
+    train_tokens: int = 0
+    extra_forward_tokens: int = 0
+    verifier_calls: int = 0
+
+    def spent(self, run: RunConfig) -> bool:
+        """Whether the budget of generated tokens is used up, if there is one."""
+        budget = run.train.token_budget
+        return budget is not None and self.generated_tokens >= budget
+
+    def restore(self, values: Mapping[str, int]) -> None:
+        """Take over the counters of a checkpoint, in place."""
+        vars(self).update(vars(Counters(**values)))
+
+
+def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int | None = None) -> StepContext:
+    """What stages know about ``step``, by default the one at work."""
+    step = counters.step if step is None else step
+    budget = run.train.token_budget
+    used = counters.generated_tokens / budget if budget else step / run.train.steps
+    started = used if budget else (step - 1) / run.train.steps
+    return StepContext(
+        step=step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
+        prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
+        max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
+        minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=policy.eos_ids[0],
+        started=min(started, 1.0), decode=policy.decode,
+    )  # fmt: skip
+
+
+class Clock:
+    """Times the stations of a step, and has the one named in which memory ends.
+
+    Attributes:
+        seconds: of the step at work, or the last one, by station.
+    """
+
+    def __init__(self, run: RunConfig) -> None:
+        self._run = run
+        self.seconds: dict[str, float] = {}
+
+    def begin_step(self) -> None:
+        self.seconds = {}
+
+    @contextmanager
+    def at(self, station: str) -> Iterator[None]:
+        """Work of ``station``; what it takes is added to what the station has taken in this step."""
+        start = time.perf_counter()
+        with naming_memory(self._run, station):
+            yield
+        self.seconds[station] = self.seconds.get(station, 0.0) + time.perf_counter() - start

@@ -1,0 +1,163 @@
+"""The built-in sampler: batched decoding with a KV cache, for CPU or one GPU.
+
+A group's prompt is prefilled once and its cache repeated; finished rows leave the batch. The uniform numbers
+behind the draws come from a counter-based generator keyed by (seed, step, prompt, sample), so a sample does
+not depend on the batch it is drawn in (up to the last bits of the logits).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.model.logits import head_logits
+from harness.model.policy import Policy
+from harness.util.errors import UserError
+
+#: Sampling temperatures ``[N]`` of N positions from their raw logits ``[N,V]``.
+TokenTemperature = Callable[[Tensor], Tensor]
+
+#: What this engine offers to rollout programs.
+CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature", "token_temperature"})
+
+
+@dataclass(frozen=True)
+class Samples:
+    """``N = len(prompts) * n`` responses, prompt-major; ``T`` is the longest response.
+
+    Attributes:
+        tokens_NT: response tokens with the end token, padded with the pad id.
+        mask_NT: true on response tokens.
+        logp_NT: full-softmax log-prob of each token at the policy's (loss) temperature.
+        truncated_N: true where the token limit came before an end token.
+    """
+
+    tokens_NT: Tensor
+    mask_NT: Tensor
+    logp_NT: Tensor
+    truncated_N: Tensor
+
+
+def uniforms(keys: Sequence[tuple[object, ...]], length: int) -> np.ndarray:
+    """``[len(keys), length]`` uniform numbers in [0,1); row i depends only on ``keys[i]``."""
+    rows = np.empty((len(keys), length))
+    for i, key in enumerate(keys):
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+        rows[i] = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(length)
+    return rows
+
+
+def draw(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """Inverse-CDF draw, one token per row, in double precision."""
+    cdf = probs_NV.double().cumsum(1)
+    threshold = (uniform_N.to(cdf.device) * cdf[:, -1])[:, None]
+    # right=True: a token of probability 0 has no interval of its own and is never drawn
+    return torch.searchsorted(cdf, threshold, right=True).squeeze(1).clamp(max=probs_NV.shape[1] - 1)
+
+
+@torch.no_grad()
+def sample(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    *,
+    keys: Sequence[tuple[object, ...]],
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_tokens: int,
+    token_temperature: TokenTemperature | None = None,
+) -> Samples:
+    """``n`` responses to each prompt.
+
+    Args:
+        prompts: token ids.
+        keys: one per response, prompt-major; response i's draws depend only on ``keys[i]``.
+        temperature: sampling temperature; the returned log-probs stay at the policy's.
+        top_p: nucleus; 1 is the full softmax.
+        max_tokens: limit, the end token included.
+        token_temperature: sampling temperatures ``[N]`` from raw logits ``[N,V]``, not ``temperature``.
+
+    Raises:
+        UserError: a prompt plus ``max_tokens`` does not fit the model's context.
+    """
+    from transformers import DynamicCache
+
+    longest = max(len(p) for p in prompts)
+    if policy.max_positions and longest + max_tokens > policy.max_positions:
+        raise UserError(
+            f"a prompt of {longest} tokens plus {max_tokens} response tokens exceeds the model's context of "
+            f"{policy.max_positions}; lower the token limit"
+        )
+    device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
+    ids, mask = left_padded(prompts, policy.pad_id)
+    ids, mask = ids.to(device), mask.to(device)
+    rows = len(prompts) * n
+    uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
+    tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
+    valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
+    logps = torch.zeros(rows, max_tokens, device=device)
+    cache = DynamicCache(config=policy.model.config)
+    base, head = policy.model.base_model, policy.head
+    hidden = base(
+        input_ids=ids, attention_mask=mask.long(), position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache, use_cache=True,
+    )[0][:, -1]  # fmt: skip
+    hidden = hidden.repeat_interleave(n, 0)
+    cache.batch_repeat_interleave(n)
+    mask = mask.repeat_interleave(n, 0)
+    alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
+    live = torch.ones(rows, dtype=torch.bool, device=device)
+    for t in range(max_tokens):
+        logits = head_logits(hidden, head.weight, getattr(head, "bias", None)).float()
+        each = temperature if token_temperature is None else token_temperature(logits)[:, None]
+        token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
+        logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
+        tokens[alive[live], t] = token[live]
+        logps[alive[live], t] = logp[live]
+        valid[alive[live], t] = True
+        live = live & ~torch.isin(token, eos)
+        n_live = int(live.sum())
+        if n_live == 0 or t == max_tokens - 1:
+            break
+        if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row
+            keep = live.nonzero().flatten()
+            cache.batch_select_indices(keep)
+            alive, token, mask, live = alive[keep], token[keep], mask[keep], live[keep]
+        mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool, device=device)], 1)
+        hidden = base(
+            input_ids=token[:, None], attention_mask=mask.long(),
+            position_ids=mask.long().sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True,
+        )[0][:, -1]  # fmt: skip
+    width = max(int(valid.sum(1).max()), 1)
+    last = tokens.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0)).squeeze(1)
+    return Samples(
+        tokens[:, :width].cpu(),
+        valid[:, :width].cpu(),
+        logps[:, :width].cpu(),
+        (~torch.isin(last, eos)).cpu(),
+    )
+
+
+def _probabilities(logits_NV: Tensor, top_p: float) -> Tensor:
+    probs = logits_NV.softmax(1)
+    if top_p >= 1.0:
+        return probs
+    ordered, index = probs.sort(1, descending=True)
+    outside = ordered.cumsum(1) - ordered >= top_p  # the token that crosses top_p stays
+    return torch.zeros_like(probs).scatter(1, index, ordered.masked_fill(outside, 0.0))
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask ``[len(prompts), P]``, padded on the left."""
+    width = max(len(p) for p in prompts)
+    ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
+    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for i, prompt in enumerate(prompts):
+        ids[i, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[i, width - len(prompt) :] = True
+    return ids, mask

@@ -1,0 +1,103 @@
+"""What identifies a run, and the frame of its result record. Imports no torch: plans use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.config.schema import RunConfig, identity_dict, slug, to_dict
+from harness.evaluation.in_run import evaluation_parts
+from harness.model.source import model_fingerprint, resolve_model
+from harness.registry import benchmarks, methods
+from harness.run.untested import untested_in
+from harness.util.environment import commit, hardware, versions
+
+#: Raised whenever a change of the harness changes the numbers of a run.
+NUMERICS_VERSION = 2
+
+
+@cache
+def _method_hash(name: str) -> str:
+    return str(methods.find(name).hash)
+
+
+@cache
+def _method_name(name: str) -> str:
+    return str(methods.find(name).name)
+
+
+@cache
+def _data_fingerprint(benchmark: str) -> str:
+    return str(benchmarks.load(benchmark).fingerprint())
+
+
+@cache
+def _model_fingerprint(path: str, revision: str | None) -> str:
+    return model_fingerprint(resolve_model(path, benchmarks.shipped_models()), revision)
+
+
+def identity_parts(run: RunConfig) -> dict[str, Any]:
+    """What influences the numbers of a run."""
+    parts = {
+        "config": identity_dict(run),
+        # by name and content, not by path: a method file may be moved
+        "method": _method_name(run.method_name),
+        "method_hash": _method_hash(run.method_name),
+        "numerics_version": NUMERICS_VERSION,
+        "data": _data_fingerprint(run.data.benchmark),
+        "model": _model_fingerprint(run.model.path, run.model.revision),
+    }
+    if run.eval.benchmarks:
+        parts["evaluation"] = evaluation_parts(run)
+    return parts
+
+
+def identity(run: RunConfig) -> str:
+    """12 hex digits; equal for runs that must give equal numbers."""
+    text = json.dumps(identity_parts(run), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_id(run: RunConfig) -> str:
+    return f"{slug(_method_name(run.method_name))}-s{run.seed}-{identity(run)}"
+
+
+def run_folder(run: RunConfig) -> Path:
+    return Path(run.runs_dir).expanduser() / run_id(run)
+
+
+def environment(run: RunConfig) -> dict[str, Any]:
+    """Versions and hardware, for the record; not part of the identity."""
+    return {
+        "python": platform.python_version(),
+        "versions": versions("entrobench", "torch", "transformers", "numpy"),
+        "hardware": hardware(),
+        "commit": commit(),
+    }
+
+
+def new_result(
+    run: RunConfig, *, device: str = "cpu", processes: int = 1, **body: Any
+) -> dict[str, Any]:  # fmt: skip
+    """The frame of a result record: what is known before training (schema 1).
+
+    Args:
+        device: ``cpu`` or ``cuda``, as the run was carried out.
+        processes: processes that shared the run.
+    """
+    parts = identity_parts(run)
+    benchmark = benchmarks.load(run.data.benchmark)
+    marks = untested_in(to_dict(run), device, processes)
+    return {
+        "schema": 1, "run_id": run_id(run), "method": methods.find(run.method_name).name,
+        "seed": run.seed, "model": run.model.path, "benchmark": f"{benchmark.name}@{benchmark.version}",
+        "hyperparameters": run.method.hyperparameters(), "train": dataclasses.asdict(run.train),
+        "config_hash": identity(run), "method_hash": parts["method_hash"], "data_hash": parts["data"],
+        "model_hash": parts["model"], "numerics_version": NUMERICS_VERSION, "commit": commit(),
+        "hardware": hardware(device), **({"untested_on_gpu": marks} if marks else {}), **body,
+    }  # fmt: skip

@@ -1,0 +1,171 @@
+"""The life of a run inside its folder: train with checkpoints, probe, frontier, evaluation, result."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config.schema import RunConfig
+from harness.distributed.world import world
+from harness.run import measures
+from harness.run.best import load_best
+from harness.run.checkpoints import Checkpoints
+from harness.run.result import outcome
+from harness.run.reuse import take_over
+from harness.run.set_up import open_run, stages_of
+from harness.run.status import Status
+from harness.run.tracking import Copy, mirrored
+from harness.train.trainer import Trainer
+from harness.util.preemption import ALLOCATION_ENDS, Notice, Stopped
+
+
+def train_and_evaluate(
+    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Notice
+) -> dict[str, Any]:
+    """Train from the last checkpoint on, then evaluate; returns the result record, on the first process.
+
+    Raises:
+        Stopped: the run had to go; it goes on from where it was when it is started again.
+    """
+    with notice.leaving():
+        policy, benchmark = open_run(run)
+        trainer = Trainer(run, policy, benchmark, stages_of(run))
+    with closing(trainer.rollouts.sampler):
+        trained_by = world().leaders(lambda: take_over(run, folder))
+        logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
+        checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
+        life = _Life(trainer, folder, status, checkpoints, notice)
+        life.begin()
+        with mirrored(run, folder) as mirror:
+            life.train(mirror)
+            result = life.evaluate(evaluate) | {"trained_by": trained_by}
+            mirror.summarise(result)
+    return result
+
+
+def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notice) -> dict[str, Any]:
+    """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
+    with notice.leaving():
+        policy, benchmark = open_run(run)
+        trainer = Trainer(run, policy, benchmark, stages_of(run))
+        with closing(trainer.rollouts.sampler):
+            return _measured_untrained(trainer, folder, status)
+
+
+def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
+    metrics_file = folder / "metrics.jsonl"
+    if world().leads:
+        metrics_file.unlink(missing_ok=True)
+    _append(metrics_file, {"step": 0, "generated_tokens": 0, **measures.probe(trainer)})
+    measures.frontier(trainer, folder)
+    evals = measures.evaluate(trainer, folder, status)
+    body = outcome(trainer, folder, evals, status, 0)
+    return body | {"role": "base", "method": "base", "activity": None}
+
+
+@dataclass(frozen=True)
+class _Life:
+    """A trainer with all that keeps a run's work: its folder, status and checkpoints, and when to go."""
+
+    trainer: Trainer
+    folder: Path
+    status: Status
+    checkpoints: Checkpoints
+    notice: Notice
+
+    def begin(self) -> None:
+        """Go on from the last checkpoint, with what was still to be done there; or measure step 0."""
+        pending = self.checkpoints.restore()
+        if pending is None:
+            pending = {"metrics": {"generated_tokens": 0}}
+        if pending:
+            self._finish_step(pending)
+
+    def train(self, mirror: Copy) -> None:
+        """Take the steps that are left."""
+        counters = self.trainer.counters
+        self.status.write(state="running", phase="train", step=counters.step)
+        while not self.trainer.finished():
+            row = self._finish_step(self._step())
+            mirror.send(row)
+            self.status.write(
+                state="running", phase="train", step=counters.step,
+                generated_tokens=counters.generated_tokens, eta_s=round(self._eta_s(), 1),
+                **{k: row[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in row},
+            )  # fmt: skip
+
+    def evaluate(self, wanted: bool) -> dict[str, Any]:
+        """The result record, of the last weights or the best ones; without test sets unless ``wanted``."""
+        trainer, last = self.trainer, self.trainer.counters.step
+        self.status.write(state="running", phase="evaluate", step=last)
+        with self.notice.leaving():
+            best = trainer.run.eval.weights == "best"
+            evaluated = load_best(trainer.policy, self.folder)["step"] if best else last
+            trainer.rollouts.sampler.outdated()
+            evals = measures.evaluate(trainer, self.folder, self.status) if wanted else {}
+            return outcome(trainer, self.folder, evals, self.status, evaluated)
+
+    def _step(self) -> dict[str, Any]:
+        """One training step, left before its first update when the run has to go."""
+        trainer, checkpoints, notice = self.trainer, self.checkpoints, self.notice
+        if not notice.room_for("step", "save"):
+            checkpoints.save(rest=checkpoints.rest())
+            raise Stopped(ALLOCATION_ENDS)
+        before = checkpoints.rest() if notice.listening else {}
+        hook = trainer.optimizer.register_step_pre_hook(lambda *_: notice.stay())
+        start = self.status.elapsed_s
+        try:
+            with notice.timed("step"), notice.leaving():
+                metrics = trainer.step()
+        except Stopped:
+            checkpoints.save(rest=before)
+            raise
+        finally:
+            hook.remove()
+        wall_s = self.status.elapsed_s - start
+        return {"metrics": metrics, "timing": {"wall_s": wall_s, **trainer.clock.seconds}}
+
+    def _finish_step(self, done: dict[str, Any]) -> dict[str, Any]:
+        """Probe, frontier, log and checkpoint, as they are due; returns the logged row.
+
+        A run that has to go while it samples the probe or the frontier keeps what is still to be done.
+        """
+        trainer, run = self.trainer, self.trainer.run
+        step, last = trainer.counters.step, trainer.finished()
+        metrics: dict[str, Any] = done["metrics"]
+        try:
+            with self.notice.leaving():
+                if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
+                    metrics |= measures.probe(trainer)
+                if step % run.eval.frontier_every == 0 or last:
+                    measures.frontier(trainer, self.folder)
+            trainer.rollouts.sampler.rest()
+        except Stopped:
+            self.checkpoints.save(pending=done)
+            raise
+        row = {"step": step, **metrics}
+        _append(self.folder / "metrics.jsonl", row)
+        if "timing" in done:
+            _append(self.folder / "timings.jsonl", {"step": step, **done["timing"]})
+        if step % run.train.checkpoint_every == 0 or last:
+            with self.notice.timed("save"):
+                self.checkpoints.save()
+        return row
+
+    def _eta_s(self) -> float:
+        """Seconds of training left, from the share of the budget used so far."""
+        train, counters = self.trainer.run.train, self.trainer.counters
+        done = counters.step / train.steps
+        if train.token_budget:
+            done = max(done, counters.generated_tokens / train.token_budget)
+        return self.status.elapsed_s * (1 - min(done, 1.0)) / max(done, 1e-9)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    if not world().leads:
+        return
+    with open(path, "a", encoding="utf-8") as handle:
+        handle.write(json.dumps(row, sort_keys=True) + "\n")

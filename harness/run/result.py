@@ -1,0 +1,78 @@
+"""The result record of a run, from the files of its folder and what its trainer counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.distributed.world import world
+from harness.run.best import frontier_points
+from harness.run.identity import new_result
+from harness.run.reuse import TAKEN
+from harness.run.set_up import device_of
+from harness.run.status import Status
+from harness.run.trace import entropy_before, trace
+from harness.statistics import mean_pass_at_ks, printable_ks
+from harness.train.trainer import Trainer
+
+
+def outcome(
+    trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int
+) -> dict[str, Any]:
+    """The record, on the first process; the others get an empty one.
+
+    Args:
+        evals: what was measured of each test set.
+        evaluated: the step whose weights were evaluated.
+    """
+    if not world().leads:
+        return {}
+    run = trainer.run
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    frontier = frontier_points(folder)
+    point = next(f for f in frontier if f["step"] == evaluated)
+    ks = printable_ks(point["n"])
+    scores = mean_pass_at_ks(point["n"], point["correct"], ks)
+    validation = {f"pass@{k}": float(score) for k, score in zip(ks, scores, strict=True)}
+    trained = [s for s in steps if "activity" in s]
+    errors = [s["target_error"] for s in trained if "target_error" in s]
+    counters = trainer.counters
+    sizes = sorted({*trainer.sizes, world().size})
+    return new_result(
+        run,
+        device=device_of(run),
+        processes=world().size,
+        processes_used=sizes,
+        # another number of processes rounds differently, and a sample may then differ
+        determinism=trainer.rollouts.sampler.determinism if len(sizes) == 1 else "statistical",
+        budget={
+            "generated_tokens": counters.generated_tokens, "updates": counters.updates,
+            "steps": counters.step, "train_tokens": counters.train_tokens,
+            "extra_forward_tokens": counters.extra_forward_tokens,
+            "verifier_calls": counters.verifier_calls, "wall_s": round(_wall_s(folder, status), 1),
+        },
+        evaluated_step=evaluated,
+        probe=[
+            {"step": s["step"], "entropy_nats": s["probe_entropy"],
+             "entropy_seq_nats": s["probe_entropy_seq"], "generated_tokens": s["generated_tokens"]}
+            for s in steps if "probe_entropy" in s
+        ],
+        activity=sum(s["activity"] for s in trained) / len(trained) if trained else None,
+        target_tracking_error=sum(errors) / len(errors) if errors else None,
+        validation=validation,
+        trace=trace(trained),
+        frontier=[
+            {k: f[k] for k in ("step", "n", "correct")} | {"entropy_nats": entropy_before(f["step"], trained)}
+            for f in frontier
+        ],
+        evals=evals,
+    )  # fmt: skip
+
+
+def _wall_s(folder: Path, status: Status) -> float:
+    """Seconds of the run; where another had trained for it, its own and that one's training steps."""
+    if not (folder / TAKEN).exists():
+        return status.elapsed_s
+    lines = (folder / "timings.jsonl").read_text(encoding="utf-8").splitlines()
+    return status.elapsed_s + sum(float(json.loads(line)["wall_s"]) for line in lines)

@@ -1,0 +1,54 @@
+"""What a run works with: its device, policy, benchmark and stages, from its configuration."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from harness.config.schema import RunConfig
+from harness.model.policy import Policy, load_policy
+from harness.model.source import resolve_model
+from harness.problems import templates
+from harness.problems.problem import Benchmark
+from harness.registry import benchmarks, methods
+from harness.stages.base import Stages
+
+
+def device_of(run: RunConfig) -> str:
+    """``cpu`` or ``cuda``, as configured and as there is.
+
+    Raises:
+        RuntimeError: the cluster granted GPUs that torch does not see, and nobody asked for the CPU.
+    """
+    granted = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
+    if run.device != "cpu" and granted and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"Slurm granted GPU {granted} on {os.environ.get('SLURMD_NODENAME', 'this node')} but torch "
+            f"{torch.__version__} sees none; mend the driver or the build of torch there, or write device=cpu"
+        )
+    if run.device != "auto":
+        return run.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
+    """The policy with its first weights, and the benchmark."""
+    torch.set_num_threads(run.train.threads)
+    registry = benchmarks
+    policy = load_policy(
+        resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
+        dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
+        attention=run.model.attention,
+    )  # fmt: skip
+    benchmark: Benchmark = registry.load(run.data.benchmark)
+    if run.data.template:
+        benchmark = templates.Templated(benchmark, templates.find(run.data.template), policy.tokenizer)
+    return policy, benchmark
+
+
+def stages_of(run: RunConfig) -> Stages:
+    """What stands at the stations of ``run``: its method's stages, and the diagnostics it asks for."""
+    load = methods.load_diagnostic
+    stages: Stages = run.method.stages()
+    return stages.with_(diagnostics=tuple(load(name)() for name in run.train.diagnostics))

@@ -1,0 +1,85 @@
+"""A live copy of ``metrics.jsonl`` elsewhere, for those who ask for it (``train.mirror``).
+
+``metrics.jsonl`` stays the truth: the copy is made from its rows, nothing is read back, and a copy that fails
+is given up with a warning while the run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.config.schema import RunConfig
+from harness.distributed.world import world
+
+Row = Mapping[str, Any]
+
+
+class Mirror(Protocol):
+    """Where rows are copied to; any of its calls may fail."""
+
+    def send(self, row: Row) -> None:
+        """Copy a row, unless it is there already from before an interruption."""
+
+    def summarise(self, result: Row) -> None:
+        """Copy the outcome of the finished run."""
+
+    def close(self) -> None: ...
+
+
+def _wandb(run: RunConfig, folder: Path) -> Mirror:
+    from harness.run.tracking_wandb import WandbMirror
+
+    return WandbMirror(run, folder)
+
+
+#: Name in ``train.mirror`` -> what opens it.
+MIRRORS: Mapping[str, Callable[[RunConfig, Path], Mirror]] = {"wandb": _wandb}
+
+
+class Copy:
+    """What a run tells; silent without a mirror, and after one has failed."""
+
+    def __init__(self, mirror: Mirror | None) -> None:
+        self._mirror = mirror
+
+    def send(self, row: Row) -> None:
+        self._try(lambda mirror: mirror.send(row))
+
+    def summarise(self, result: Row) -> None:
+        self._try(lambda mirror: mirror.summarise(result))
+
+    def close(self) -> None:
+        self._try(lambda mirror: mirror.close())
+
+    def _try(self, what: Callable[[Mirror], None]) -> None:
+        if self._mirror is None:
+            return
+        try:
+            what(self._mirror)
+        except Exception as error:  # whatever a service and its client come up with
+            self._mirror = None
+            warnings.warn(f"the mirror is given up, the run goes on: {error}", stacklevel=2)
+
+
+@contextmanager
+def mirrored(run: RunConfig, folder: Path) -> Iterator[Copy]:
+    """Open the mirror that ``run`` asks for, bring it up to date with ``metrics.jsonl``, and close it.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    name = run.train.mirror
+    copy = Copy(MIRRORS[name](run, folder) if name and world().leads else None)
+    log = folder / "metrics.jsonl"
+    try:
+        if log.exists() and name:
+            for line in log.read_text(encoding="utf-8").splitlines():
+                copy.send(json.loads(line))
+        yield copy
+    finally:
+        copy.close()

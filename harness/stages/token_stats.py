@@ -1,0 +1,86 @@
+"""Declared token statistics: a number per position, computed from its logits.
+
+All are taken from fp32 (or wider) logits divided by the loss temperature, in nats.
+:func:`harness.model.logits.token_stats` computes them without ever holding the [B,T,V] logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenStat:
+    """A number per position computed from its logits. Subclasses define ``compute``.
+
+    ``on`` says which tokens it is for: the response (``[B,T]``) or the prompt (``[B,P]``, position 0 is 0).
+    """
+
+    name: str
+    on: Literal["response", "prompt"] = "response"
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        """``[N]`` from temperature-scaled fp32 logits and the ids of the tokens that follow."""
+        raise NotImplementedError
+
+    @property
+    def is_log_prob(self) -> bool:
+        """Whether it is the token's log-prob at the policy's own temperature, however it is normalised.
+
+        A gradient that flows through it instead of :data:`LOGP` is no change of the token's update by that.
+        """
+        return False
+
+
+@dataclass(frozen=True)
+class LogProb(TokenStat):
+    """log p(token), full softmax."""
+
+    name: str = "logp"
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        return logits_NV.gather(1, target_N[:, None]).squeeze(1) - logits_NV.logsumexp(1)
+
+    @property
+    def is_log_prob(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Entropy(TokenStat):
+    """Entropy of the next-token distribution, full softmax, nats."""
+
+    name: str = "entropy"
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        logp_NV = logits_NV.log_softmax(1)
+        return -(logp_NV.exp() * logp_NV).sum(1)
+
+
+@dataclass(frozen=True)
+class ScaledLogProb(TokenStat):
+    """log p(token) with the logits multiplied by ``scale`` (an inverse temperature)."""
+
+    name: str = ""
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", f"logp@{self.scale:g}")
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        scaled = logits_NV * self.scale
+        return scaled.gather(1, target_N[:, None]).squeeze(1) - scaled.logsumexp(1)
+
+    @property
+    def is_log_prob(self) -> bool:
+        return self.scale == 1
+
+
+LOGP = LogProb()
+ENTROPY = Entropy()
+PROMPT_LOGP = LogProb(name="prompt_logp", on="prompt")
