@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from harness.registry import benchmarks, methods
-from harness.rollout.engines import ENGINES
+from harness.rollout.engines.base import ENGINES
 from harness.run.untested import evidence, untested
 from harness.util.environment import versions
 

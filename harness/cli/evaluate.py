@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.evaluation_display import Display
+from harness.cli.evaluation_display import EvaluationDisplay
 from harness.cli.run import evaluate as finish_run
 from harness.evaluation.regrade import read_record, regrade
 from harness.evaluation.request import parse, read_ks
@@ -50,7 +50,7 @@ def _draw(settings: Sequence[str]) -> int:
     session = Session(request, warn=_warn)
     try:
         record = session.run(
-            Display, on_start=lambda: print(f"samples and record: {session.folder}", flush=True)
+            EvaluationDisplay, on_start=lambda: print(f"samples and record: {session.folder}", flush=True)
         )
     except (EngineDied, PoolFailed) as error:
         print(f"entrobench: {error}; the same command goes on from what is finished", file=sys.stderr)

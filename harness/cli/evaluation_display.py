@@ -11,7 +11,7 @@ from harness.evaluation.draw import Progress
 from harness.sweep.live import HEARTBEAT_S, duration
 
 
-class Display:
+class EvaluationDisplay:
     """Shows the progress of one benchmark and sampling; a context manager."""
 
     def __init__(self, label: str) -> None:
@@ -19,7 +19,7 @@ class Display:
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> EvaluationDisplay:
         if sys.stdout.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

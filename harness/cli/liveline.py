@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from harness.run.state import state_of
-from harness.sweep.live import Row, Snapshot, table
+from harness.sweep.live import RunningRun, Snapshot, table
 
 
 class LiveLine:
@@ -29,5 +29,5 @@ class LiveLine:
         self._live.stop()
 
     def __call__(self, status: dict[str, Any]) -> None:
-        row = Row(self._name, int(status.get("seed") or 0), state_of(status, str(status.get("state"))))
+        row = RunningRun(self._name, int(status.get("seed") or 0), state_of(status, str(status.get("state"))))
         self._live.update(table("run", Snapshot((row,), 1, 0, 0, 0, row.state.eta_s)))

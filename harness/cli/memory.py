@@ -161,11 +161,11 @@ def sweep_notes(sweep: Any, jobs: Sequence[Any]) -> list[str]:
             unknown.add(path)
             continue
         plan = plan_memory(shape, job.config, gpus=resources.total_gpus, gpu_bytes=memory)
-        if job.place not in worst or plan.peak > worst[job.place][0].peak:
-            worst[job.place] = plan, job
+        if job.setting not in worst or plan.peak > worst[job.setting][0].peak:
+            worst[job.setting] = plan, job
     lines = [f"memory: the sizes of {path} are not known here, fetch it first" for path in sorted(unknown)]
-    for place, (plan, job) in worst.items():
-        need = f"memory of {place}: {plan.peak / GIB:.0f} of {memory / GIB:.0f} GiB a GPU"
+    for setting, (plan, job) in worst.items():
+        need = f"memory of {setting}: {plan.peak / GIB:.0f} of {memory / GIB:.0f} GiB a GPU"
         if plan.peak <= memory:
             lines.append(f"{need} (estimated)")
         else:

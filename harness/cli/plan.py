@@ -25,9 +25,9 @@ def show_plan(
     """Print a line per row of the leaderboard, or per run with ``every``; then the totals."""
     found = costs(sweep, jobs, states)
     lines: list[tuple[str, ...]] = []
-    for place, members in groupby(zip(jobs, states, found, strict=True), key=lambda item: item[0].place):
-        if place != "default/default":
-            lines.append((f"{place}:",))
+    for setting, members in groupby(zip(jobs, states, found, strict=True), key=lambda item: item[0].setting):
+        if setting != "default/default":
+            lines.append((f"{setting}:",))
         rows = list(members)
         if every:
             lines += [_run_line(*item) for item in rows]
@@ -142,7 +142,7 @@ def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
         lines[0] += f"; {' '.join(sweep.extra)} stands above what tuning chose"
     elif sweep.tuning:
         a_place = sum(len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods)
-        trials = len(sweep.tuning_places) * a_place
+        trials = len(sweep.tuning_grid) * a_place
         if waiting:
             lines[0] += f"; left out until a temperature is chosen: {', '.join(waiting)}"
         lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")

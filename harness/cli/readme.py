@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.analysis.levels import POWER
+from harness.report.data.grid import by_setting
 from harness.report.data.head import expected_of, read_head
 from harness.report.data.load import load_records
-from harness.report.data.places import places_of
 from harness.report.render.text import legend_of, short_table
 from harness.report.tables.build import build_report
 from harness.report.tables.columns import DASH, percent
@@ -62,14 +62,14 @@ def _table(root: Path, name: str) -> str:
     sweep = load_sweep(root / name, [])
     folder = root / "results" / sweep.name
     records = load_records(folder / RECORDS).records if (folder / RECORDS).exists() else ()
-    if len(sweep.places) > 1 or not records:
+    if len(sweep.grid) > 1 or not records:
         return _planned(sweep, name, records)
     head = read_head(folder)
-    place = places_of(records, expected_of(head) if head else None)[0]
+    setting = by_setting(records, expected_of(head) if head else None)[0]
     built = build_report(
-        place.records, title="", subtitle="", expected_seeds=place.expected, reference="grpo"
+        setting.records, title="", subtitle="", expected_seeds=setting.expected, reference="grpo"
     )
-    facts = [str(record["benchmark"]) for record in place.records[:1]]
+    facts = [str(record["benchmark"]) for record in setting.records[:1]]
     if (least := built.tables[0].detectable) is not None:
         power = f"{100 * POWER:.0f} % probability"
         facts.append(f"a true difference of {100 * least:.1f} points of pass@1 is found with {power}")
@@ -80,21 +80,21 @@ def _table(root: Path, name: str) -> str:
 def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
     """A row for every method with its pass@1 at each place; empty where nobody has run it yet."""
     jobs = [job for job in make_plan(sweep, Runs()) if job.role != "base"]
-    where = list(dict.fromkeys(job.table_place for job in jobs))
+    where = list(dict.fromkeys(job.table_setting for job in jobs))
     scores: dict[tuple[tuple[str, str], str, str], str] = {}
     done: dict[tuple[str, str], int] = {}
-    for place in places_of(list(records)):  # type: ignore[arg-type]
-        built = build_report(place.records, title="", subtitle="", expected_seeds=None, reference="grpo")
+    for setting in by_setting(list(records)):  # type: ignore[arg-type]
+        built = build_report(setting.records, title="", subtitle="", expected_seeds=None, reference="grpo")
         for line in built.tables[0].lines:
             key = (line.group.role, line.group.method)
-            scores[(place.model, place.training_set), *key] = percent(line.score)
+            scores[(setting.model, setting.training_set), *key] = percent(line.score)
             done[key] = done.get(key, 0) + len(line.group.records)
     hours = _hours(sweep, jobs)
     heads = [f"{model.rpartition('/')[2]}, {training_set}" for model, training_set in where]
     out = [f"| method | {' | '.join(heads)} | runs | GPU-hours |", "|:--|" + "--:|" * (len(heads) + 2)]
     for key in dict.fromkeys((job.role, job.label) for job in jobs):
         own = [job for job in jobs if (job.role, job.label) == key]
-        cells = [scores.get((place, *key), "") for place in where]
+        cells = [scores.get((setting, *key), "") for setting in where]
         label = f"{key[1]} (control)" if key[0] == "control" else key[1]
         known = f"{hours[key]:.0f}" if key in hours else DASH
         out.append(f"| {label} | {' | '.join(cells)} | {done.get(key, 0)} of {len(own)} | {known} |")

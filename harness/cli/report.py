@@ -9,12 +9,12 @@ from harness.cli.readme import refresh
 from harness.report.analysis.beside import set_beside
 from harness.report.analysis.model import Report
 from harness.report.analysis.versus import compare_sweeps
+from harness.report.data.grid import SettingRecords, as_expected, by_setting, write_index
 from harness.report.data.groups import Record
 from harness.report.data.head import HEAD, expected_of, read_head
 from harness.report.data.load import load_records
-from harness.report.data.places import Place, as_expected, places_of, write_index
 from harness.report.data.reported import load_reported
-from harness.report.data.select import Selection, of_models, parse, shown
+from harness.report.data.select import RowSelection, of_models, parse, shown
 from harness.report.render.files import write_files, write_page
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
@@ -91,7 +91,7 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     if collected.older_rows:
         note = f"Rows from older code, not run again yet: {', '.join(collected.older_rows)}."
         subtitle = f"{subtitle} {note}".strip()
-    planned = as_expected([(*job.table_place, job.label) for job in jobs if job.role != "base"])
+    planned = as_expected([(*job.table_setting, job.label) for job in jobs if job.role != "base"])
     title = sweep.title or sweep.name
     where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
     write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
@@ -117,30 +117,30 @@ def _write(
         records = of_models(records, wanted)
         out, subtitle = out / SELECTED, f"{subtitle} {wanted.words}".strip()
         if expected is not None and wanted.models:
-            expected = {place: seeds for place, seeds in expected.items() if place[0] in wanted.models}
-    places = places_of(records, expected)
-    if len(places) == 1:
-        _write_place(places[0], out, title, subtitle, wanted)
+            expected = {setting: seeds for setting, seeds in expected.items() if setting[0] in wanted.models}
+    grid = by_setting(records, expected)
+    if len(grid) == 1:
+        _write_setting(grid[0], out, title, subtitle, wanted)
         return
     reports = [
-        _write_place(place, out / place.folder, f"{title}: {place.title}", subtitle, wanted)
-        for place in places
-        if place.records
+        _write_setting(setting, out / setting.folder, f"{title}: {setting.title}", subtitle, wanted)
+        for setting in grid
+        if setting.records
     ]
     page = write_page(reports, out, title=title, subtitle=subtitle, pages=pages_for(reports, out))
-    print(f"all of them: {page}, {write_index(places, out, title=title, subtitle=subtitle)}")
-    for place in places:
-        print(f"  {place.title}: {place.count}")
+    print(f"all of them: {page}, {write_index(grid, out, title=title, subtitle=subtitle)}")
+    for setting in grid:
+        print(f"  {setting.title}: {setting.count}")
 
 
-def _write_place(
-    place: Place, out: Path, title: str, subtitle: str, wanted: Selection | None = None
+def _write_setting(
+    setting: SettingRecords, out: Path, title: str, subtitle: str, wanted: RowSelection | None = None
 ) -> Report:
     from rich.console import Console
 
     try:
         built = build_report(
-            place.records, title=title, subtitle=subtitle, expected_seeds=place.expected, reference="grpo"
+            setting.records, title=title, subtitle=subtitle, expected_seeds=setting.expected, reference="grpo"
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -195,19 +195,19 @@ def _compare(first: str, second: str, to: str | None) -> int:
     names = [folder.resolve().name for folder in folders]
     beside = folders[0].parent if folders[0].name not in ("", "..") else folders[0].resolve().parent
     out = Path(to) if to else beside / COMPARED / f"{names[0]}-vs-{names[1]}"
-    sides = [places_of(records) for records, _ in read]
-    if all(len(places) == 1 for places in sides):
-        written = _compare_place(sides[0][0], sides[1][0], out, names)
+    sides = [by_setting(records) for records, _ in read]
+    if all(len(grid) == 1 for grid in sides):
+        written = _compare_setting(sides[0][0], sides[1][0], out, names)
     else:
         written = []
-        others = {(place.model, place.training_set): place for place in sides[1]}
-        for place in sides[0]:
-            other = others.pop((place.model, place.training_set), None)
+        others = {(setting.model, setting.training_set): setting for setting in sides[1]}
+        for setting in sides[0]:
+            other = others.pop((setting.model, setting.training_set), None)
             if other is None:
-                print(f"only in A: {place.title}")
+                print(f"only in A: {setting.title}")
                 continue
-            print(place.title)
-            written += _compare_place(place, other, out / place.folder, names)
+            print(setting.title)
+            written += _compare_setting(setting, other, out / setting.folder, names)
         for other in others.values():
             print(f"only in B: {other.title}")
     if not written:
@@ -218,7 +218,9 @@ def _compare(first: str, second: str, to: str | None) -> int:
     return 1 if any(left_out for _, left_out in read) else 0
 
 
-def _compare_place(first: Place, second: Place, out: Path, names: Sequence[str]) -> list[Path]:
+def _compare_setting(
+    first: SettingRecords, second: SettingRecords, out: Path, names: Sequence[str]
+) -> list[Path]:
     from rich.console import Console
 
     try:

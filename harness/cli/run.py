@@ -27,7 +27,7 @@ from harness.train.processes import local_size
 from harness.util.errors import UserError
 from harness.util.files import read_json
 from harness.util.locks import holder, lock_path, locked
-from harness.util.preemption import Notice
+from harness.util.preemption import Preemption
 
 Event = Callable[[dict[str, Any]], None]
 
@@ -72,7 +72,7 @@ def _share(run: Any, folder: Path) -> int:
     """Carry out the run as one of several processes."""
     from harness.run.set_up import device_of
 
-    notice = Notice.from_environment()
+    notice = Preemption.from_environment()
     notice.listen(interrupts=True)
     end_with_parent()
     with ExitStack() as stack:

@@ -76,11 +76,11 @@ def state_table(
     from rich.table import Table
     from rich.text import Text
 
-    places = len({job.place for job in jobs}) > 1
+    grid = len({job.setting for job in jobs}) > 1
     cluster = any(state.job for state in found)
     table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
     metrics = ("reward", "entropy", "probe_entropy") if width >= WIDE else ("reward",)
-    headings = ["row", *(["place"] if places else []), "seed", "state", "step"]
+    headings = ["row", *(["place"] if grid else []), "seed", "state", "step"]
     headings += [name.partition("_")[0] for name in metrics]
     headings += [*(["elapsed"] if width >= WIDE else []), "left", *(["node"] if cluster else []), "run"]
     for heading in headings:
@@ -89,7 +89,7 @@ def state_table(
         )
     for job, state in zip(jobs, found, strict=True):
         running = state.state == "running"
-        cells = [job.label, *([job.place] if places else []), "" if job.table_seed is None else str(job.seed)]
+        cells = [job.label, *([job.setting] if grid else []), "" if job.table_seed is None else str(job.seed)]
         cells += [state.state, _step(job, state)]
         cells += [number(getattr(state, name)) for name in metrics]
         cells += [duration(state.elapsed_s) if state.elapsed_s else ""] if width >= WIDE else []

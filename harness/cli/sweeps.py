@@ -13,7 +13,7 @@ from harness.cli.states import print_states, show_status, totals
 from harness.run.state import needs_retry, needs_start
 from harness.sweep.collect import collect, told
 from harness.sweep.jobs import Job, Runs
-from harness.sweep.launcher import Launcher, Outcome, open_launcher
+from harness.sweep.launcher import Launcher, LaunchOutcome, open_launcher
 from harness.sweep.live import duration
 from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.prefetch import check_present
@@ -108,7 +108,7 @@ def _memory_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
     return sweep_notes(sweep, jobs) if sweep.launcher == "slurm" else []
 
 
-def _tell_queued(sweep: Sweep, outcome: Outcome, watch: str) -> int:
+def _tell_queued(sweep: Sweep, outcome: LaunchOutcome, watch: str) -> int:
     if not outcome.started:
         print(f"{sweep.name}: nothing queued: another submitter has just taken them all")
     else:

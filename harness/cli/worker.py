@@ -25,7 +25,7 @@ from harness.train.processes import local_size
 from harness.util.errors import UserError
 from harness.util.files import write_json
 from harness.util.locks import holder, lock_path, locked
-from harness.util.preemption import Notice, Stopped
+from harness.util.preemption import Preemption, Stopped
 
 if TYPE_CHECKING:
     from harness.distributed.world import World
@@ -39,7 +39,7 @@ def work(file: str) -> int:
     job = read_job(Path(file))
     if launched_size() > 1:
         return in_child(partial(_share, job))
-    notice = Notice.from_environment()
+    notice = Preemption.from_environment()
     folder = Path(job["folder"])
     if job["config"]["train"].get("processes", 1) != 1:
         end_with_parent()
@@ -84,7 +84,7 @@ def _share(job: dict[str, Any]) -> int:
     """Carry out the job as one of several processes."""
     from harness.run.set_up import device_of
 
-    notice = Notice.from_environment()
+    notice = Preemption.from_environment()
     notice.listen(interrupts=True)
     end_with_parent()
     run = _run_of(job)
@@ -94,7 +94,7 @@ def _share(job: dict[str, Any]) -> int:
     return 0
 
 
-def _execute(job: dict[str, Any], notice: Notice) -> None:
+def _execute(job: dict[str, Any], notice: Preemption) -> None:
     with notice.leaving():
         from transformers.utils.logging import disable_progress_bar
 
@@ -107,7 +107,7 @@ def _execute(job: dict[str, Any], notice: Notice) -> None:
 
 
 @contextmanager
-def _alone(folder: Path, notice: Notice) -> Iterator[None]:
+def _alone(folder: Path, notice: Preemption) -> Iterator[None]:
     """Hold the run's lock."""
     with ExitStack() as held:
         with notice.leaving():
@@ -117,7 +117,7 @@ def _alone(folder: Path, notice: Notice) -> Iterator[None]:
 
 @contextmanager
 def locked_together(
-    folder: Path, here: World, notice: Notice | None = None, *, wait: bool = True
+    folder: Path, here: World, notice: Preemption | None = None, *, wait: bool = True
 ) -> Iterator[None]:
     """The first of several processes holds the run's lock for all of them.
 

@@ -22,7 +22,7 @@ import torch
 from harness.distributed.processes import launched_size
 from harness.util.errors import UserError
 from harness.util.files import write_json
-from harness.util.preemption import Notice, Stopped
+from harness.util.preemption import Preemption, Stopped
 
 V = TypeVar("V")
 W = TypeVar("W")
@@ -33,7 +33,7 @@ TIMEOUT_S = 1800.0
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 _objects: Any = None  # the CPU group through which plain values travel
-_notice: Notice | None = None  # whether these processes have to go
+_notice: Preemption | None = None  # whether these processes have to go
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def plain_group() -> Any:
 
 
 @contextmanager
-def joined(device: str, notice: Notice | None = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[World]:
+def joined(device: str, notice: Preemption | None = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[World]:
     """Join the processes that torchrun started (none: stay alone), and leave them at the end.
 
     Args:

@@ -9,7 +9,7 @@ from itertools import groupby
 from harness.evaluation.judges import Judge
 from harness.evaluation.samples import Sample, SampleStore
 from harness.problems.problem import Problem
-from harness.rollout.engines import Completion, Engine, Request, Sampling
+from harness.rollout.engines.base import Completion, Engine, GenerationRequest, Sampling
 from harness.util.errors import UserError
 
 #: A prompt must leave at least this share of the token limit within the context.
@@ -100,12 +100,14 @@ def draw_missing(
         store.flush()
 
 
-def _requests(problems: Sequence[Encoded], store: SampleStore, key: tuple[object, ...]) -> Iterator[Request]:
+def _requests(
+    problems: Sequence[Encoded], store: SampleStore, key: tuple[object, ...]
+) -> Iterator[GenerationRequest]:
     for encoded in problems:
         for sample in range(store.n):
             if not store.has(encoded.problem.id, sample):
                 tag = (encoded.problem, sample)
-                yield Request((*key, encoded.problem.id, sample), encoded.prompt_ids, tag)
+                yield GenerationRequest((*key, encoded.problem.id, sample), encoded.prompt_ids, tag)
 
 
 class _Loop:

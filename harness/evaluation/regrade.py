@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evaluation.draw import grade_again
-from harness.evaluation.request import Request, parse
+from harness.evaluation.request import EvaluationRequest, parse
 from harness.evaluation.samples import CorruptSamples, Sample, SampleStore, read_samples, write_samples
 from harness.evaluation.scores import summary
 from harness.evaluation.session import enter, folder_name, judge_of, open_sets
@@ -36,7 +36,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def request_of(record: dict[str, Any], folder: Path, words: Sequence[str] = ()) -> Request:
+def request_of(record: dict[str, Any], folder: Path, words: Sequence[str] = ()) -> EvaluationRequest:
     """The request behind a record, with ``words`` in place of its own settings of the same name."""
     replaced = {word.partition("=")[0] for word in words}
     kept = [w for w in record["request"] if w.partition("=")[0] not in replaced]
@@ -88,7 +88,7 @@ def regrade(folder: Path, words: Sequence[str] = ()) -> tuple[dict[str, Any], Pa
     return record, target, changed
 
 
-def _target(source: dict[str, Any], folder: Path, request: Request) -> tuple[Path, dict[str, Any]]:
+def _target(source: dict[str, Any], folder: Path, request: EvaluationRequest) -> tuple[Path, dict[str, Any]]:
     name = folder_name(request, source["model"]["label"], source["model"]["fingerprint"])
     if name == source["id"]:
         return folder, source

@@ -32,7 +32,7 @@ _PROFILE_KEYS = ("template", "max_tokens", "grader", "limit", "sampling", "n", "
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """A checked request; ``words`` are the ``key=value`` it was made of, without ``out``."""
 
     model: str
@@ -51,7 +51,7 @@ class Request:
     words: tuple[str, ...] = ()
 
 
-def parse(words: Sequence[str]) -> Request:
+def parse(words: Sequence[str]) -> EvaluationRequest:
     """The request that ``words`` make.
 
     Raises:
@@ -81,7 +81,7 @@ def parse(words: Sequence[str]) -> Request:
         raise UserError(f"data_dir={place} is one file for {len(names)} sets; give the folder, or one set")
     profile = profiles.find(plain.get("profile", "standard"), changes)
     _check_engine(plain.get("engine", "hf"), profile)
-    return Request(
+    return EvaluationRequest(
         model=plain["model"], benchmarks=names, profile=profile, engine_options=engine_options,
         ks=read_ks(plain.get("k", "")),
         seed=_seed(plain.get("seed", "0")),

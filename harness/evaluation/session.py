@@ -14,7 +14,7 @@ from harness.evaluation.draw import encode
 from harness.evaluation.judges import Judge, OwnJudge, PoolJudge
 from harness.evaluation.model import Weights, find_weights, vocabulary
 from harness.evaluation.profiles import Draws, Profile, check_ks
-from harness.evaluation.request import Request
+from harness.evaluation.request import EvaluationRequest
 from harness.evaluation.sets import (
     EvaluationSet,
     Watch,
@@ -28,7 +28,7 @@ from harness.evaluation.sets import (
 )
 from harness.grading.grader import Grader
 from harness.registry import benchmarks
-from harness.rollout.engines import Engine, open_engine
+from harness.rollout.engines.base import Engine, open_engine
 from harness.rollout.engines.text import load_tokenizer
 from harness.util.environment import commit, hardware, versions
 from harness.util.errors import UserError
@@ -45,7 +45,7 @@ class Session:
         UserError: data, model, tokenizer, template or ks that do not go together; nothing was written yet.
     """
 
-    def __init__(self, request: Request, warn: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, request: EvaluationRequest, warn: Callable[[str], None] = lambda text: None) -> None:
         self.request, self.profile, self._warn = request, request.profile, warn
         registry = benchmarks
         self.weights: Weights = find_weights(request.model, request.revision, registry.shipped_models())
@@ -151,7 +151,7 @@ def enter(
     write_json(folder / "record.json", record)
 
 
-def folder_name(request: Request, label: str, fingerprint: str) -> str:
+def folder_name(request: EvaluationRequest, label: str, fingerprint: str) -> str:
     """What an evaluation's folder is called: two with the same name would draw the same samples."""
     parts = [
         fingerprint, request.profile.hash, request.engine, request.dtype, request.device, request.seed,
@@ -160,7 +160,7 @@ def folder_name(request: Request, label: str, fingerprint: str) -> str:
     return f"{slug(label)}-{slug(request.profile.label)}-{digest}"
 
 
-def check_all_ks(request: Request, sets: Sequence[EvaluationSet]) -> None:
+def check_all_ks(request: EvaluationRequest, sets: Sequence[EvaluationSet]) -> None:
     """Refuse a k that a set's samples cannot tell."""
     for chosen in sets:
         draws = score_draws(request.profile, chosen)
@@ -185,12 +185,12 @@ def judge_of(chosen: EvaluationSet, profile: Profile, stack: ExitStack) -> Judge
     return PoolJudge(grader)
 
 
-def open_sets(request: Request) -> list[EvaluationSet]:
+def open_sets(request: EvaluationRequest) -> list[EvaluationSet]:
     """The problems of every set of the request, loaded and checked."""
     return [_open(request, name) for name in request.benchmarks]
 
 
-def _open(request: Request, name: str) -> EvaluationSet:
+def _open(request: EvaluationRequest, name: str) -> EvaluationSet:
     name, _, split = name.partition(":")
     benchmark = benchmarks.load_from(name, request.data_dir, request.accept_data)
     return open_set(benchmark, request.profile, split)

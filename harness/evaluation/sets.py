@@ -18,7 +18,7 @@ from harness.evaluation.scores import summary
 from harness.grading.graders import GRADERS
 from harness.problems import templates
 from harness.problems.problem import Benchmark, Problem
-from harness.rollout.engines import Engine, Sampling
+from harness.rollout.engines.base import Engine, Sampling
 from harness.util.errors import UserError, unknown
 
 if TYPE_CHECKING:

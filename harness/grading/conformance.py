@@ -27,7 +27,7 @@ MARKER = "pwned_marker"
 
 
 @dataclass(frozen=True)
-class Case:
+class ConformanceCase:
     id: str
     kind: str
     gold: str
@@ -39,10 +39,10 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConformanceOutcome:
     """What a grader made of a case; ``grade`` is None when it raised ``error``."""
 
-    case: Case
+    case: ConformanceCase
     grade: Grade | None
     seconds: float
     error: str = ""
@@ -65,7 +65,7 @@ class Outcome:
         return self.seconds > self.case.max_seconds
 
 
-def load(path: Path) -> list[Case]:
+def load(path: Path) -> list[ConformanceCase]:
     """The cases of a JSON Lines file.
 
     Raises:
@@ -90,7 +90,7 @@ def load(path: Path) -> list[Case]:
     return cases
 
 
-def run(cases: Sequence[Case], grader: Grader, *, threads: int = 2) -> list[Outcome]:
+def run(cases: Sequence[ConformanceCase], grader: Grader, *, threads: int = 2) -> list[ConformanceOutcome]:
     """Grade every case through :meth:`Grader.grade`, ``threads`` at a time, each call timed by itself.
 
     With as many workers as threads no call waits for another, so the seconds are those of the call.
@@ -100,14 +100,14 @@ def run(cases: Sequence[Case], grader: Grader, *, threads: int = 2) -> list[Outc
         return list(executor.map(lambda case: _outcome(case, grader.grade), cases))
 
 
-def passed(outcomes: Sequence[Outcome]) -> bool:
+def passed(outcomes: Sequence[ConformanceOutcome]) -> bool:
     """At least 99 % of the standard cases right, none late, none crashed, nothing executed."""
     standard = [o.right for o in outcomes if o.case.kind == "standard" and o.right is not None]
     enough = not standard or sum(standard) >= REQUIRED * len(standard)
     return enough and not any(o.late or o.error for o in outcomes) and not Path(MARKER).exists()
 
 
-def report(outcomes: Sequence[Outcome]) -> list[str]:
+def report(outcomes: Sequence[ConformanceOutcome]) -> list[str]:
     """Lines: accuracy by tag, every miss, overall, agreement of the two graders, the latest case."""
     lines = _by_tag(outcomes)
     misses = [o for o in outcomes if o.right is False or o.late or o.error]
@@ -128,13 +128,13 @@ def report(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def _case(row: dict[str, Any]) -> Case:
+def _case(row: dict[str, Any]) -> ConformanceCase:
     response = row.get("response")
     if response is None:
         response = "".join(str(text) * int(times) for text, times in row["response_parts"])
     if row["kind"] not in ("standard", "hostile") or row["expected"] not in (True, False, None):
         raise ValueError("kind is standard or hostile, expected is true, false or null")
-    return Case(
+    return ConformanceCase(
         id=str(row["id"]),
         kind=row["kind"],
         gold=str(row["gold"]),
@@ -146,17 +146,17 @@ def _case(row: dict[str, Any]) -> Case:
     )
 
 
-def _outcome(case: Case, grade: Callable[..., Grade]) -> Outcome:
+def _outcome(case: ConformanceCase, grade: Callable[..., Grade]) -> ConformanceOutcome:
     start = time.monotonic()
     try:
         found = grade(gold=case.gold, pred=case.response)
     except Exception as error:  # the very thing that is tested for
-        return Outcome(case, None, time.monotonic() - start, f"{type(error).__name__}: {error}")
-    return Outcome(case, found, time.monotonic() - start)
+        return ConformanceOutcome(case, None, time.monotonic() - start, f"{type(error).__name__}: {error}")
+    return ConformanceOutcome(case, found, time.monotonic() - start)
 
 
-def _by_tag(outcomes: Sequence[Outcome]) -> list[str]:
-    of_tag: dict[str, list[Outcome]] = defaultdict(list)
+def _by_tag(outcomes: Sequence[ConformanceOutcome]) -> list[str]:
+    of_tag: dict[str, list[ConformanceOutcome]] = defaultdict(list)
     for outcome in outcomes:
         for tag in outcome.case.tags:
             if outcome.right is not None:
@@ -171,7 +171,7 @@ def _by_tag(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def _overall(kind: str, chosen: Sequence[Outcome]) -> str:
+def _overall(kind: str, chosen: Sequence[ConformanceOutcome]) -> str:
     known = [o for o in chosen if o.right is not None]
     right, second = sum(bool(o.right) for o in known), sum(bool(o.second_right) for o in known)
     verdicts = Counter(o.grade.verdict.status for o in chosen if o.grade)
@@ -182,7 +182,7 @@ def _overall(kind: str, chosen: Sequence[Outcome]) -> str:
     )
 
 
-def _miss(outcome: Outcome) -> str:
+def _miss(outcome: ConformanceOutcome) -> str:
     case, grade = outcome.case, outcome.grade
     expected = {True: "right", False: "not right", None: "any verdict"}[case.expected]
     got = outcome.error or (f"{grade.verdict.status}, second {grade.second}" if grade else "")

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-Place = Literal["boxed", "phrase", "latex", "number"]
+FoundIn = Literal["boxed", "phrase", "latex", "number"]
 
 #: Of a response without a box only the end is searched: a conclusion stands there.
 TAIL_CHARACTERS = 4000
@@ -37,7 +37,7 @@ class Answer:
     """The text of an answer, without its box or dollar signs, and where it stood."""
 
     text: str
-    place: Place
+    place: FoundIn
 
 
 def last_box(text: str) -> str | None:

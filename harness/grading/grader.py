@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.grading.graders import Kind, Prepared, kind, prepare
-from harness.grading.pool import Job, Limits, Pool
+from harness.grading.pool import GradingJob, Limits, Pool
 from harness.problems.problem import Verdict, VerdictStatus
 
 #: Seconds that :meth:`Grader.grade` may keep its caller waiting.
@@ -176,7 +176,7 @@ class Grader:
         prepared = prepare(self.kind, gold=gold, pred=pred, fast=self._fast)
         parts = [] if prepared.first else ["first"]
         parts += ["second"] if self._second and not prepared.second else []
-        job = Job(
+        job = GradingJob(
             prepared.gold,
             prepared.pred,
             parts,
@@ -191,7 +191,7 @@ class Grader:
         else:
             job.deliver(job)
 
-    def _judged(self, prepared: Prepared, job: Job) -> Grade:
+    def _judged(self, prepared: Prepared, job: GradingJob) -> Grade:
         if job.wall_s and self._remember:
             self._keep(job)
         status: VerdictStatus = prepared.first or job.found["first"]["status"]
@@ -203,7 +203,7 @@ class Grader:
             form = prepared.gold_canonical
         return Grade(Verdict(status, form), second, job.wall_s)
 
-    def _keep(self, job: Job) -> None:
+    def _keep(self, job: GradingJob) -> None:
         """Remember what was found; not a timeout, which another try may decide."""
         found = {part: said for part, said in job.found.items() if said["status"] != "timeout"}
         with self._news:

@@ -19,13 +19,13 @@ _FAILED_STARTS = 3
 
 
 @dataclass
-class Job:
+class GradingJob:
     """One pair of answers on its way: the parts still to be graded, what is known, and the time it has."""
 
     gold: str
     pred: str
     parts: list[str]
-    deliver: Callable[[Job], None]
+    deliver: Callable[[GradingJob], None]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     allowed_s: float = 4.0
     started: float = 0.0
@@ -65,7 +65,7 @@ class Pool:
         self.restarts = 0
         self._owner = os.getpid()
         self._lock = threading.Lock()
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[GradingJob] = deque()
         self._workers: dict[int, Worker] = {}
         self._unborn: list[Worker] = []
         self._forker: Forker | None = None
@@ -89,7 +89,7 @@ class Pool:
                 self._thread = threading.Thread(target=self._run, name="entrobench-grading", daemon=True)
                 self._thread.start()
 
-    def put(self, job: Job) -> None:
+    def put(self, job: GradingJob) -> None:
         """Queue a job; returns at once."""
         self.start()
         with self._lock:
@@ -187,7 +187,7 @@ class Pool:
         for _ in range(min(waiting - len(idle), self.most - len(self._workers) - len(self._unborn))):
             self._ask_for_worker()
 
-    def _give(self, worker: Worker, job: Job) -> None:
+    def _give(self, worker: Worker, job: GradingJob) -> None:
         worker.job, job.started = job, time.monotonic()
         worker.deadline = job.deadline(job.started)
         request = {"gold": job.gold, "pred": job.pred, "parts": job.parts, "cpu_s": self.limits.cpu_s}
@@ -198,7 +198,7 @@ class Pool:
             worker.job = None
             self._drop(worker)
 
-    def _waiting_again(self, job: Job) -> None:
+    def _waiting_again(self, job: GradingJob) -> None:
         with self._lock:
             if not self._closed:
                 self._waiting.appendleft(job)
@@ -234,7 +234,7 @@ class Pool:
             job.parts = job.parts[1:]
             self._settle(job, time.monotonic())
 
-    def _settle(self, job: Job, now: float) -> None:
+    def _settle(self, job: GradingJob, now: float) -> None:
         job.wall_s += now - job.started
         if job.parts:
             self._waiting_again(job)

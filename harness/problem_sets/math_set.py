@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.grading.grader import Grader
 from harness.grading.graders import GRADERS
 from harness.problem_sets import rows as math_data
-from harness.problem_sets.rows import Loaded, Part, Row, load
+from harness.problem_sets.rows import LoadedRows, Part, ProblemRow, load
 from harness.problems import templates
 from harness.problems.problem import Problem, Verdict
 from harness.problems.text import normal_answer, text_hash
@@ -51,13 +51,13 @@ class MathSet:
             for name, _, digest in [part.strip().partition(":")]
             if name == self.name
         )
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[str, LoadedRows] = {}
         self._problems: dict[str, tuple[Problem, ...]] = {}
 
     def splits(self) -> Sequence[str]:
         return tuple(s for part in self.parts for s in ((part, "validation") if part == "train" else (part,)))
 
-    def loaded(self, part: str) -> Loaded:
+    def loaded(self, part: str) -> LoadedRows:
         """All rows of ``part`` as they are in the file, with their source and digest."""
         if part not in self._loaded:
             self._loaded[part] = load(self.name, self.parts[part], self._data_dir, self._accept)
@@ -69,7 +69,7 @@ class MathSet:
             raise ValueError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits())}")
         if split not in self._problems:
             part = _part(split)
-            rows: Sequence[Row] = self.loaded(part).rows
+            rows: Sequence[ProblemRow] = self.loaded(part).rows
             if part == "train":
                 rows = [row for row in self.clean(rows) if _held_out(row) == (split == "validation")]
             self._problems[split] = tuple(map(_problem, rows))
@@ -83,7 +83,7 @@ class MathSet:
         """Make ``split`` readable without a network; returns where it is."""
         return math_data.fetch(self.name, self.parts[_part(split)], self._data_dir, self._accept)
 
-    def clean(self, rows: Sequence[Row]) -> list[Row]:
+    def clean(self, rows: Sequence[ProblemRow]) -> list[ProblemRow]:
         """Rows to train on: no problem of an evaluation set, none with two answers, none twice."""
         answers: dict[str, set[str]] = {}
         for row in rows:
@@ -135,10 +135,10 @@ def _part(split: str) -> str:
     return "train" if split == "validation" else split
 
 
-def _held_out(row: Row) -> bool:
+def _held_out(row: ProblemRow) -> bool:
     return int(text_hash(row.problem), 16) % 10_000 < VALIDATION_SHARE * 10_000
 
 
-def _problem(row: Row) -> Problem:
+def _problem(row: ProblemRow) -> Problem:
     prompt = templates.find("plain").render(row.problem)
     return Problem(row.id, prompt, row.answer, {"question": row.problem, **row.extra})

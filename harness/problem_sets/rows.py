@@ -22,7 +22,7 @@ CACHE_VARIABLE = "ENTROBENCH_CACHE"
 
 
 @dataclass(frozen=True)
-class Row:
+class ProblemRow:
     """One problem; ``extra`` holds what else the file says of it."""
 
     id: str
@@ -73,15 +73,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRows:
     """Rows with where they came from and their content digest."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ProblemRow, ...]
     source: str
     digest: str
 
 
-def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = ()) -> Loaded:
+def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = ()) -> LoadedRows:
     """The rows of ``part`` of set ``name``.
 
     From ``data_dir``, else ``$ENTROBENCH_DATA``, else the copy that was fetched before, else the hub.
@@ -112,7 +112,7 @@ def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = 
             f"{name}: {source} is not the set that the harness knows ({said}, content {digest} instead of "
             f"{part.digest}); get that copy, or say accept_data={name}:{digest} to use this one all the same"
         )
-    return Loaded(rows, source, digest)
+    return LoadedRows(rows, source, digest)
 
 
 def fetched(part: Part) -> Path:
@@ -161,7 +161,7 @@ def local_file(name: str, stem: str, place: Path, *, explicit: bool) -> Path:
     )
 
 
-def _local_rows(path: Path) -> Iterator[Row]:
+def _local_rows(path: Path) -> Iterator[ProblemRow]:
     opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
     try:
         with opened as lines:
@@ -172,7 +172,7 @@ def _local_rows(path: Path) -> Iterator[Row]:
         raise UserError(f"cannot read {path}: {error}; copy it again") from error
 
 
-def _local_row(where: str, line: str) -> Row:
+def _local_row(where: str, line: str) -> ProblemRow:
     try:
         raw = json.loads(line)
     except ValueError as error:
@@ -185,10 +185,10 @@ def _local_row(where: str, line: str) -> Row:
         if not str(raw[column] if raw[column] is not None else "").strip():
             raise UserError(f"{where} has an empty {column}; fill it in or remove the line")
     extra = {k: v for k, v in raw.items() if k not in ("id", "problem", "answer")}
-    return Row(str(raw["id"]), str(raw["problem"]), str(raw["answer"]), extra)
+    return ProblemRow(str(raw["id"]), str(raw["problem"]), str(raw["answer"]), extra)
 
 
-def _hub_rows(name: str, part: Part) -> Iterator[Row]:
+def _hub_rows(name: str, part: Part) -> Iterator[ProblemRow]:
     """Rows of the hub's copy; ids are made of the problems' text, so that they do not depend on its order."""
     hub = part.hub
     for number, raw in enumerate(_hub_table(name, part)):
@@ -200,7 +200,7 @@ def _hub_rows(name: str, part: Part) -> Iterator[Row]:
             continue
         if not problem or not answer:
             raise UserError(f"{where} has an empty {'answer' if problem else 'problem'}; use another copy")
-        yield Row(f"{name}-{text_hash(problem)}", problem, answer)
+        yield ProblemRow(f"{name}-{text_hash(problem)}", problem, answer)
 
 
 def _hub_table(name: str, part: Part) -> Any:

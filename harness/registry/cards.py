@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.registry.methods import ComposedEntry, Entry
+from harness.registry.methods import ComposedEntry, MethodEntry
 from harness.util.errors import UserError
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
@@ -47,7 +47,7 @@ class Card:
         return self.fidelity == "reconstruction" or self.of_reconstructions
 
 
-def read_card(entry: Entry) -> Card:
+def read_card(entry: MethodEntry) -> Card:
     """Read and check the card of a method.
 
     A header key of the form ``<key>[<variant>]`` overrides ``<key>`` for the entry ``slug@variant``.

@@ -27,7 +27,7 @@ ADAPTERS = Path("tests/golden/adapters")
 
 
 @dataclass(frozen=True)
-class Case:
+class GoldenCase:
     """One stored case; ``case["logp"]`` is an array, ``case.hp["eps_low"]`` a hyper-parameter."""
 
     slug: str
@@ -47,7 +47,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReplayRow:
     """One line of the report; ``status`` is ``ok``, ``FAIL``, ``not covered`` or ``no adapter``."""
 
     slug: str
@@ -79,7 +79,7 @@ def default_adapters() -> Path:
     )
 
 
-def cases(folder: Path) -> Iterator[Case]:
+def cases(folder: Path) -> Iterator[GoldenCase]:
     """All cases of a folder of methods, or of one method's folder.
 
     Raises:
@@ -96,7 +96,9 @@ def cases(folder: Path) -> Iterator[Case]:
             with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
                 arrays = {k: stored[k] for k in stored.files}
             found = True
-            yield Case(slug.resolve().name, file.stem, json.loads(file.read_text(encoding="utf-8")), arrays)
+            yield GoldenCase(
+                slug.resolve().name, file.stem, json.loads(file.read_text(encoding="utf-8")), arrays
+            )
     if not found:
         raise UserError(f"{folder} holds no <slug>/case*.json; name a folder of golden cases")
 
@@ -152,37 +154,42 @@ def compare(
     return float(error.max(initial=0.0)), float(relative.max(initial=0.0)), problem
 
 
-def check_case(case: Case, adapter: ModuleType | None) -> list[Row]:
+def check_case(case: GoldenCase, adapter: ModuleType | None) -> list[ReplayRow]:
     """One row per stored output of ``case``."""
     if adapter is None:
-        return [Row(case.slug, case.name, "-", "no adapter")]
+        return [ReplayRow(case.slug, case.name, "-", "no adapter")]
     wanted = [name for name in case.arrays if name.startswith("out_")]
     try:
         ours = adapter.outputs(case)
     except Exception as error:  # one broken adapter must not hide the other methods
-        return [Row(case.slug, case.name, n, "FAIL", note=f"{type(error).__name__}: {error}") for n in wanted]
+        return [
+            ReplayRow(case.slug, case.name, n, "FAIL", note=f"{type(error).__name__}: {error}")
+            for n in wanted
+        ]
     reasons, masks = getattr(adapter, "NOT_COVERED", {}), getattr(adapter, "MASKS", {})
     rows = []
     for name in wanted:
         if name not in ours:
             status = "not covered" if name in reasons else "FAIL"
             note = reasons.get(name, "the adapter does not return it")
-            rows.append(Row(case.slug, case.name, name, status, note=note))
+            rows.append(ReplayRow(case.slug, case.name, name, status, note=note))
             continue
         mask = case.arrays.get(masks.get(name, "mask"))
         rtol, atol = float(case.meta["rtol"]), float(case.meta["atol"])
         largest, relative, problem = compare(name, ours[name], case[name], mask, rtol, atol)
-        rows.append(Row(case.slug, case.name, name, "FAIL" if problem else "ok", largest, relative, problem))
+        rows.append(
+            ReplayRow(case.slug, case.name, name, "FAIL" if problem else "ok", largest, relative, problem)
+        )
     return rows
 
 
-def replay(folder: Path, adapters: Path | None = None) -> list[Row]:
+def replay(folder: Path, adapters: Path | None = None) -> list[ReplayRow]:
     """Check every case of ``folder``; the adapters default to :func:`default_adapters`."""
     where = adapters or default_adapters()
     if not where.is_dir():
         raise UserError(f"no adapters' folder {where}")
     loaded: dict[str, ModuleType | None] = {}
-    rows: list[Row] = []
+    rows: list[ReplayRow] = []
     for case in cases(folder):
         if case.slug not in loaded:
             loaded[case.slug] = load_adapter(case.slug, where)

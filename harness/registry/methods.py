@@ -31,7 +31,7 @@ _diagnostics: dict[str, type] = {}
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodEntry:
     """Where a method lives: its name, its file and its card (``<file stem>.md`` or ``<name>.md``)."""
 
     name: str
@@ -56,11 +56,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ComposedEntry(Entry):
+class ComposedEntry(MethodEntry):
     """A composed method: its base, and the entry that each further station comes from."""
 
-    base: Entry
-    parts: tuple[tuple[str, Entry], ...]
+    base: MethodEntry
+    parts: tuple[tuple[str, MethodEntry], ...]
 
     @property
     def slug(self) -> str:
@@ -119,20 +119,20 @@ def names_in(file: Path, decorator: str = "register") -> list[str]:
     return [found.name for found in registered(file, decorator)]
 
 
-def entries(folder: Path | None = None) -> dict[str, Entry]:
+def entries(folder: Path | None = None) -> dict[str, MethodEntry]:
     """All registered methods by name, sorted; of ``folder`` alone where it is given.
 
     Raises:
         ValueError: two files register the same name.
     """
-    found: dict[str, Entry] = {}
+    found: dict[str, MethodEntry] = {}
     for file in _files(folder):
         for name in names_in(file):
             if name in found:
                 there = found[name].file
                 both = (there.name, file.name) if there.parent == file.parent else (there, file)
                 raise ValueError(f"method '{name}' is registered twice: {both[0]} and {both[1]}")
-            found[name] = Entry(name, file)
+            found[name] = MethodEntry(name, file)
     return dict(sorted(found.items()))
 
 
@@ -141,7 +141,7 @@ def _files(folder: Path | None) -> list[Path]:
     return [file for place in places for file in sorted(place.glob("*.py")) if file.name != "__init__.py"]
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> MethodEntry:
     """The entry of ``name``, of ``path/to/file.py[:name]``, or of several in ``base+station=method``.
 
     Raises:
@@ -162,15 +162,15 @@ def find(name: str) -> Entry:
             raise unknown(f"method in {file.name}", chosen, names)
         if chosen in entries() and entries()[chosen].file.resolve() != file.resolve():
             raise UserError(f"{file} registers '{chosen}', which is a built-in method; choose another name")
-        return Entry(chosen, file.resolve())
+        return MethodEntry(chosen, file.resolve())
     known = entries()
     if name not in known:
         raise unknown("method", name, known, "(entrobench methods lists all)")
     return known[name]
 
 
-def _find_composed(name: str) -> Entry:
-    entries_of: dict[str, Entry] = {}
+def _find_composed(name: str) -> MethodEntry:
+    entries_of: dict[str, MethodEntry] = {}
 
     def named(method: str) -> str:
         entry = find(method)
@@ -191,7 +191,7 @@ def load(name: str) -> type[Method]:
     return _load(find(name))
 
 
-def _load(entry: Entry) -> type[Method]:
+def _load(entry: MethodEntry) -> type[Method]:
     if isinstance(entry, ComposedEntry):
         base, parts = _load(entry.base), [(s, part.name, _load(part)) for s, part in entry.parts]
         key = (entry.name, base, *(cls for *_, cls in parts))

@@ -24,7 +24,7 @@ from harness.stages.base import Component, Draw, Generate, Score, Stages, StepCo
 from harness.stages.batch import Batch
 
 
-class RolloutStation:
+class RolloutCollector:
     """From a step to its rollouts; every process of a run has one and gets the whole batch.
 
     Attributes:

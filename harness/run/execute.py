@@ -20,13 +20,13 @@ from harness.run.identity import environment, identity, identity_parts, run_fold
 from harness.run.status import Event, Status, reporting, status
 from harness.util.errors import UserError
 from harness.util.files import parse_json, read_json, write_json
-from harness.util.preemption import Notice
+from harness.util.preemption import Preemption
 
 __all__ = ["base_folder", "evaluate_base", "execute", "identity", "result", "run_folder", "run_id", "status"]
 
 
 def execute(
-    run: RunConfig, *, evaluate: bool = True, on_event: Event | None = None, notice: Notice | None = None
+    run: RunConfig, *, evaluate: bool = True, on_event: Event | None = None, notice: Preemption | None = None
 ) -> Path:
     """Train and evaluate ``run``, going on from its last checkpoint; returns its folder.
 
@@ -51,7 +51,7 @@ def execute(
             write_json(folder / "environment.json", environment(run))
         from harness.run.phases import train_and_evaluate
 
-        body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Notice())
+        body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Preemption())
         if here.leads:
             write_json(folder / "result.json", body)
     return folder
@@ -86,7 +86,7 @@ def base_folder(run: RunConfig) -> Path:
     return Path(run.runs_dir).expanduser() / f"base-{digest}"
 
 
-def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Notice | None = None) -> Path:
+def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Preemption | None = None) -> Path:
     """Evaluate the untrained model with the settings of ``run``: the control row ``base``.
 
     Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
@@ -97,7 +97,7 @@ def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Noti
     if here.leaders((folder / "result.json").exists):
         return folder
     with _working(folder, run, on_event) as report:
-        body = evaluate_only(run, folder, report, notice=notice or Notice())
+        body = evaluate_only(run, folder, report, notice=notice or Preemption())
         if here.leads:
             write_json(folder / "result.json", body | {"run_id": folder.name})
     return folder

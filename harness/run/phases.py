@@ -19,11 +19,11 @@ from harness.run.set_up import open_run, stages_of
 from harness.run.status import Status
 from harness.run.tracking import Copy, mirrored
 from harness.train.trainer import Trainer
-from harness.util.preemption import ALLOCATION_ENDS, Notice, Stopped
+from harness.util.preemption import ALLOCATION_ENDS, Preemption, Stopped
 
 
 def train_and_evaluate(
-    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Notice
+    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Preemption
 ) -> dict[str, Any]:
     """Train from the last checkpoint on, then evaluate; returns the result record, on the first process.
 
@@ -46,7 +46,7 @@ def train_and_evaluate(
     return result
 
 
-def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Notice) -> dict[str, Any]:
+def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Preemption) -> dict[str, Any]:
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
     with notice.leaving():
         policy, benchmark = open_run(run)
@@ -74,7 +74,7 @@ class _Life:
     folder: Path
     status: Status
     checkpoints: Checkpoints
-    notice: Notice
+    notice: Preemption
 
     def begin(self) -> None:
         """Go on from the last checkpoint, with what was still to be done there; or measure step 0."""

@@ -19,7 +19,7 @@ from harness.distributed.world import world
 Row = Mapping[str, Any]
 
 
-class Mirror(Protocol):
+class Tracker(Protocol):
     """Where rows are copied to; any of its calls may fail."""
 
     def send(self, row: Row) -> None:
@@ -31,20 +31,20 @@ class Mirror(Protocol):
     def close(self) -> None: ...
 
 
-def _wandb(run: RunConfig, folder: Path) -> Mirror:
-    from harness.run.tracking_wandb import WandbMirror
+def _wandb(run: RunConfig, folder: Path) -> Tracker:
+    from harness.run.tracking_wandb import WandbTracker
 
-    return WandbMirror(run, folder)
+    return WandbTracker(run, folder)
 
 
 #: Name in ``train.mirror`` -> what opens it.
-MIRRORS: Mapping[str, Callable[[RunConfig, Path], Mirror]] = {"wandb": _wandb}
+MIRRORS: Mapping[str, Callable[[RunConfig, Path], Tracker]] = {"wandb": _wandb}
 
 
 class Copy:
     """What a run tells; silent without a mirror, and after one has failed."""
 
-    def __init__(self, mirror: Mirror | None) -> None:
+    def __init__(self, mirror: Tracker | None) -> None:
         self._mirror = mirror
 
     def send(self, row: Row) -> None:
@@ -56,7 +56,7 @@ class Copy:
     def close(self) -> None:
         self._try(lambda mirror: mirror.close())
 
-    def _try(self, what: Callable[[Mirror], None]) -> None:
+    def _try(self, what: Callable[[Tracker], None]) -> None:
         if self._mirror is None:
             return
         try:

@@ -24,7 +24,7 @@ ID_FILE = "wandb.json"
 _WAIT_S = 60
 
 
-class WandbMirror:
+class WandbTracker:
     """A run at Weights & Biases, resumed by the id in the folder.
 
     Raises:

@@ -248,8 +248,8 @@ class Verify:
     batch: Batch
 
 
-Request = Draw | Generate | Score | Verify
-Program = Generator[Request, Any, Batch]
+RolloutRequest = Draw | Generate | Score | Verify
+Program = Generator[RolloutRequest, Any, Batch]
 
 # --- stations -----------------------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ from harness.config.schema import SECTIONS
 from harness.sweep.text import flatten, mapping_of, positive_number
 from harness.util.errors import UserError, unknown
 
-Settings = Mapping[str, Any]
+Overrides = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Entry:
+class AxisEntry:
     """A model or a training set.
 
     Attributes:
@@ -25,17 +25,17 @@ class Entry:
     """
 
     name: str
-    settings: Settings = field(default_factory=dict)
-    per_method: Mapping[str, Settings] = field(default_factory=dict)
+    settings: Overrides = field(default_factory=dict)
+    per_method: Mapping[str, Overrides] = field(default_factory=dict)
     gpu_hours: float | None = None
 
 
 @dataclass(frozen=True)
-class Place:
+class Setting:
     """One model and one training set: methods are compared within a place, never across."""
 
-    model: Entry
-    training_set: Entry
+    model: AxisEntry
+    training_set: AxisEntry
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Axis:
     section: str
     main: str
 
-    def read(self, raw: Any, where: str, reference: Any) -> tuple[Entry, ...]:
+    def read(self, raw: Any, where: str, reference: Any) -> tuple[AxisEntry, ...]:
         """``[name, …]``, or ``{name: settings}`` where entries differ in more than their name.
 
         Args:
@@ -85,7 +85,7 @@ class Axis:
             raise UserError(f"{where}: {self.key} lists '{doubled}' twice")
         return tuple(self._entry(str(name), table, name, where, reference) for name in table)
 
-    def _entry(self, name: str, table: Mapping[Any, Any], key: Any, where: str, reference: Any) -> Entry:
+    def _entry(self, name: str, table: Mapping[Any, Any], key: Any, where: str, reference: Any) -> AxisEntry:
         here = f"{where}: {self.key}: {name}"
         own = dict(mapping_of(table, key, f"{where}: {self.key}"))
         methods = mapping_of(own, "per_method", here)
@@ -96,7 +96,7 @@ class Axis:
         hours = own.pop("gpu_hours", None)
         settings = {self._full(k, here): v for k, v in flatten(own).items()}
         settings = {f"{self.section}.{self.main}": name, **settings}
-        return Entry(name, settings, per_method, positive_number(hours, f"{here}: gpu_hours"))
+        return AxisEntry(name, settings, per_method, positive_number(hours, f"{here}: gpu_hours"))
 
     def _full(self, key: str, where: str) -> str:
         """``revision`` of a model is ``model.revision``; a dotted key is what it says."""
@@ -111,14 +111,14 @@ class Axis:
 MODELS = Axis("models", "model", "path")
 TRAINING_SETS = Axis("training_sets", "data", "benchmark")
 AXES = (MODELS, TRAINING_SETS)
-_DEFAULT = Entry("default")
+_DEFAULT = AxisEntry("default")
 
 
-def places(models: Sequence[Entry], training_sets: Sequence[Entry]) -> Iterator[Place]:
+def grid(models: Sequence[AxisEntry], training_sets: Sequence[AxisEntry]) -> Iterator[Setting]:
     """Every model with every training set; the configuration's default where an axis is empty."""
     for model in models or (_DEFAULT,):
         for training_set in training_sets or (_DEFAULT,):
-            yield Place(model, training_set)
+            yield Setting(model, training_set)
 
 
 def narrowed(key: str, raw: Any, names: Any) -> Any:

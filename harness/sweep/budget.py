@@ -55,27 +55,29 @@ def costs(sweep: Sweep, jobs: Sequence[Job], states: Sequence[RunState]) -> list
     """The cost of every run, from the nearest source that knows it."""
     factor = max(1, gpus_of(sweep)) / 3600
     row: dict[tuple[str, str, str], list[float]] = {}
-    place: dict[str, list[float]] = {}
+    setting: dict[str, list[float]] = {}
     for job, state in zip(jobs, states, strict=True):
         if state.state == "done" and state.elapsed_s:
             hours = state.elapsed_s * factor
-            row.setdefault((job.place, job.role, job.label), []).append(hours)
+            row.setdefault((job.setting, job.role, job.label), []).append(hours)
             if job.role != "base":
-                place.setdefault(job.place, []).append(hours)
-    stated = {p.name: p.gpu_hours or sweep.gpu_hours for p in sweep.places}
+                setting.setdefault(job.setting, []).append(hours)
+    stated = {p.name: p.gpu_hours or sweep.gpu_hours for p in sweep.grid}
     return [
-        _cost(job, state, state.elapsed_s * factor, row, place, stated.get(job.place))
+        _cost(job, state, state.elapsed_s * factor, row, setting, stated.get(job.setting))
         for job, state in zip(jobs, states, strict=True)
     ]
 
 
 def _cost(
     job: Job, state: RunState, own: float, row: dict[tuple[str, str, str], list[float]],
-    place: dict[str, list[float]], stated: float | None,
+    setting: dict[str, list[float]], stated: float | None,
 ) -> Cost:  # fmt: skip
     if state.state == "done" and own:
         return Cost(own, "measured")
-    like = row.get((job.place, job.role, job.label)) or (place.get(job.place) if job.role != "base" else None)
+    like = row.get((job.setting, job.role, job.label)) or (
+        setting.get(job.setting) if job.role != "base" else None
+    )
     if like:
         return Cost(mean(like), "like finished runs")
     if stated and job.role != "base":  # the untrained model is only evaluated

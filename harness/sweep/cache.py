@@ -28,7 +28,7 @@ def plan_key(sweep: Sweep) -> str | None:
     shipped = benchmarks.shipped_models()
     tables = (
         sweep.settings, *sweep.per_method.values(), *sweep.controls.values(),
-        *(place.settings for place in sweep.places),
+        *(setting.settings for setting in sweep.grid),
         *(own for entry in (*sweep.models, *sweep.training_sets) for own in entry.per_method.values()),
     )  # fmt: skip
     models = [str(value) for table in tables for key, value in table.items() if key == "model.path"]

@@ -23,7 +23,7 @@ from harness.util.files import parse_json, write_text
 from harness.util.locks import locked
 
 RECORDS, OLD_RECORDS, LEFT_OUT = "records.jsonl", "records.old.jsonl", "records.left-out.jsonl"
-_PLACE = ("model_name", "training_set")
+_SETTING = ("model_name", "training_set")
 #: What every result has; one without is half a result.
 _NEEDED = ("schema", "run_id", "method", "seed", "model", "benchmark", "numerics_version", "evals")
 
@@ -171,7 +171,7 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
         "settings": {key: item.config[key] for key in _SETTINGS},
         "method_card": None if item.role == "base" else card_header(item.method),
     }
-    body |= _place(sweep, item)
+    body |= _setting(sweep, item)
     if item.choice and "lr_at_grid_edge" in item.choice:
         body["lr_at_grid_edge"] = bool(item.choice["lr_at_grid_edge"])
     if item.choice and item.choice.get("method_hash", "") not in ("", record.get("method_hash", "")):
@@ -226,23 +226,23 @@ def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, sort_keys=True)
 
 
-def _place(sweep: Sweep, item: Job) -> dict[str, str]:
+def _setting(sweep: Sweep, item: Job) -> dict[str, str]:
     """Which of the sweep's models and training sets: runs of two places may be one run, but are two rows."""
     if not (sweep.models or sweep.training_sets):
         return {}
-    return dict(zip(_PLACE, item.table_place, strict=True))
+    return dict(zip(_SETTING, item.table_setting, strict=True))
 
 
 def _planned_key(sweep: Sweep, item: Job) -> tuple[str, ...]:
-    return _key({"run_id": item.run_id, "method": item.label, **_place(sweep, item)})
+    return _key({"run_id": item.run_id, "method": item.label, **_setting(sweep, item)})
 
 
 def _key(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record.get(k)) for k in ("run_id", "method", *_PLACE))
+    return tuple(str(record.get(k)) for k in ("run_id", "method", *_SETTING))
 
 
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record.get(k)) for k in ("role", "method", "model", "benchmark", *_PLACE))
+    return tuple(str(record.get(k)) for k in ("role", "method", "model", "benchmark", *_SETTING))
 
 
 def _version(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.schema import RunConfig
 from harness.evaluation.in_run import profile_of
-from harness.sweep.axes import Settings
+from harness.sweep.axes import Overrides
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def tempered(sweep: Sweep) -> list[str]:
     )
 
 
-def resolved(sweep: Sweep, own: Settings, plain: RunConfig, temperature: float | None) -> Settings | None:
+def resolved(sweep: Sweep, own: Overrides, plain: RunConfig, temperature: float | None) -> Overrides | None:
     """A control's settings without words; None while tuning has not chosen the temperature they ask for.
 
     Args:

@@ -52,12 +52,12 @@ class Job:
     training_set: str = "default"
 
     @property
-    def place(self) -> str:
+    def setting(self) -> str:
         """Model and training set: rows are compared within a place only."""
         return f"{self.model}/{self.training_set}"
 
     @property
-    def table_place(self) -> tuple[str, str]:
+    def table_setting(self) -> tuple[str, str]:
         """Model and training set as tables name them."""
         default = (str(self.config["model"]["path"]), str(self.config["data"]["benchmark"]))
         named = (self.model, self.training_set)

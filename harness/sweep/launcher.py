@@ -22,7 +22,7 @@ _LAUNCHERS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LaunchOutcome:
     """What a submission did.
 
     Attributes:
@@ -45,7 +45,7 @@ class Launcher(Protocol):
     started twice, and a run is found again from its folder, so a launcher keeps no state of its own.
     """
 
-    def submit(self, jobs: Sequence[Job]) -> Outcome:
+    def submit(self, jobs: Sequence[Job]) -> LaunchOutcome:
         """Start ``jobs``."""
 
     def status(self, jobs: Sequence[Job]) -> list[RunState]:

@@ -21,7 +21,7 @@ REDRAW_S, HEARTBEAT_S = 0.5, 30.0
 
 
 @dataclass(frozen=True)
-class Row:
+class RunningRun:
     """One running run."""
 
     label: str
@@ -37,7 +37,7 @@ class Row:
 class Snapshot:
     """The whole sweep at one moment; ``eta_s`` is None while nothing is known."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[RunningRun, ...]
     total: int
     done: int
     failed: int
@@ -45,7 +45,7 @@ class Snapshot:
     eta_s: float | None
 
 
-class Display(Protocol):
+class SweepDisplay(Protocol):
     """Shows progress."""
 
     def update(self, snapshot: Snapshot) -> None: ...
@@ -54,7 +54,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def open_display(name: str) -> Iterator[Display]:
+def open_display(name: str) -> Iterator[SweepDisplay]:
     """A live table when standard output is a terminal, else a line now and then."""
     if not sys.stdout.isatty():
         yield PlainDisplay(name)

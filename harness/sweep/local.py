@@ -15,8 +15,8 @@ from types import FrameType
 
 from harness.run.state import RunState, read_state
 from harness.sweep.jobs import Job
-from harness.sweep.launcher import Outcome
-from harness.sweep.live import Row, Snapshot, open_display
+from harness.sweep.launcher import LaunchOutcome
+from harness.sweep.live import RunningRun, Snapshot, open_display
 from harness.sweep.plan import Ledger, states, write_job
 from harness.sweep.sweep import Sweep
 from harness.util.environment import ROOT
@@ -53,7 +53,7 @@ class LocalLauncher:
         self._command = list(command or (sys.executable, "-m", "entrobench", "_worker"))
         self._stop = False
 
-    def submit(self, jobs: Sequence[Job]) -> Outcome:
+    def submit(self, jobs: Sequence[Job]) -> LaunchOutcome:
         with locked(self._book.lock, wait=False) as ours:
             if not ours:
                 raise UserError(
@@ -84,7 +84,7 @@ class LocalLauncher:
         os.kill(pid, signal.SIGTERM)
         return running
 
-    def _work(self, jobs: list[Job]) -> Outcome:
+    def _work(self, jobs: list[Job]) -> LaunchOutcome:
         waiting, running, failed = list(jobs), list[_Worker](), dict[str, tuple[str, ...]]()
         finished: list[float] = []
         limit = self._workers or max(1, _cpus() // max((job.cores for job in jobs), default=1))
@@ -106,7 +106,7 @@ class LocalLauncher:
                 self._end(running)
         if self._stop:
             raise KeyboardInterrupt
-        return Outcome(len(jobs), failed)
+        return LaunchOutcome(len(jobs), failed)
 
     def _start(self, job: Job) -> _Worker:
         log = self._book.log(job)
@@ -142,7 +142,7 @@ class LocalLauncher:
         self, jobs: list[Job], waiting: list[Job], running: list[_Worker], finished: list[float], failed: int,
         limit: int,
     ) -> Snapshot:  # fmt: skip
-        rows = [Row(w.job.label, w.job.table_seed, read_state(w.job.folder)) for w in running]
+        rows = [RunningRun(w.job.label, w.job.table_seed, read_state(w.job.folder)) for w in running]
         age = [time.monotonic() - worker.start for worker in running]
         expected = [row.state.eta_s or 0.0 for row in rows]
         # A run's length: of the finished ones, else what the running ones expect.

@@ -11,7 +11,7 @@ from typing import Any
 from harness.config.composition import parse
 from harness.config.schema import RunConfig, to_dict
 from harness.run.state import RunState, read_state
-from harness.sweep.axes import Place
+from harness.sweep.axes import Setting
 from harness.sweep.cache import load_plan, plan_key, save_plan
 from harness.sweep.controls import (
     BASE,
@@ -78,32 +78,32 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     # settings on the command line stand above the tuned ones, so such runs are not what tuning chose
     tuned = {} if sweep.extra else read_tuned(sweep)
     jobs: list[Job] = []
-    for place in sweep.places:
-        choices, temperatures = choices_at(sweep, tuned, place), temperatures_at(sweep, tuned, place)
-        jobs += _base_jobs(sweep, place, temperatures, backend)
+    for setting in sweep.grid:
+        choices, temperatures = choices_at(sweep, tuned, setting), temperatures_at(sweep, tuned, setting)
+        jobs += _base_jobs(sweep, setting, temperatures, backend)
         for name in sweep.methods:
             choice = choices.get(table_name(name))
-            run = backend.compose(overrides(sweep, place, name, (choice or {}).get("settings", {})))
-            jobs += _seeds(sweep, run, "method", table_name(name), place, backend, choice=choice)
+            run = backend.compose(overrides(sweep, setting, name, (choice or {}).get("settings", {})))
+            jobs += _seeds(sweep, run, "method", table_name(name), setting, backend, choice=choice)
         for label, own in sweep.controls.items():
             name = str(own.get("method") or RunConfig().method_name)
             choice = choices.get(table_name(name))
             settings = (choice or {}).get("settings", {})
-            plain = backend.compose(overrides(sweep, place, name, settings))
+            plain = backend.compose(overrides(sweep, setting, name, settings))
             best = chosen_temperature(temperatures, table_name(name), choices)
             changes = resolved(sweep, own, plain, best)
             if changes is None:
                 continue  # its temperature is not tuned yet; harness.sweep.controls.left_out names it
-            run = backend.compose(overrides(sweep, place, name, settings, changes))
+            run = backend.compose(overrides(sweep, setting, name, settings, changes))
             more = {"choice": choice, "changes": changes}
-            jobs += _seeds(sweep, run, "control", label, place, backend, **more)
+            jobs += _seeds(sweep, run, "control", label, setting, backend, **more)
     return jobs
 
 
 def _base_jobs(
-    sweep: Sweep, place: Place, temperatures: Mapping[str, Any], backend: Backend
+    sweep: Sweep, setting: Setting, temperatures: Mapping[str, Any], backend: Backend
 ) -> Iterator[Job]:
-    plain = backend.compose(overrides(sweep, place, ""))
+    plain = backend.compose(overrides(sweep, setting, ""))
     for temperature in sweep.base_temperatures:
         chosen = chosen_temperature(temperatures, BASE, {}) if temperature == TUNED else float(temperature)
         if chosen is None:
@@ -112,33 +112,35 @@ def _base_jobs(
         changes = {TEMPERATURE: chosen}
         if temperature == TUNED:
             label, changes = BASE_AT_BEST, at_temperature(plain, chosen)
-        run = backend.compose(overrides(sweep, place, "", changes))
-        yield base_job(run, label, place, backend, changes=None if label == BASE else changes)
+        run = backend.compose(overrides(sweep, setting, "", changes))
+        yield base_job(run, label, setting, backend, changes=None if label == BASE else changes)
 
 
 def _seeds(
-    sweep: Sweep, run: RunConfig, role: str, label: str, place: Place, backend: Backend, **more: Any
+    sweep: Sweep, run: RunConfig, role: str, label: str, setting: Setting, backend: Backend, **more: Any
 ) -> Iterator[Job]:
     for seed in sweep.seeds:
-        key = f"{role}/{label}/{place.name}/s{seed}"
-        yield job(replace(run, seed=seed), key, role, label, place, backend, **more)
+        key = f"{role}/{label}/{setting.name}/s{seed}"
+        yield job(replace(run, seed=seed), key, role, label, setting, backend, **more)
 
 
-def job(run: RunConfig, key: str, role: str, label: str, place: Place, backend: Backend, **more: Any) -> Job:
+def job(
+    run: RunConfig, key: str, role: str, label: str, setting: Setting, backend: Backend, **more: Any
+) -> Job:
     """The job of one training run."""
     folder = backend.folder(run)
     return Job(
         key, role, label, run.method_name, run.seed, folder.name, folder, to_dict(run),
-        model=place.model.name, training_set=place.training_set.name, **more,
+        model=setting.model.name, training_set=setting.training_set.name, **more,
     )  # fmt: skip
 
 
-def base_job(run: RunConfig, label: str, place: Place, backend: Backend, **more: Any) -> Job:
+def base_job(run: RunConfig, label: str, setting: Setting, backend: Backend, **more: Any) -> Job:
     """The job that evaluates the untrained model."""
     folder = backend.base_folder(run)
     return Job(
-        f"base/{label}/{place.name}", "base", label, "base", run.seed, folder.name, folder, to_dict(run),
-        model=place.model.name, training_set=place.training_set.name, **more,
+        f"base/{label}/{setting.name}", "base", label, "base", run.seed, folder.name, folder, to_dict(run),
+        model=setting.model.name, training_set=setting.training_set.name, **more,
     )  # fmt: skip
 
 

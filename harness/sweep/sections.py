@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.config.composition import is_composed, parse
 from harness.registry import methods
-from harness.sweep.axes import Settings
+from harness.sweep.axes import Overrides
 from harness.sweep.text import check_keys, flatten, list_of, mapping_of, positive_number, whole_number
 from harness.util.errors import UserError
 
@@ -32,10 +32,10 @@ class Tuning:
     """
 
     lrs: tuple[float, ...]
-    knobs: Mapping[str, tuple[Settings, ...]]
+    knobs: Mapping[str, tuple[Overrides, ...]]
     seed: int
     metric: tuple[str, ...] = ("pass@1", "pass@8")
-    settings: Settings = field(default_factory=dict)
+    settings: Overrides = field(default_factory=dict)
     at: Mapping[str, str] = field(default_factory=dict)
     temperatures: tuple[float, ...] = ()
 
@@ -83,7 +83,7 @@ def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
     )
 
 
-def _knob(raw: Settings, where: str) -> tuple[Settings, ...]:
+def _knob(raw: Overrides, where: str) -> tuple[Overrides, ...]:
     """``{w_min: [0.5, 0.7]}`` as two settings; several keys move together. A bare name is the method's."""
     columns = {k if "." in k else f"method.{k}": v for k, v in raw.items()}
     sizes = {len(v) if isinstance(v, list) else 0 for v in columns.values()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import slug
-from harness.sweep.axes import AXES, Place, Settings, narrowed
+from harness.sweep.axes import AXES, Overrides, Setting, narrowed
 from harness.sweep.controls import BASE, BASE_AT_BEST, TUNED, check_controls
 from harness.sweep.sections import method_reference, read_reproduces, read_tuning
 from harness.sweep.slurm.resources import slurm_resources
@@ -157,15 +157,15 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
     return sweep
 
 
-def overrides(sweep: Sweep, place: Place, name: str, *layers: Settings) -> list[str]:
+def overrides(sweep: Sweep, setting: Setting, name: str, *layers: Overrides) -> list[str]:
     """Override strings of a run of ``name`` (empty: the untrained model) at ``place``; later layers win.
 
     From general to special: the sweep's settings, the model's, the training set's, the method's, the
     method's at this place, ``layers``, the command line.
     """
     merged: dict[str, Any] = {
-        "runs_dir": sweep.runs_dir, **sweep.settings, **place.settings,
-        **sweep.per_method.get(name, {}), **place.per_method(name),
+        "runs_dir": sweep.runs_dir, **sweep.settings, **setting.settings,
+        **sweep.per_method.get(name, {}), **setting.per_method(name),
     }  # fmt: skip
     for layer in layers:
         merged |= layer

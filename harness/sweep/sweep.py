@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.sweep.axes import Entry, Place, Settings, places
+from harness.sweep.axes import AxisEntry, Overrides, Setting, grid
 from harness.sweep.sections import Reproduces, Tuning
 
 
@@ -39,11 +39,11 @@ class Sweep:
     seeds: tuple[int, ...]
     title: str = ""
     subtitle: str = ""
-    models: tuple[Entry, ...] = ()
-    training_sets: tuple[Entry, ...] = ()
-    settings: Settings = field(default_factory=dict)
-    per_method: Mapping[str, Settings] = field(default_factory=dict)
-    controls: Mapping[str, Settings] = field(default_factory=dict)
+    models: tuple[AxisEntry, ...] = ()
+    training_sets: tuple[AxisEntry, ...] = ()
+    settings: Overrides = field(default_factory=dict)
+    per_method: Mapping[str, Overrides] = field(default_factory=dict)
+    controls: Mapping[str, Overrides] = field(default_factory=dict)
     base_temperatures: tuple[float | str, ...] = (1.0,)
     tuning: Tuning | None = None
     tuned_from: str = ""
@@ -51,8 +51,8 @@ class Sweep:
     gpu_hours: float | None = None
     reproduces: Reproduces | None = None
     launcher: str = "local"
-    local: Settings = field(default_factory=dict)
-    slurm: Settings = field(default_factory=dict)
+    local: Overrides = field(default_factory=dict)
+    slurm: Overrides = field(default_factory=dict)
     runs_dir: str = "runs"
     results_dir: str = "results"
     extra: tuple[str, ...] = ()
@@ -69,16 +69,16 @@ class Sweep:
         return Path(self.results_dir) / self.name
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def grid(self) -> tuple[Setting, ...]:
         """Every model with every training set, in the file's order."""
-        return tuple(places(self.models, self.training_sets))
+        return tuple(grid(self.models, self.training_sets))
 
     @property
-    def tuning_places(self) -> tuple[Place, ...]:
+    def tuning_grid(self) -> tuple[Setting, ...]:
         """Where the methods are tuned."""
         at = self.tuning.at if self.tuning else {}
         names = (at.get("model"), at.get("training_set"))
         return tuple(
-            place for place in self.places
-            if names[0] in (None, place.model.name) and names[1] in (None, place.training_set.name)
+            setting for setting in self.grid
+            if names[0] in (None, setting.model.name) and names[1] in (None, setting.training_set.name)
         )  # fmt: skip

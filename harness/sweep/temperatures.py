@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.statistics import mean_pass_at_ks
-from harness.sweep.axes import Place, Settings
+from harness.sweep.axes import Overrides, Setting
 from harness.sweep.controls import BASE, TEMPERATURE, tempered
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import base_job, job, table_name
@@ -24,17 +24,17 @@ from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
 
 
 @dataclass(frozen=True)
-class Sampling:
+class TemperatureTrial:
     """One temperature of one row; ``settings`` are what tuning had chosen for it."""
 
     name: str
     temperature: float
-    settings: Settings
+    settings: Overrides
     method_hash: str
     job: Job
 
 
-def samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
+def samplings(sweep: Sweep, backend: Backend) -> list[TemperatureTrial]:
     """The temperatures that are still to be tried; whole rows, in the order of the file.
 
     A row is tried anew when tuning has chosen another setting for it, the grid is another, or its code is.
@@ -43,9 +43,9 @@ def samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
     if not names or sweep.tuned_from:
         return []
     grid = tuning_of(sweep).temperatures
-    found: list[Sampling] = []
-    for place in sweep.tuning_places:
-        choices, known = choices_at(sweep, tuned, place), temperatures_at(sweep, tuned, place)
+    found: list[TemperatureTrial] = []
+    for setting in sweep.tuning_grid:
+        choices, known = choices_at(sweep, tuned, setting), temperatures_at(sweep, tuned, setting)
         for name in names:
             choice = choices.get(table_name(name)) or {}
             settings = dict(choice.get("settings") or {})
@@ -53,8 +53,8 @@ def samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
                 continue  # not tuned, so it has no choice to evaluate
             hashed = "" if name == BASE else backend.method_hash(name)
             own = [
-                Sampling(
-                    table_name(name), t, settings, hashed, _job(sweep, place, name, settings, t, backend)
+                TemperatureTrial(
+                    table_name(name), t, settings, hashed, _job(sweep, setting, name, settings, t, backend)
                 )
                 for t in grid
             ]
@@ -65,33 +65,33 @@ def samplings(sweep: Sweep, backend: Backend) -> list[Sampling]:
 
 
 def _job(
-    sweep: Sweep, place: Place, name: str, settings: Settings, temperature: float, backend: Backend
+    sweep: Sweep, setting: Setting, name: str, settings: Overrides, temperature: float, backend: Backend
 ) -> Job:
     tuning = tuning_of(sweep)
     method = "" if name == BASE else name
     own = {TEMPERATURE: temperature, "eval.benchmarks": [], "seed": tuning.seed}
-    plain = backend.compose(overrides(sweep, place, method, tuning.settings, settings))
+    plain = backend.compose(overrides(sweep, setting, method, tuning.settings, settings))
     own |= {"eval.splits": [plain.data.validation_split], "eval.n": plain.eval.frontier_n}
-    run = backend.compose(overrides(sweep, place, method, tuning.settings, settings, own))
+    run = backend.compose(overrides(sweep, setting, method, tuning.settings, settings, own))
     shown = f"{table_name(name)} T={temperature:g}"
     if name == BASE:
-        return base_job(run, shown, place, backend)
-    return job(run, f"trial/{shown}/{place.name}", "trial", shown, place, backend)
+        return base_job(run, shown, setting, backend)
+    return job(run, f"trial/{shown}/{setting.name}", "trial", shown, setting, backend)
 
 
-def trained_first(found: Sequence[Sampling], trials: Sequence[Trial]) -> list[Job]:
+def trained_first(found: Sequence[TemperatureTrial], trials: Sequence[Trial]) -> list[Job]:
     """The winning trials whose weights ``found`` evaluates, each once: to be there before them."""
-    wanted = {(s.job.place, s.name): s.settings for s in found}
-    return [t.job for t in trials if wanted.get((t.job.place, t.method)) == t.settings]
+    wanted = {(s.job.setting, s.name): s.settings for s in found}
+    return [t.job for t in trials if wanted.get((t.job.setting, t.method)) == t.settings]
 
 
-def write_temperatures(sweep: Sweep, found: Sequence[Sampling], backend: Backend) -> Path:
+def write_temperatures(sweep: Sweep, found: Sequence[TemperatureTrial], backend: Backend) -> Path:
     """Choose and add the choices to the tuned file; whatever else it holds stays."""
     path = sweep.tuned_path
     body = read_yaml(path)
-    for place, name in dict.fromkeys((s.job.place, s.name) for s in found):
-        own = [s for s in found if (s.job.place, s.name) == (place, name)]
-        section = body["places"].setdefault(place, {}) if "places" in body else body
+    for setting, name in dict.fromkeys((s.job.setting, s.name) for s in found):
+        own = [s for s in found if (s.job.setting, s.name) == (setting, name)]
+        section = body["places"].setdefault(setting, {}) if "places" in body else body
         trials = section.pop("trials", None)
         section["temperatures"] = {**(section.get("temperatures") or {}), name: _chosen(sweep, own, backend)}
         if trials is not None:
@@ -100,7 +100,7 @@ def write_temperatures(sweep: Sweep, found: Sequence[Sampling], backend: Backend
     return path
 
 
-def _chosen(sweep: Sweep, own: Sequence[Sampling], backend: Backend) -> dict[str, Any]:
+def _chosen(sweep: Sweep, own: Sequence[TemperatureTrial], backend: Backend) -> dict[str, Any]:
     metric = tuning_of(sweep).metric
     rows: list[dict[str, Any]] = []
     for sampling in own:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.statistics import printable_ks
-from harness.sweep.axes import Settings
+from harness.sweep.axes import Overrides
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import job, table_name
 from harness.sweep.sections import Tuning
@@ -36,7 +36,7 @@ class Trial:
     method: str
     lr: float
     knob: int
-    settings: Settings
+    settings: Overrides
     job: Job
 
 
@@ -48,18 +48,18 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     """
     tuning = tuning_of(sweep)
     found = []
-    for place in sweep.tuning_places:
+    for setting in sweep.tuning_grid:
         for name in sweep.methods:
             for lr in tuning.lrs:
                 for index, knob in enumerate(tuning.knobs[name]):
                     settings = {"train.lr": lr, **knob}
                     layers = (tuning.settings, settings, {"seed": tuning.seed})
-                    run = backend.compose(overrides(sweep, place, name, *layers))
+                    run = backend.compose(overrides(sweep, setting, name, *layers))
                     _check_metric(sweep, run)
                     label = table_name(name)
                     shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
-                    key = f"trial/{label}/{place.name}/{lr!r}/{index}"
-                    item = job(run, key, "trial", shown, place, backend, evaluate=False)
+                    key = f"trial/{label}/{setting.name}/{lr!r}/{index}"
+                    item = job(run, key, "trial", shown, setting, backend, evaluate=False)
                     found.append(Trial(label, lr, index, settings, item))
     return found
 
@@ -82,9 +82,9 @@ def untried(sweep: Sweep, found: Sequence[Trial]) -> list[Trial]:
     if old.get("rule") != RULE.format(metric=" and ".join(tuning_of(sweep).metric)):
         return list(found)
     left = []
-    for place, method in dict.fromkeys((trial.job.place, trial.method) for trial in found):
-        own = [t for t in found if (t.job.place, t.method) == (place, method)]
-        section = (old.get("places") or {}).get(place) or {} if "places" in old else old
+    for setting, method in dict.fromkeys((trial.job.setting, trial.method) for trial in found):
+        own = [t for t in found if (t.job.setting, t.method) == (setting, method)]
+        section = (old.get("places") or {}).get(setting) or {} if "places" in old else old
         rows = [row["run_id"] for row in section.get("trials") or [] if row["method"] == method]
         chosen = method in (section.get("choices") or {})
         if not chosen or sorted(rows) != sorted(trial.job.run_id for trial in own):
@@ -96,7 +96,7 @@ def tuning_of(sweep: Sweep) -> Tuning:
     tuning = sweep.tuning
     if tuning is None:
         raise UserError(f"{sweep.path} has no 'tuning' section; give lrs, knobs and seed")
-    if not sweep.tuning_places:
+    if not sweep.tuning_grid:
         raise UserError(
             f"{sweep.path}: tuning: at names a model or training set that is left out; do not narrow it away"
         )
@@ -149,11 +149,11 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
     if not (sweep.models or sweep.training_sets):
         body |= _chosen(old, found, tuning, backend)
     else:
-        places = dict(old.get("places") or {})
-        for place in dict.fromkeys(trial.job.place for trial in found):
-            own = [trial for trial in found if trial.job.place == place]
-            places[place] = _chosen(places.get(place) or {}, own, tuning, backend)
-        body["places"] = places
+        grid = dict(old.get("places") or {})
+        for setting in dict.fromkeys(trial.job.setting for trial in found):
+            own = [trial for trial in found if trial.job.setting == setting]
+            grid[setting] = _chosen(grid.get(setting) or {}, own, tuning, backend)
+        body["places"] = grid
     write_tuned(path, body)
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.sweep.axes import Place
+from harness.sweep.axes import Setting
 from harness.sweep.text import read_yaml
 from harness.util.errors import UserError
 
@@ -39,21 +39,24 @@ def read_tuned(sweep: Sweep) -> Mapping[str, Any]:
     return raw
 
 
-def choices_at(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Choices:
+def choices_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Choices:
     """What was chosen for ``place``: there, or at the place that ``tuning: at`` puts in its stead."""
-    return dict(_section(sweep, tuned, place).get("choices") or {})
+    return dict(_section(sweep, tuned, setting).get("choices") or {})
 
 
-def temperatures_at(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def temperatures_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
     """The sampling temperatures chosen for ``place``, by ``base`` or method, as :func:`choices_at`."""
-    return dict(_section(sweep, tuned, place).get("temperatures") or {})
+    return dict(_section(sweep, tuned, setting).get("temperatures") or {})
 
 
-def _section(sweep: Sweep, tuned: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def _section(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
     if "places" not in tuned:
         return tuned
     at = sweep.tuning.at if sweep.tuning else {}
-    model, training_set = at.get("model", place.model.name), at.get("training_set", place.training_set.name)
+    model, training_set = (
+        at.get("model", setting.model.name),
+        at.get("training_set", setting.training_set.name),
+    )
     return tuned["places"].get(f"{model}/{training_set}") or {}
 
 
@@ -62,7 +65,7 @@ def stale_choices(jobs: Sequence[Job], backend: Backend) -> list[str]:
     found = {}
     for job in jobs:
         if job.choice and job.choice.get("method_hash", "") not in ("", backend.method_hash(job.method)):
-            found[job.label if job.place == "default/default" else f"{job.label} at {job.place}"] = True
+            found[job.label if job.setting == "default/default" else f"{job.label} at {job.setting}"] = True
     return list(found)
 
 

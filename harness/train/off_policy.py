@@ -61,7 +61,7 @@ def mismatch_metrics(batch: Batch, cap: float | None) -> dict[str, float]:
     return metrics
 
 
-class Comparison:
+class PolicyComparison:
     """Compares a run's rollouts with the policy that its ratios divide by; warns once if they are far off."""
 
     def __init__(self, run: RunConfig) -> None:

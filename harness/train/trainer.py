@@ -14,7 +14,7 @@ from harness.distributed.world import world
 from harness.model.policy import Policy
 from harness.model.sharding import shared_state, whole, whole_state
 from harness.problems.problem import Benchmark
-from harness.rollout.collector import RolloutStation
+from harness.rollout.collector import RolloutCollector
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.settings import check_stages, compares, scores_when_sampled
 from harness.stages.base import RESETS, Component, Minibatch, Signals, Stages, StepContext
@@ -22,7 +22,7 @@ from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.train.metrics import activity, batch_metrics, optimiser_metrics, update_metrics
-from harness.train.off_policy import Comparison
+from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
 from harness.train.update import UpdateLog, backward, with_parts
 
@@ -51,10 +51,10 @@ class Trainer:
         self._declared = self.stages.of_step()
         check_stages(self.run, self._declared)
         self.clock = Clock(self.run)
-        self.rollouts = RolloutStation(
+        self.rollouts = RolloutCollector(
             self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock
         )
-        self._compare = Comparison(self.run)
+        self._compare = PolicyComparison(self.run)
         network = self.policy.network
         network.chunk_mib = train.logits_chunk_mib
         if self.run.model.compute_dtype != "same":

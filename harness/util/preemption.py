@@ -1,11 +1,11 @@
 """When a run has to go: a signal that says so, or the end of its allocation.
 
 A run may be left at any moment of sampling and evaluation, but not between its first optimiser step and the
-end of the training step. So a signal takes effect at once inside :meth:`Notice.leaving`, and elsewhere as
+end of the training step. So a signal takes effect at once inside :meth:`Preemption.leaving`, and elsewhere as
 soon as the next such place is reached.
 
 Several processes that train together have to leave at the same place: there a signal interrupts only what a
-process does by itself (:meth:`Notice.apart`), and all of them agree before they go.
+process does by itself (:meth:`Preemption.apart`), and all of them agree before they go.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Stopped(KeyboardInterrupt):
     """The run was left in good order and can go on later; the message says why."""
 
 
-class Notice:
+class Preemption:
     """Whether the run has to go, and what is known about the time that it has left.
 
     Args:
@@ -49,7 +49,7 @@ class Notice:
         self._times: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     @classmethod
-    def from_environment(cls) -> Notice:
+    def from_environment(cls) -> Preemption:
         end = os.environ.get(END)
         return cls(float(end) if end else None)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.registry.golden import Case, cases, check_case, load_adapter, replay
+from harness.registry.golden import GoldenCase, cases, check_case, load_adapter, replay
 
 HERE = Path(__file__).parent
 DATA, ADAPTERS = HERE / "data", HERE / "adapters"
@@ -247,7 +247,7 @@ def all_hyperparameters() -> list[tuple[str, tuple[Any, ...]]]:
     return [key for key in found if key not in INERT]
 
 
-def with_value(case: Case, path: tuple[Any, ...], value: Any) -> Case:
+def with_value(case: GoldenCase, path: tuple[Any, ...], value: Any) -> GoldenCase:
     meta = copy.deepcopy(dict(case.meta))
     place = meta["hyperparameters"]
     for key in path[:-1]:

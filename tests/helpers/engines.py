@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from harness.rollout.engines import Completion, Request, Sampling
+from harness.rollout.engines.base import Completion, GenerationRequest, Sampling
 
 
 def answer_of(key: Sequence[object]) -> str:
@@ -25,7 +25,7 @@ class ScriptedEngine:
     ) -> None:
         self._say, self.max_positions = say, max_positions
         self.pulled, self.yielded, self.closed = 0, 0, False
-        self.asked: list[tuple[Request, Sampling]] = []
+        self.asked: list[tuple[GenerationRequest, Sampling]] = []
         self.weights: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class ScriptedEngine:
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         for request in requests:
             self.pulled += 1
             self.asked.append((request, sampling))

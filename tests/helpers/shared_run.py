@@ -19,15 +19,15 @@ import torch
 
 from harness.distributed.launch import in_child
 from harness.distributed.world import World, joined
-from harness.rollout.collector import RolloutStation
+from harness.rollout.collector import RolloutCollector
 from harness.run import execute as runs
 from harness.train.trainer import Trainer
-from harness.util.preemption import Notice, Stopped
+from harness.util.preemption import Preemption, Stopped
 from tests.helpers.execution import configured
 
 
 def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step: int) -> None:
-    owner, place = (Trainer, "update") if do == "oom" else (RolloutStation, "run_program")
+    owner, place = (Trainer, "update") if do == "oom" else (RolloutCollector, "run_program")
     original = getattr(owner, place)
 
     def wrapped(self: Any, *arguments: Any) -> Any:
@@ -43,7 +43,7 @@ def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step:
 
 
 def work(plan_file: str) -> int:
-    notice = Notice()
+    notice = Preemption()
     notice.listen(interrupts=True)
     with joined("cpu", notice) as here:
         for item in json.loads(Path(plan_file).read_text()):

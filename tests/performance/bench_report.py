@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from harness.report.analysis.model import Report
+from harness.report.data.grid import by_setting
 from harness.report.data.load import load_records
-from harness.report.data.places import places_of
 from harness.report.render.plot_data import json_text, report_data
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report
@@ -65,8 +65,8 @@ def _drawn_again(value: Any, rng: np.random.Generator, key: str = "") -> Any:
 
 def _reports(records: Any) -> list[Report]:
     return [
-        build_report(place.records, title="t", subtitle="", expected_seeds=None, reference="m0")
-        for place in places_of(records)
+        build_report(setting.records, title="t", subtitle="", expected_seeds=None, reference="m0")
+        for setting in by_setting(records)
     ]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.rollout.engines import ENGINES, Sampling, check_length, open_engine
 from harness.rollout.engines import text as engine_text
+from harness.rollout.engines.base import ENGINES, Sampling, check_length, open_engine
 from harness.util.errors import UserError
 from tests.helpers.tiny import build_tokenizer, tiny_folder
 

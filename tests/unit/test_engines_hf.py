@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.rollout import sampler
-from harness.rollout.engines import Completion, Request, Sampling, open_engine
+from harness.rollout.engines.base import Completion, GenerationRequest, Sampling, open_engine
 from harness.rollout.engines.hf import HfEngine
 from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, build_tokenizer, tiny_folder, tiny_policy
@@ -18,11 +18,17 @@ PROMPTS = ((5, 6, 7, 8), (9, 10), (11, 12, 13))
 PLAIN = Sampling(1.0, 1.0, 12)
 
 
-def requests(n: int = 3, prompts: tuple[tuple[int, ...], ...] = PROMPTS) -> list[Request]:
-    return [Request(("test", p, i), prompt, (p, i)) for p, prompt in enumerate(prompts) for i in range(n)]
+def requests(n: int = 3, prompts: tuple[tuple[int, ...], ...] = PROMPTS) -> list[GenerationRequest]:
+    return [
+        GenerationRequest(("test", p, i), prompt, (p, i))
+        for p, prompt in enumerate(prompts)
+        for i in range(n)
+    ]
 
 
-def drawn(engine: HfEngine, wanted: list[Request], sampling: Sampling = PLAIN) -> dict[Any, Completion]:
+def drawn(
+    engine: HfEngine, wanted: list[GenerationRequest], sampling: Sampling = PLAIN
+) -> dict[Any, Completion]:
     return {c.request.tag: c for c in engine.generate(wanted, sampling)}
 
 
@@ -86,7 +92,7 @@ def test_a_prompt_is_prefilled_once(engine: HfEngine, monkeypatch: pytest.Monkey
 def test_requests_are_read_as_they_are_needed(engine: HfEngine) -> None:
     read = []
 
-    def source() -> Iterator[Request]:
+    def source() -> Iterator[GenerationRequest]:
         for request in requests(100):
             read.append(request)
             yield request
@@ -158,11 +164,15 @@ def test_score_is_the_log_prob_of_given_tokens(engine: HfEngine) -> None:
 
 def test_prompts_that_do_not_fit_are_refused(engine: HfEngine) -> None:
     with pytest.raises(UserError, match="set max_tokens to 28 or less"):
-        list(engine.generate([Request((1,), tuple(range(5, 95)) + (5,) * 10)], Sampling(1.0, 1.0, 29)))
+        list(
+            engine.generate(
+                [GenerationRequest((1,), tuple(range(5, 95)) + (5,) * 10)], Sampling(1.0, 1.0, 29)
+            )
+        )
     with pytest.raises(UserError, match="token 1000, outside the model's vocabulary of 96"):
-        list(engine.generate([Request((1,), (5, 1000))], PLAIN))
+        list(engine.generate([GenerationRequest((1,), (5, 1000))], PLAIN))
     with pytest.raises(UserError, match="no tokens"):
-        list(engine.generate([Request((1,), ())], PLAIN))
+        list(engine.generate([GenerationRequest((1,), ())], PLAIN))
     with pytest.raises(UserError, match="stop id 96 is not in the model's vocabulary"):
         list(engine.generate(requests(), Sampling(1.0, 1.0, 5, stop_ids=(96,))))
 

@@ -15,7 +15,7 @@ import torch
 from harness.cli import main
 from harness.evaluation.samples import read_samples
 from harness.rollout import engines
-from harness.rollout.engines import EngineDied
+from harness.rollout.engines.base import EngineDied
 from harness.util.locks import lock_path, locked
 from tests.helpers.engines import ScriptedEngine, answer_of
 from tests.helpers.math_files import write_rows, write_sets

@@ -14,7 +14,7 @@ from harness.evaluation.judges import OwnJudge, PoolJudge
 from harness.evaluation.samples import SampleStore
 from harness.grading.grader import Grader
 from harness.problems.problem import Problem, Verdict
-from harness.rollout.engines import Sampling
+from harness.rollout.engines.base import Sampling
 from harness.util.errors import UserError
 from tests.helpers.engines import ScriptedEngine
 

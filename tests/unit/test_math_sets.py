@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.problem_sets.math_set import VALIDATION_SHARE, MathSet
-from harness.problem_sets.rows import Hub, Part, Row
+from harness.problem_sets.rows import Hub, Part, ProblemRow
 from harness.problems.text import content_digest, normal_text, text_hash
 from harness.registry import benchmarks as registry
 from harness.util.errors import UserError
@@ -168,10 +168,11 @@ class Sums(MathSet):
 
 
 def test_training_rows_are_cleaned_and_split() -> None:
-    rows = [Row(str(i), f"What is {i} + {i}?", str(2 * i)) for i in range(3000)]
+    rows = [ProblemRow(str(i), f"What is {i} + {i}?", str(2 * i)) for i in range(3000)]
     rows += [
-        Row("again", "what is 1+1?", "2"), Row("overlap", "What is $7$?", "7"),
-        Row("other", "What is 9 + 9?", "19"), Row("flagged", "Flagged.", "1", {"overlaps_eval": ["math500"]}),
+        ProblemRow("again", "what is 1+1?", "2"), ProblemRow("overlap", "What is $7$?", "7"),
+        ProblemRow("other", "What is 9 + 9?", "19"),
+        ProblemRow("flagged", "Flagged.", "1", {"overlaps_eval": ["math500"]}),
     ]  # fmt: skip
     ids = {row.id for row in Sums().clean(rows)}
     assert ids == {str(i) for i in range(3000)} - {"9"}  # 9 has two answers; neither is trusted

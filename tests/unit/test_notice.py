@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from harness.rollout.collector import RolloutStation
+from harness.rollout.collector import RolloutCollector
 from harness.run import execute as runs
 from harness.run import measures
 from harness.run.checkpoints import last_checkpoint
 from harness.stages.base import StepContext
 from harness.train.trainer import Trainer
-from harness.util.preemption import ALLOCATION_ENDS, MARGIN_S, TOLD, Notice, Stopped
+from harness.util.preemption import ALLOCATION_ENDS, MARGIN_S, TOLD, Preemption, Stopped
 from tests.helpers.execution import Killed, configured, numbers_of
 from tests.helpers.tiny import SMALL, tiny_folder
 
@@ -55,7 +55,7 @@ def send(number: int = signal.SIGTERM) -> None:
 
 #: Where the signal comes -> (what is patched, in which step, the step of the checkpoint that is left).
 PLACES: dict[str, tuple[Any, str, int, int]] = {
-    "rollout": (RolloutStation, "run_program", 2, 1),
+    "rollout": (RolloutCollector, "run_program", 2, 1),
     "update": (Trainer, "update", 3, 3),
     "after the first update": (Trainer, "reset", 4, 4),
     "probe": (measures, "probe", 4, 4),
@@ -91,7 +91,7 @@ def test_told_to_stop(
     place: str, whole: Path, tmp_path: Path, signals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = configured(overrides(tmp_path))
-    folder, notice = runs.run_folder(run), Notice()
+    folder, notice = runs.run_folder(run), Preemption()
     notice.listen()
     with monkeypatch.context() as patch:
         stop_at(place, patch)
@@ -108,7 +108,7 @@ def test_told_to_stop(
 def test_stopped_in_the_evaluation(
     whole: Path, tmp_path: Path, signals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, notice = configured(overrides(tmp_path)), Notice()
+    run, notice = configured(overrides(tmp_path)), Preemption()
     notice.listen()
     original: Callable[..., Any] = measures.evaluate_problems
 
@@ -129,7 +129,7 @@ def test_stopped_in_the_evaluation(
 
 def test_no_step_is_begun_that_the_allocation_does_not_last_for(tmp_path: Path, signals: None) -> None:
     run = configured(overrides(tmp_path, "train.steps=4"))
-    notice = Notice(time.time() + MARGIN_S + 60)
+    notice = Preemption(time.time() + MARGIN_S + 60)
     for kind, taken_s in (("step", 3000.0), ("save", 1.0)):
         notice._times[kind].append(taken_s)
     with pytest.raises(Stopped, match=ALLOCATION_ENDS):
@@ -139,7 +139,7 @@ def test_no_step_is_begun_that_the_allocation_does_not_last_for(tmp_path: Path, 
 
 
 def test_the_end_of_the_allocation_stops_a_run_in_time(signals: None) -> None:
-    notice = Notice(time.time() + MARGIN_S + 0.3)
+    notice = Preemption(time.time() + MARGIN_S + 0.3)
     with notice.timed("save"):
         pass
     notice.listen()
@@ -150,7 +150,7 @@ def test_the_end_of_the_allocation_stops_a_run_in_time(signals: None) -> None:
 
 
 def test_an_early_announcement_waits_where_the_end_is_known(signals: None) -> None:
-    known, unknown = Notice(time.time() + 3600), Notice()
+    known, unknown = Preemption(time.time() + 3600), Preemption()
     known.listen()
     send(signal.SIGUSR2)
     known.check()
@@ -161,7 +161,7 @@ def test_an_early_announcement_waits_where_the_end_is_known(signals: None) -> No
 
 
 def test_a_second_signal_does_not_disturb_the_leaving(signals: None) -> None:
-    notice = Notice()
+    notice = Preemption()
     notice.listen()
     cleaned = False
     with pytest.raises(Stopped), notice.leaving():

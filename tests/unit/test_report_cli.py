@@ -117,7 +117,7 @@ def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(
     assert main(["report", str(out)]) == 0
     page = (out / "leaderboard.html").read_text()
     data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    models = [(place["model"], place["training_set"]) for place in data["places"]]
+    models = [(setting["model"], setting["training_set"]) for setting in data["places"]]
     assert models == [("a/small", "gsm8k"), ("a/small", "math"), ("b/other", "math")]
     links = {row["page"] for row in data["places"][0]["rows"] if row["method"] == "dapo"}
     assert links == {"../../docs/methods/dapo.md"}

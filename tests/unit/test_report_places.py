@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.report.data.places import as_expected, places_of, write_index
+from harness.report.data.grid import as_expected, by_setting, write_index
 from harness.report.render.files import write_report
 from tests.unit.test_report import make_record, report, rows_of, table
 
@@ -47,11 +47,11 @@ def test_every_model_and_training_set_has_a_report_of_its_own(tmp_path: Path, ca
 
 def test_the_index_names_what_is_planned_and_not_there(tmp_path: Path) -> None:
     planned = [("a/small", "gsm8k", "grpo")] * 3 + [("c/new", "gsm8k", "grpo")] * 3
-    places = places_of(_records()[:4], as_expected(planned))
-    assert [(place.title, place.count) for place in places] == [
+    grid = by_setting(_records()[:4], as_expected(planned))
+    assert [(setting.title, setting.count) for setting in grid] == [
         ("a/small on gsm8k", "3 of 3 runs"), ("c/new on gsm8k", "0 of 3 runs"),
     ]  # fmt: skip
-    index = write_index(places, tmp_path, title="t", subtitle="").read_text()
+    index = write_index(grid, tmp_path, title="t", subtitle="").read_text()
     assert "| c/new | gsm8k | 0 of 3 runs | no finished run yet |" in index
 
 

@@ -45,11 +45,11 @@ def test_it_can_be_planned(path: Path) -> None:
     waiting = left_out(sweep, [job.label for job in jobs])
     bases = len(sweep.base_temperatures) - (BASE_AT_BEST in waiting)
     rows = len(sweep.methods) + len(sweep.controls) - len(set(waiting) - {BASE_AT_BEST})
-    assert len(jobs) == len(sweep.places) * (bases + rows * len(sweep.seeds))
+    assert len(jobs) == len(sweep.grid) * (bases + rows * len(sweep.seeds))
     assert len({job.key for job in jobs}) == len(jobs)
     # a control may be the very run that tuning chose, but no two methods or seeds are one run
     runs = {job.run_id for job in jobs if job.role == "method"}
-    assert len(runs) == len(sweep.places) * len(sweep.methods) * len(sweep.seeds)
+    assert len(runs) == len(sweep.grid) * len(sweep.methods) * len(sweep.seeds)
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(FOLDER)) for path in FILES])
@@ -76,23 +76,23 @@ def test_the_standard_settings_are_fair_and_affordable(path: Path) -> None:
     found = trials(sweep, Runs())
     assert sweep.tuning is not None and len(sweep.tuning.lrs) == 3
     assert all(len(knob) == 2 for knob in sweep.tuning.knobs.values())
-    assert len(found) == len(sweep.tuning_places) * len(sweep.methods) * 6
+    assert len(found) == len(sweep.tuning_grid) * len(sweep.methods) * 6
     assert len({trial.job.run_id for trial in found}) == len(found)
     jobs = make_plan(sweep, Runs())
     families = {job.model.split("/")[1].split("-")[0] for job in jobs}
     assert len(families) == 2 and any("Qwen" not in family for family in families)
     assert gpus_of(sweep) == 1 and len(sweep.seeds) >= 3 and sweep.controls
-    for place in sweep.places:
-        own = [job for job in jobs if job.place == place.name and job.role == "method"]
+    for setting in sweep.grid:
+        own = [job for job in jobs if job.setting == setting.name and job.role == "method"]
         shared = {
             (job.config["train"]["token_budget"], job.config["rollout"]["max_response_tokens"],
              job.config["rollout"]["prompts_per_step"], job.config["rollout"]["group_size"],
              str(job.config["eval"])) for job in own
         }  # fmt: skip
         assert len(shared) == 1, "one batch, length and budget for all methods of a place"
-        assert own[0].config["train"]["token_budget"] and place.gpu_hours
+        assert own[0].config["train"]["token_budget"] and setting.gpu_hours
         if path.stem == "std-small":
-            assert place.gpu_hours <= 3
+            assert setting.gpu_hours <= 3
 
 
 @pytest.mark.parametrize("path", [FOLDER / "micro.yaml", *STANDARD], ids=lambda path: path.stem)
@@ -120,7 +120,7 @@ def test_the_standard_settings_have_every_ranked_method(path: Path) -> None:
 def test_the_standard_settings_fit_their_gpus(path: Path) -> None:
     sweep = load_sweep(path)
     notes = sweep_notes(sweep, make_plan(sweep, Runs()))
-    assert len(notes) == len(sweep.places)
+    assert len(notes) == len(sweep.grid)
     assert all(" of 80 GiB a GPU (estimated)" in line and "WARNING" not in line for line in notes), notes
 
 

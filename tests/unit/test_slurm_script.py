@@ -13,7 +13,7 @@ from harness.run.state import RunState, needs_retry, needs_start
 from harness.sweep.slurm import queue
 from harness.sweep.slurm.arrays import RUNS, Task, arrays_in, new_array, note_job, write_array
 from harness.sweep.slurm.attempts import Attempts
-from harness.sweep.slurm.queue import Entry
+from harness.sweep.slurm.queue import QueuedJob
 from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.script import EXPORTED, executor
 from harness.sweep.slurm.states import combine
@@ -108,8 +108,8 @@ def test_arrays_are_found_again_from_their_files(tmp_path: Path) -> None:
         list(arrays_in(tmp_path))
 
 
-def entry(state: str, reason: str = "None") -> Entry:
-    return Entry("eb-x-1", 0, "12_0", state, reason, "n1", 100.0, None)
+def entry(state: str, reason: str = "None") -> QueuedJob:
+    return QueuedJob("eb-x-1", 0, "12_0", state, reason, "n1", 100.0, None)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def entry(state: str, reason: str = "None") -> Entry:
         (RunState("missing"), None, "missing", True),
     ],
 )
-def test_states(files: RunState, queued: Entry | None, state: str, starts: bool, tmp_path: Path) -> None:
+def test_states(files: RunState, queued: QueuedJob | None, state: str, starts: bool, tmp_path: Path) -> None:
     found = combine(files, queued, Attempts(tmp_path, "run"), silent=False)
     assert (found.state, needs_start(found)) == (state, starts)
     assert needs_retry(found) == (starts and state != "missing")

@@ -61,7 +61,7 @@ def test_settings_go_from_general_to_special(sweep_file: Write, backend: Any) ->
 def test_the_command_line_narrows_the_matrix(sweep_file: Write) -> None:
     path = sweep_file(models=MODELS, training_sets=SETS)
     sweep = load_sweep(path, ["models=big", "training_sets=[hard]"])
-    assert [place.name for place in sweep.places] == ["big/hard"]
+    assert [setting.name for setting in sweep.grid] == ["big/hard"]
     assert sweep.models[0].settings["model.revision"] == "v1"
     with pytest.raises(UserError, match="unknown model 'bigg'; did you mean big"):
         load_sweep(path, ["models=[bigg]"])
@@ -112,7 +112,7 @@ def test_every_place_is_tuned_for_itself(sweep_file: Write, backend: Any, worker
     path = sweep_file(models=MODELS, training_sets=["micro"], tuning=TUNING, methods=["grpo", "dapo"])
     body = _tune(path, backend, worker)
     assert list(body["places"]) == ["org/small/micro", "big/micro"] and "choices" not in body
-    assert all(len(place["trials"]) == 8 for place in body["places"].values())
+    assert all(len(setting["trials"]) == 8 for setting in body["places"].values())
     narrow = load_sweep(path, ["models=[big]", "methods=[grpo]"])
     again = read_yaml(write_choice(narrow, trials(narrow, backend), backend))
     assert again["places"].keys() == body["places"].keys(), "the other place's choice is kept"
@@ -135,13 +135,13 @@ def test_a_place_may_be_tuned_in_another_ones_stead(
 
     path.with_name("small.tuned.yaml").write_text(yaml.safe_dump(body))
     jobs = [job for job in make_plan(load_sweep(path), backend) if job.label == "grpo"]
-    assert {(job.place, job.config["train"]["lr"]) for job in jobs} == {
+    assert {(job.setting, job.config["train"]["lr"]) for job in jobs} == {
         ("org/small/micro", 2e-4), ("org/small/hard", 2e-4), ("big/micro", 7e-4), ("big/hard", 7e-4),
     }  # fmt: skip
     one = sweep_file(
         models=MODELS, training_sets=SETS, tuning=TUNING | {"at": {"model": "big", "training_set": "hard"}}
     )
-    assert [place.name for place in load_sweep(one).tuning_places] == ["big/hard"]
+    assert [setting.name for setting in load_sweep(one).tuning_grid] == ["big/hard"]
     with pytest.raises(UserError, match="at: 'bigg'; did you mean big"):
         load_sweep(sweep_file(models=MODELS, tuning=TUNING | {"at": {"model": "bigg"}}))
     with pytest.raises(UserError, match="do not narrow it away"):

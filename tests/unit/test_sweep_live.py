@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.run.state import state_of
-from harness.sweep.live import PlainDisplay, Row, Snapshot, duration, finished_line, table, totals
+from harness.sweep.live import PlainDisplay, RunningRun, Snapshot, duration, finished_line, table, totals
 
 STATUS = {
     "step": 12,
@@ -22,7 +22,7 @@ STATUS = {
 
 
 def _snapshot(**changes: Any) -> Snapshot:
-    row = Row("steer", 2, state_of(STATUS, "running"))
+    row = RunningRun("steer", 2, state_of(STATUS, "running"))
     values: dict[str, Any] = {
         "rows": (row,),
         "total": 10,

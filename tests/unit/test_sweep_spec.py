@@ -24,10 +24,10 @@ def test_reads_settings_in_both_notations(sweep_file: Write) -> None:
 def test_later_layers_win_and_the_command_line_wins_over_all(sweep_file: Write) -> None:
     path = sweep_file(per_method={"dapo": {"train.lr": 1e-4, "method": {"eps_high": 0.3}}})
     sweep = load_sweep(path, ["train.steps=9"])
-    found = overrides(sweep, sweep.places[0], "dapo", {"train.lr": 3e-4})
+    found = overrides(sweep, sweep.grid[0], "dapo", {"train.lr": 3e-4})
     assert found[0] == "method=dapo" and found[-1] == "train.steps=9"
     assert "train.lr=0.0003" in found and "method.eps_high=0.3" in found
-    assert not any(text.startswith("method.") for text in overrides(sweep, sweep.places[0], "grpo"))
+    assert not any(text.startswith("method.") for text in overrides(sweep, sweep.grid[0], "grpo"))
 
 
 @pytest.mark.parametrize(

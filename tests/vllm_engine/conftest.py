@@ -49,7 +49,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def engine(models: Callable[..., Path]) -> Iterator[Any]:
     """The engine of seed 0, in this process."""
-    from harness.rollout.engines import open_engine
+    from harness.rollout.engines.base import open_engine
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     opened = open_engine("vllm", str(models(0)), **OPTIONS)
@@ -60,6 +60,6 @@ def engine(models: Callable[..., Path]) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def hf(models: Callable[..., Path]) -> Any:
     """The same model behind the built-in sampler."""
-    from harness.rollout.engines import open_engine
+    from harness.rollout.engines.base import open_engine
 
     return open_engine("hf", str(models(0)), device="cpu")

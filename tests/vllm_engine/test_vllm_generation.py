@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from harness.rollout.engines import Completion, Request, Sampling, open_engine
+from harness.rollout.engines.base import Completion, GenerationRequest, Sampling, open_engine
 from harness.util.errors import UserError
 
 PROMPTS = ((5, 6, 7, 8), (9, 10), (11, 12, 13))
@@ -20,11 +20,13 @@ PLAIN = Sampling(1.0, 1.0, 12)
 
 def requests(
     n: int = 6, prompts: tuple[tuple[int, ...], ...] = PROMPTS, seed: object = "test"
-) -> list[Request]:
-    return [Request((seed, p, i), prompt, (p, i)) for p, prompt in enumerate(prompts) for i in range(n)]
+) -> list[GenerationRequest]:
+    return [
+        GenerationRequest((seed, p, i), prompt, (p, i)) for p, prompt in enumerate(prompts) for i in range(n)
+    ]
 
 
-def drawn(engine: Any, wanted: list[Request], sampling: Sampling = PLAIN) -> dict[Any, Completion]:
+def drawn(engine: Any, wanted: list[GenerationRequest], sampling: Sampling = PLAIN) -> dict[Any, Completion]:
     return {c.request.tag: c for c in engine.generate(wanted, sampling)}
 
 
@@ -51,7 +53,7 @@ def test_every_request_is_answered(engine: Any) -> None:
 def test_completions_come_as_they_finish_and_requests_are_read_as_needed(engine: Any) -> None:
     read = []
 
-    def source() -> Iterator[Request]:
+    def source() -> Iterator[GenerationRequest]:
         for request in requests(200, PROMPTS[:1]):
             read.append(request)
             yield request
@@ -165,13 +167,13 @@ def test_the_comparison_would_notice_another_temperature(engine: Any, hf: Any) -
 
 def test_what_it_cannot_do_is_refused(engine: Any) -> None:
     with pytest.raises(UserError, match="set max_tokens to 412 or less"):
-        list(engine.generate([Request((1,), (5,) * 100)], Sampling(1.0, 1.0, 413)))
+        list(engine.generate([GenerationRequest((1,), (5,) * 100)], Sampling(1.0, 1.0, 413)))
     with pytest.raises(UserError, match="stop id 96"):
         list(engine.generate(requests(), Sampling(1.0, 1.0, 5, stop_ids=(96,))))
     with pytest.raises(UserError, match="engine=hf"):
         list(engine.generate(requests(), Sampling(0.001, 1.0, 5)))
     with pytest.raises(UserError, match="outside the model's vocabulary of 96"):
-        list(engine.generate([Request((1,), (5, 1000))], PLAIN))
+        list(engine.generate([GenerationRequest((1,), (5, 1000))], PLAIN))
     assert len(drawn(engine, requests(1))) == 3, "a refused request does no harm"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.rollout.engines import Request, Sampling, open_engine
 from harness.rollout.engines import vllm as starter
+from harness.rollout.engines.base import GenerationRequest, Sampling, open_engine
 from harness.util.errors import UserError
 
 OPTIONS = {"device": "cpu", "batch_rows": 8, "kv_cache_gib": 0.5}
@@ -60,7 +60,7 @@ def test_log_probs_at_a_loss_temperature_and_an_untested_version(
         assert engine.describe()["tested"] is False
         assert engine.max_positions == 64
         hf: Any = open_engine("hf", str(models(0)), device="cpu")
-        wanted = [Request((i,), (5, 6, 7), i) for i in range(8)]
+        wanted = [GenerationRequest((i,), (5, 6, 7), i) for i in range(8)]
         for completion in engine.generate(wanted, Sampling(0.7, 1.0, 12)):
             ids = torch.tensor([[5, 6, 7, *completion.token_ids]])
             logp = (hf.policy.model(ids).logits[0] / 0.7).log_softmax(1)

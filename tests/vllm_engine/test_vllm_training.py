@@ -11,7 +11,8 @@ import pytest
 
 from harness.config.schema import RunConfig
 from harness.model.policy import load_policy
-from harness.rollout.engines import EngineDied, open_engine, sampling
+from harness.rollout.engines import sampling
+from harness.rollout.engines.base import EngineDied, open_engine
 from harness.rollout.engines.weights import checksum
 from harness.run import execute as runs
 from harness.run.export import export

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from harness.model.policy import load_policy
-from harness.rollout.engines import Completion, EngineDied, Request, Sampling, open_engine
+from harness.rollout.engines.base import Completion, EngineDied, GenerationRequest, Sampling, open_engine
 from harness.rollout.engines.weights import checksum, probe_tokens
 from harness.util.errors import UserError
 
 LONG = tuple(5 + i % 90 for i in range(300))  # long enough to leave whole blocks in the prefix cache
-REQUESTS = [Request((p, i), prompt, (p, i)) for p, prompt in enumerate((LONG, (5, 6, 7))) for i in range(3)]
+REQUESTS = [
+    GenerationRequest((p, i), prompt, (p, i)) for p, prompt in enumerate((LONG, (5, 6, 7))) for i in range(3)
+]
 SAMPLING = Sampling(1.0, 1.0, 12)
 OPTIONS = {"device": "cpu", "batch_rows": 8, "kv_cache_gib": 0.5}
 
@@ -113,7 +115,7 @@ def test_weights_of_another_model_are_refused(engine: Any, models: Callable[...,
 
 
 def test_weights_do_not_change_under_a_response(engine: Any, models: Callable[..., Path]) -> None:
-    stream = engine.generate([Request((i,), LONG, i) for i in range(20)], Sampling(1.0, 1.0, 100))
+    stream = engine.generate([GenerationRequest((i,), LONG, i) for i in range(20)], Sampling(1.0, 1.0, 100))
     next(stream)
     with pytest.raises(RuntimeError, match="still being drawn"):
         engine.load_weights(weights_of(models(1)).items())
@@ -122,7 +124,7 @@ def test_weights_do_not_change_under_a_response(engine: Any, models: Callable[..
 
 def test_an_engine_that_dies_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last test of each engine: it is dead afterwards."""
-    stream = engine.generate([Request((i,), LONG, i) for i in range(50)], Sampling(1.0, 1.0, 100))
+    stream = engine.generate([GenerationRequest((i,), LONG, i) for i in range(50)], Sampling(1.0, 1.0, 100))
     kept = [next(stream)]
     if engine.in_process:
 

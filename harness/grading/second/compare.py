@@ -14,9 +14,9 @@ from typing import Any
 from harness.grading import numbers
 from harness.grading.second.tokens import Unreadable
 from harness.grading.second.values import (
-    Interval,
+    IntervalValue,
     Matrix,
-    Number,
+    NumberValue,
     Relation,
     Sequence,
     Union,
@@ -33,7 +33,7 @@ _MAX_ITEMS = 60
 def same(gold: Value, pred: Value) -> bool:
     """Whether two values are the same answer; ``gold`` decides whether a left-hand side matters."""
     gold, pred = _aligned(gold, pred)
-    if isinstance(gold, Number) and isinstance(pred, Number):
+    if isinstance(gold, NumberValue) and isinstance(pred, NumberValue):
         return same_numbers(gold, pred)
     if isinstance(gold, Words) and isinstance(pred, Words):
         return gold.text == pred.text
@@ -43,13 +43,13 @@ def same(gold: Value, pred: Value) -> bool:
         return _same_relations(gold, pred)
     if isinstance(gold, Union) and isinstance(pred, Union):
         return _matched(gold.parts, pred.parts)
-    if isinstance(gold, Interval) and isinstance(pred, Interval):
+    if isinstance(gold, IntervalValue) and isinstance(pred, IntervalValue):
         ends = (gold.low_open, gold.high_open) == (pred.low_open, pred.high_open)
         return ends and _all_same(_ends(gold), _ends(pred))
     if isinstance(gold, Sequence) and isinstance(pred, Sequence):
         return _same_sequences(gold, pred)
     for a, b in ((gold, pred), (pred, gold)):
-        if isinstance(a, Sequence) and a.kind == "tuple" and isinstance(b, Interval):
+        if isinstance(a, Sequence) and a.kind == "tuple" and isinstance(b, IntervalValue):
             return len(a.items) == 2 and b.low_open and b.high_open and _all_same(a.items, _ends(b))
         if isinstance(a, Sequence) and a.kind in ("set", "list") and len(a.items) == 1:
             return same(a.items[0], b) if a is gold else same(b, a.items[0])
@@ -58,7 +58,7 @@ def same(gold: Value, pred: Value) -> bool:
     return False
 
 
-def same_numbers(a: Number, b: Number) -> bool:
+def same_numbers(a: NumberValue, b: NumberValue) -> bool:
     """Equality of two expressions; a percent sign is a unit, or a factor of one hundredth."""
     if _equal(a.expr, b.expr, a.decimal, b.decimal):
         return True
@@ -89,7 +89,7 @@ def values_at(expr: Any, points: int = _POINTS) -> list[Any]:
 
 def canonical(value: Value) -> str:
     """A string that is the same for equal answers: exact for rational numbers, else values to 12 digits."""
-    if isinstance(value, Number):
+    if isinstance(value, NumberValue):
         if value.expr.is_Rational:
             huge = max(int(value.expr.p).bit_length(), int(value.expr.q).bit_length()) > 10_000
             return f"{int(value.expr.p):x}/{int(value.expr.q):x}" if huge else str(value.expr)
@@ -101,7 +101,7 @@ def canonical(value: Value) -> str:
         if value.kind in ("list", "set"):
             return "{" + ", ".join(sorted(set(parts))) + "}"
         return "(" + ", ".join(parts) + ")"
-    if isinstance(value, Interval):
+    if isinstance(value, IntervalValue):
         low, high = (canonical(end) for end in _ends(value))
         return f"{'(' if value.low_open else '['}{low}, {high}{')' if value.high_open else ']'}"
     if isinstance(value, Union):
@@ -176,12 +176,14 @@ def _plain_items(value: Sequence, other: Sequence) -> Sequence:
     return Sequence(value.kind, items)
 
 
-def _interval(value: Relation) -> Interval | None:
+def _interval(value: Relation) -> IntervalValue | None:
     """``x <= 3``, ``1 < x < 2`` as intervals."""
     import sympy
 
     sides, ops = list(value.sides), list(value.ops)
-    if not all(isinstance(side, Number) for side in sides) or any(op in ("!=", "=", "~", "in") for op in ops):
+    if not all(isinstance(side, NumberValue) for side in sides) or any(
+        op in ("!=", "=", "~", "in") for op in ops
+    ):
         return None
     if ops[0] in (">", ">="):
         sides, ops = sides[::-1], [_FLIPPED[op] for op in ops[::-1]]
@@ -189,21 +191,21 @@ def _interval(value: Relation) -> Interval | None:
         return None
     if len(sides) == 2:
         if sides[0].expr.free_symbols and not sides[1].expr.free_symbols:
-            return Interval(-sympy.oo, sides[1].expr, True, ops[0] == "<", sides[1].decimal)
+            return IntervalValue(-sympy.oo, sides[1].expr, True, ops[0] == "<", sides[1].decimal)
         if sides[1].expr.free_symbols and not sides[0].expr.free_symbols:
-            return Interval(sides[0].expr, sympy.oo, ops[0] == "<", True, sides[0].decimal)
+            return IntervalValue(sides[0].expr, sympy.oo, ops[0] == "<", True, sides[0].decimal)
         return None
     if len(sides) != 3 or not sides[1].expr.free_symbols:
         return None
     decimal = sides[0].decimal or sides[2].decimal
-    return Interval(sides[0].expr, sides[2].expr, ops[0] == "<", ops[1] == "<", decimal)
+    return IntervalValue(sides[0].expr, sides[2].expr, ops[0] == "<", ops[1] == "<", decimal)
 
 
 def _is_name(value: Value) -> bool:
     """A letter, ``f(x)``, a product or quotient of letters such as ``NO/BO``, or a tuple of these."""
     if isinstance(value, Sequence):
         return all(_is_name(item) for item in value.items)
-    if not isinstance(value, Number) or not value.expr.free_symbols:
+    if not isinstance(value, NumberValue) or not value.expr.free_symbols:
         return False
     factors = value.expr.args if value.expr.is_Mul else (value.expr,)
     return all((f.base if f.is_Pow and f.exp.is_Integer else f).is_Symbol for f in factors)
@@ -211,7 +213,7 @@ def _is_name(value: Value) -> bool:
 
 def _as_words(value: Value) -> Value:
     """Letters that the reader took for a product, as a word: ``east``."""
-    if isinstance(value, Number) and value.expr.is_Symbol:
+    if isinstance(value, NumberValue) and value.expr.is_Symbol:
         return Words(str(value.expr).lower())
     return value
 
@@ -237,15 +239,15 @@ def _same_relations(gold: Relation, pred: Relation) -> bool:
 
 def _shares_letters(gold: Relation, pred: Relation) -> bool:
     """Whether the name on the left of one stands anywhere in the other."""
-    names = [side.expr for side in (gold.sides[0], pred.sides[0]) if isinstance(side, Number)]
-    rest = [s.expr for r in (gold, pred) for s in r.sides[1:] if isinstance(s, Number)]
+    names = [side.expr for side in (gold.sides[0], pred.sides[0]) if isinstance(side, NumberValue)]
+    rest = [s.expr for r in (gold, pred) for s in r.sides[1:] if isinstance(s, NumberValue)]
     return any(name in expr.free_symbols for name in names for expr in rest)
 
 
 def _proportional(gold: Relation, pred: Relation) -> Any | None:
     """The constant by which ``left - right`` of the two differ, where there is one."""
     sides = [*gold.sides, *pred.sides]
-    if len(sides) != 4 or not all(isinstance(side, Number) for side in sides):
+    if len(sides) != 4 or not all(isinstance(side, NumberValue) for side in sides):
         return None
     a, b = (r.sides[0].expr - r.sides[1].expr for r in (gold, pred))
     if a.free_symbols != b.free_symbols:
@@ -283,11 +285,11 @@ def _all_same(gold: tuple[Any, ...], pred: tuple[Any, ...]) -> bool:
     return len(gold) == len(pred) and all(same(a, b) for a, b in zip(gold, pred, strict=True))
 
 
-def _ends(interval: Interval) -> tuple[Number, Number]:
-    return Number(interval.low, interval.decimal), Number(interval.high, interval.decimal)
+def _ends(interval: IntervalValue) -> tuple[NumberValue, NumberValue]:
+    return NumberValue(interval.low, interval.decimal), NumberValue(interval.high, interval.decimal)
 
 
-def _flat(matrix: Matrix) -> tuple[Number, ...]:
+def _flat(matrix: Matrix) -> tuple[NumberValue, ...]:
     return tuple(x for row in matrix.rows for x in row)
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from harness.grading.second.expression import OPENING, RELATIONS, ExpressionReader
 from harness.grading.second.tokens import Unreadable, tokens
-from harness.grading.second.values import Interval, Matrix, Number, Relation, Sequence, Union, Value, Words
+from harness.grading.second.values import (
+    IntervalValue,
+    Matrix,
+    NumberValue,
+    Relation,
+    Sequence,
+    Union,
+    Value,
+    Words,
+)
 
 _CLOSING = {")", "]", "\\}", "\\rbrace", "}"}
 
@@ -114,14 +123,14 @@ class _Reader(ExpressionReader):
         if len(items) == 1 and isinstance(items[0], Matrix) and ends:
             return items[0]
         if len(items) == 1 and kind == "set" and token.text == "{":
-            return items[0] if ends and not isinstance(items[0], Number) else None
+            return items[0] if ends and not isinstance(items[0], NumberValue) else None
         if (len(items) == 1 and kind != "set") or not ends:
             return None
         self.decimal = decimals or self.decimal
         if token.text in "([" and close.text in ")]" and len(items) == 2 and token.text + close.text != "()":
             low, high = (self.number(item) for item in items)
             decimal = low.decimal or high.decimal
-            return Interval(low.expr, high.expr, token.text == "(", close.text == ")", decimal)
+            return IntervalValue(low.expr, high.expr, token.text == "(", close.text == ")", decimal)
         if OPENING[token.text] != close.text:
             raise Unreadable("brackets that do not match")
         return Sequence(kind, tuple(items))
@@ -136,7 +145,7 @@ class _Reader(ExpressionReader):
         name = self.next().text.removeprefix("\\begin{").removesuffix("}")
         if name not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "array", "smallmatrix", "Bmatrix"):
             raise Unreadable(f"environment {name}")
-        rows: list[list[Number]] = [[]]
+        rows: list[list[NumberValue]] = [[]]
         while not self.peek().text.startswith("\\end{"):
             if self.take("\\\\"):
                 rows.append([])
@@ -148,8 +157,8 @@ class _Reader(ExpressionReader):
             raise Unreadable("matrix")
         return Matrix(full)
 
-    def number(self, value: Value) -> Number:
-        if not isinstance(value, Number):
+    def number(self, value: Value) -> NumberValue:
+        if not isinstance(value, NumberValue):
             raise Unreadable("a number was expected")
         return value
 
@@ -160,7 +169,7 @@ class _Reader(ExpressionReader):
             return words
         self.decimal = False
         value = self.sum()
-        return Number(value, self.decimal, self.take("%") or self.take("\\%"))
+        return NumberValue(value, self.decimal, self.take("%") or self.take("\\%"))
 
     def words(self) -> Value | None:
         if self.peek().kind != "text":

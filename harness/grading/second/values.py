@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Number:
+class NumberValue:
     """An expression (sympy); ``decimal``, ``percent``: a decimal point or a percent sign stands in it."""
 
     expr: Any
@@ -29,7 +29,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalValue:
     low: Any
     high: Any
     low_open: bool
@@ -44,7 +44,7 @@ class Union:
 
 @dataclass(frozen=True)
 class Matrix:
-    rows: tuple[tuple[Number, ...], ...]
+    rows: tuple[tuple[NumberValue, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ class Relation:
     ops: tuple[str, ...]
 
 
-Value = Number | Words | Sequence | Interval | Union | Matrix | Relation
+Value = NumberValue | Words | Sequence | IntervalValue | Union | Matrix | Relation

@@ -28,7 +28,7 @@ CONTEXT_BYTES, FRAGMENTED = int(1.5 * GIB), 0.08
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """Bytes of one kind, in each phase; ``knob`` is the setting that they depend on."""
 
     name: str
@@ -44,7 +44,7 @@ class Plan:
     shape: ModelShape
     gpus: int
     tokens: int
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryPart, ...]
 
     @property
     def update(self) -> float:
@@ -59,7 +59,7 @@ class Plan:
         """Bytes at the worst moment."""
         return max(self.update, self.sampling)
 
-    def largest(self) -> Part:
+    def largest(self) -> MemoryPart:
         """The part that weighs most in the worst phase among those that a setting changes."""
         phase = "update" if self.update >= self.sampling else "sampling"
         return max((p for p in self.parts if p.knob), key=lambda part: float(getattr(part, phase)))
@@ -154,29 +154,29 @@ def plan_memory(
         # one layer at a time is computed again, after the head's backward pass has let go of its own
         layers = shape.layers * its_input + mask + max(0.0, layer - chunks - head_gradient)
     parts = [
-        Part("weights", n * kept / gpus, n * kept / gpus, "gpus"),
-        Part("weights of the passes", passes, sampled, "model.compute_dtype"),
-        Part("gradients", gradients, gradients, "gpus"),
-        Part("optimiser", 2 * n * kept / gpus, 2 * n * kept / gpus, "gpus"),
-        Part("activations", layers, 0.0, "train.micro_batch_rows"),
-        Part("logits chunk, hidden states", chunks, 0.0, "train.logits_chunk_mib"),
-        Part("gradient of the head", head_gradient, 0.0),
+        MemoryPart("weights", n * kept / gpus, n * kept / gpus, "gpus"),
+        MemoryPart("weights of the passes", passes, sampled, "model.compute_dtype"),
+        MemoryPart("gradients", gradients, gradients, "gpus"),
+        MemoryPart("optimiser", 2 * n * kept / gpus, 2 * n * kept / gpus, "gpus"),
+        MemoryPart("activations", layers, 0.0, "train.micro_batch_rows"),
+        MemoryPart("logits chunk, hidden states", chunks, 0.0, "train.logits_chunk_mib"),
+        MemoryPart("gradient of the head", head_gradient, 0.0),
     ]
     if reference:
-        parts.append(Part("reference policy", n * size / gpus, n * size / gpus, "gpus"))
+        parts.append(MemoryPart("reference policy", n * size / gpus, n * size / gpus, "gpus"))
     if vllm:
         share = engine_share(rollout) * (gpu_bytes or 0.0)
-        parts.append(Part("vLLM: weights and cache", 0.0, share, "rollout.engine_settings"))
+        parts.append(MemoryPart("vLLM: weights and cache", 0.0, share, "rollout.engine_settings"))
     else:
         at_once = max(-(-rows // gpus), -(-config["eval"]["batch_rows"] // gpus))
         cache = at_once * length * shape.layers * 2 * shape.kv_width * size
         cache += cache / shape.layers  # the layer that is just being extended
         knob = "eval.batch_rows" if at_once * gpus > rows else "rollout.prompts_per_step"
-        parts.append(Part("key-value cache", 0.0, cache, knob))
-        parts.append(Part("draws of the sampler", 0.0, at_once * shape.vocab * DRAW_BYTES, knob))
+        parts.append(MemoryPart("key-value cache", 0.0, cache, knob))
+        parts.append(MemoryPart("draws of the sampler", 0.0, at_once * shape.vocab * DRAW_BYTES, knob))
     held = max(sum(p.update for p in parts), sum(p.sampling for p in parts))
     extra = CONTEXT_BYTES + FRAGMENTED * held
-    parts.append(Part("CUDA and fragmentation (assumed)", extra, extra))
+    parts.append(MemoryPart("CUDA and fragmentation (assumed)", extra, extra))
     return Plan(shape, gpus, micro * length, tuple(parts))
 
 

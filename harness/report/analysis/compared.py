@@ -61,7 +61,7 @@ class Delta:
 
 
 @dataclass
-class Comparison:
+class MethodComparison:
     """Per row (:attr:`Group.key`): interval, difference to the reference, corrected p.
 
     ``detectable``: the true difference that the median row would be found with. ``spread_p``: Bartlett's p of
@@ -114,13 +114,13 @@ def pooled_noise(trained: Sequence[Scored], k: int = 1) -> SeedNoise:
     return seed_noise(seed_matrix(own_trainings(trained), k))
 
 
-def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> Comparison:
+def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> MethodComparison:
     """Every row against the reference in pass@k; rows without the samples for it are left out.
 
     The untrained model has an interval of its difference and no p: it is no training, and counting it would
     make every other difference less certain.
     """
-    result = Comparison()
+    result = MethodComparison()
     scored = [row for row in scored if row.parts and row.allows(k)]
     trained = [row for row in scored if row.trained]
     if not trained:

@@ -107,8 +107,8 @@ def _p_values(scored: Sequence[Sequence[Scored]]) -> list[float | None]:
     matrix = seed_matrix(every)
     noise = pooled_noise(every)
     raw = np.full(count, np.nan)
-    for place, i in enumerate(usable):
-        both = [place, place + len(usable)]
+    for setting, i in enumerate(usable):
+        both = [setting, setting + len(usable)]
         means = [np.stack(c) for c in zip(*(every[j].problem_means for j in both), strict=True)]
         raw[i] = paired_differences(matrix[both], means, noise, against=[0]).p[1, 0]
     return [float(value) if np.isfinite(value) else None for value in holm(raw)]

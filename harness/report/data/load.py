@@ -18,21 +18,21 @@ MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRecords:
     """``left_out``: a line for each record that no table may use, with its place and the reason."""
 
     records: tuple[Record, ...]
     left_out: tuple[str, ...]
 
 
-def load_records(path: Path) -> Loaded:
+def load_records(path: Path) -> LoadedRecords:
     """The records in ``path`` (one JSON object a line), none without it; a bad one never hides the others.
 
     Raises:
         UserError: the file cannot be read.
     """
     if not path.exists():
-        return Loaded((), ())
+        return LoadedRecords((), ())
     records, left_out = [], []
     try:
         with path.open("rb", buffering=1 << 20) as lines, _nothing_to_collect():
@@ -45,7 +45,7 @@ def load_records(path: Path) -> Loaded:
                     left_out.append(f"left out: {path}:{number}: {error}")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return Loaded(tuple(records), tuple(left_out))
+    return LoadedRecords(tuple(records), tuple(left_out))
 
 
 @contextmanager

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.analysis.model import Report
+from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group, Record
-from harness.report.data.places import place_of
 from harness.util.errors import UserError, unknown
 
 KEYS = ("tracks", "methods", "models")
 
 
 @dataclass(frozen=True)
-class Selection:
+class RowSelection:
     """What is wanted; an empty field wants everything."""
 
     tracks: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Selection:
         )
 
 
-def parse(words: Sequence[str]) -> Selection:
+def parse(words: Sequence[str]) -> RowSelection:
     """The selection that ``key=[a,b]`` words describe.
 
     Raises:
@@ -53,10 +53,10 @@ def parse(words: Sequence[str]) -> Selection:
         if not names:
             raise UserError(f"--select {key}= needs a name, e.g. {key}=[…]")
         found[key] = (*found.get(key, ()), *names)
-    return Selection(**found)
+    return RowSelection(**found)
 
 
-def of_models(records: Sequence[Record], wanted: Selection) -> list[Record]:
+def of_models(records: Sequence[Record], wanted: RowSelection) -> list[Record]:
     """The records of the models that are wanted, of all rows: what the statistics are over.
 
     Raises:
@@ -64,15 +64,15 @@ def of_models(records: Sequence[Record], wanted: Selection) -> list[Record]:
     """
     tracks = {_track(record) for record in records if record["role"] == "method"}
     methods = {str(record["method"]) for record in records if record["role"] == "method"}
-    models = {place_of(record)[0] for record in records}
+    models = {setting_of(record)[0] for record in records}
     for key, known in (("tracks", tracks), ("methods", methods), ("models", models)):
         for name in getattr(wanted, key):
             if name not in known:
                 raise unknown(key.removesuffix("s"), name, sorted(known), "(--select)")
-    return [record for record in records if not wanted.models or place_of(record)[0] in wanted.models]
+    return [record for record in records if not wanted.models or setting_of(record)[0] in wanted.models]
 
 
-def shown(report: Report, wanted: Selection) -> Report:
+def shown(report: Report, wanted: RowSelection) -> Report:
     """The report with the wanted rows only, every number as it was."""
     groups = tuple(group for group in report.groups if _wanted(group, wanted, report.reference))
     keys = {group.key for group in groups}
@@ -93,7 +93,7 @@ def shown(report: Report, wanted: Selection) -> Report:
     )
 
 
-def _wanted(group: Group, wanted: Selection, reference: str) -> bool:
+def _wanted(group: Group, wanted: RowSelection, reference: str) -> bool:
     if group.role != "method" or group.method == reference:
         return True
     in_track = not wanted.tracks or group.track in wanted.tracks

@@ -14,8 +14,8 @@ import numpy as np
 from harness.report.analysis.entropy import Law
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.scores import Curve, entropy_curve, frontier_curves, frontier_k
+from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group
-from harness.report.data.places import place_of
 from harness.report.data.provenance import run_facts, used
 from harness.report.render.style import BASE, Style, styles
 from harness.report.tables.columns import interval_text
@@ -35,7 +35,7 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
     """
     looks = looks_of(report)
     records = [record for group in report.groups for record in group.records]
-    model, training_set = place_of(records[0]) if records else ("", "")
+    model, training_set = setting_of(records[0]) if records else ("", "")
     k = frontier_k(report.groups)
     return {
         "format": FORMAT,

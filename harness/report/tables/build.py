@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.report.analysis.compared import (
-    Comparison,
     Delta,
+    MethodComparison,
     Scored,
     compare,
     join_groups,
@@ -103,7 +103,7 @@ def _table(
     ks = sorted({k for n in fewest for k in printable_ks(n) or (1,)})
     top_k = ks[-1] if ks and ks[-1] > 1 else None
     compared = compare(scored, reference)
-    many = compare(scored, reference, top_k) if top_k else Comparison()
+    many = compare(scored, reference, top_k) if top_k else MethodComparison()
     anchor = next((r for r in scored if r.group.key == method_key(reference)), None)
     tokens = trainings[anchor.group.key].tokens if anchor else None
     lines = []

@@ -1,23 +1,5 @@
-"""Engines that draw responses, behind one interface: ``hf`` (built in) and ``vllm``."""
+"""Whatever draws responses, behind one protocol: ``hf`` (built in) and ``vllm``.
 
-from harness.rollout.engines.base import (
-    ENGINES,
-    Completion,
-    Engine,
-    EngineDied,
-    Request,
-    Sampling,
-    check_length,
-    open_engine,
-)
-
-__all__ = [
-    "ENGINES",
-    "Completion",
-    "Engine",
-    "EngineDied",
-    "Request",
-    "Sampling",
-    "check_length",
-    "open_engine",
-]
+Read ``base.py`` first (the protocol and what an engine says it can), then ``hf.py``. ``sampling.py`` puts
+an engine that follows the policy's weights into a training run. vLLM is imported by ``vllm_engine.py`` alone.
+"""

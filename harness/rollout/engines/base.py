@@ -59,7 +59,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """One response to draw. Its draws depend on ``key`` and nothing else; ``tag`` comes back untouched."""
 
     key: tuple[object, ...]
@@ -77,7 +77,7 @@ class Completion:
         logps: full-softmax log-prob of every token at the engine's ``logp_temperature``, in nats.
     """
 
-    request: Request
+    request: GenerationRequest
     token_ids: tuple[int, ...]
     text: str
     stop_reason: StopReason
@@ -103,7 +103,7 @@ class Engine(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt; no second begin token when the text already starts with one."""
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         """Completions as they finish, in any order; ``requests`` is read as far as there is room.
 
         Consecutive requests with the same prompt share its prefill. Closing the iterator drops what is

@@ -16,7 +16,7 @@ from harness.rollout.engines import text
 from harness.rollout.engines.base import (
     Completion,
     Determinism,
-    Request,
+    GenerationRequest,
     Sampling,
     StopReason,
     check_length,
@@ -80,7 +80,7 @@ class HfEngine:
     def encode(self, prompt: str) -> list[int]:
         return text.encode(self.policy.tokenizer, prompt)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         text.check_stop_ids(sampling, self.policy.model.config.vocab_size)
         waiting = iter(requests)
         while block := list(islice(waiting, self.batch_rows)):
@@ -89,7 +89,7 @@ class HfEngine:
                 check_length(len(request.prompt_ids), sampling, self.max_positions)
             yield from self._block(block, sampling)
 
-    def _block(self, block: Sequence[Request], sampling: Sampling) -> Iterator[Completion]:
+    def _block(self, block: Sequence[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         """Runs of one prompt share its prefill; the sampler wants them equally long."""
         runs = [list(run) for _, run in groupby(block, key=lambda r: r.prompt_ids)]
         for size in sorted({len(run) for run in runs}):
@@ -100,7 +100,7 @@ class HfEngine:
                 yield self._completion(request, samples, i, sampling)
 
     def _sample(
-        self, prompts: Sequence[Sequence[int]], requests: Sequence[Request], sampling: Sampling
+        self, prompts: Sequence[Sequence[int]], requests: Sequence[GenerationRequest], sampling: Sampling
     ) -> sampler.Samples:
         # A nucleus this small holds the likeliest token alone, which is what temperature 0 means.
         temperature, top_p = (sampling.temperature, sampling.top_p) if sampling.temperature else (1.0, 1e-12)
@@ -124,7 +124,7 @@ class HfEngine:
             ) from error
 
     def _completion(
-        self, request: Request, samples: sampler.Samples, row: int, sampling: Sampling
+        self, request: GenerationRequest, samples: sampler.Samples, row: int, sampling: Sampling
     ) -> Completion:
         mask = samples.mask_NT[row]
         ids: list[int] = samples.tokens_NT[row][mask].tolist()

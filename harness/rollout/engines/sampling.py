@@ -15,7 +15,7 @@ from harness.model.sharding import whole
 from harness.model.source import resolve_model
 from harness.registry import benchmarks
 from harness.rollout import settings as rollout_settings
-from harness.rollout.engines.base import Completion, Engine, Request, Sampling, open_engine
+from harness.rollout.engines.base import Completion, Engine, GenerationRequest, Sampling, open_engine
 from harness.rollout.engines.weights import checksum
 from harness.rollout.roll_out import BuiltIn
 from harness.rollout.sampler import Samples, TokenTemperature
@@ -86,7 +86,7 @@ class EngineSampler:
             raise ValueError("this engine has one temperature for a whole response")
         ends = self._policy.eos_ids
         sampling = Sampling(temperature, top_p, max_tokens, stop_ids=ends)
-        wanted = [Request(key, tuple(prompts[i // n]), i) for i, key in enumerate(keys)]
+        wanted = [GenerationRequest(key, tuple(prompts[i // n]), i) for i, key in enumerate(keys)]
         return _as_samples(self._engine.generate(wanted, sampling), len(wanted), self._policy.pad_id, ends)
 
     @property

@@ -22,7 +22,7 @@ from harness.rollout.engines.base import (
     Completion,
     Determinism,
     EngineDied,
-    Request,
+    GenerationRequest,
     Sampling,
     StopReason,
     check_length,
@@ -97,12 +97,12 @@ class VllmEngine:
     def encode(self, prompt: str) -> list[int]:
         return text.encode(self.tokenizer, prompt)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         text.check_stop_ids(sampling, self._vocabulary)
         self._check_sampling(sampling)
         self._check_whole()
         self._check_idle()
-        waiting, open_requests = iter(requests), dict[str, Request]()
+        waiting, open_requests = iter(requests), dict[str, GenerationRequest]()
         try:
             while True:
                 # twice as many as run at a time, so that a place that falls free is taken at once
@@ -167,7 +167,7 @@ class VllmEngine:
         self._call(lambda: self._core.add_request(name, prompt, params))
         return name
 
-    def _completion(self, request: Request, output: Any, sampling: Sampling) -> Completion:
+    def _completion(self, request: GenerationRequest, output: Any, sampling: Sampling) -> Completion:
         ids = [int(i) for i in output.token_ids]
         logps = tuple(float(at[i].logprob) for at, i in zip(output.logprobs, ids, strict=True))
         if output.finish_reason not in ("stop", "length"):  # it gave up on this one: not a sample

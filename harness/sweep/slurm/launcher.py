@@ -11,7 +11,7 @@ from harness.registry import methods
 from harness.run.compose import from_dict
 from harness.run.state import RunState, needs_start
 from harness.sweep.jobs import Job
-from harness.sweep.launcher import Outcome
+from harness.sweep.launcher import LaunchOutcome
 from harness.sweep.plan import Ledger, states, write_job
 from harness.sweep.slurm.arrays import (
     PROBE,
@@ -26,7 +26,7 @@ from harness.sweep.slurm.arrays import (
 )
 from harness.sweep.slurm.attempts import Attempts
 from harness.sweep.slurm.probe import RESULT, probe_job
-from harness.sweep.slurm.queue import Entry, QueueError, ended, live, require_slurm, run, setting
+from harness.sweep.slurm.queue import QueuedJob, QueueError, ended, live, require_slurm, run, setting
 from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources
@@ -53,7 +53,7 @@ class SlurmLauncher:
 
     # --- submission ------------------------------------------------------------------------------------
 
-    def submit(self, jobs: Sequence[Job]) -> Outcome:
+    def submit(self, jobs: Sequence[Job]) -> LaunchOutcome:
         """Queue the probe and, behind it, arrays of the runs that nobody has queued meanwhile."""
         require_slurm()
         self._check_processes(jobs)
@@ -65,7 +65,7 @@ class SlurmLauncher:
                 raise UserError(f"cannot see what is queued already: {self._silent}; try again later")
             chosen = [job for job, state in zip(unique, found, strict=True) if needs_start(state)]
             if not chosen:
-                return Outcome(0, queued=True)
+                return LaunchOutcome(0, queued=True)
             probe = self._submit(PROBE, [self._probe_task(chosen)], chosen)
             size = max(1, setting("MaxArraySize", MAX_ARRAY_SIZE))
             numbers = []
@@ -77,7 +77,7 @@ class SlurmLauncher:
                 numbers.append(self._submit(RUNS, tasks, some, after=probe))
         arrays = "1 array" if len(numbers) == 1 else f"{len(numbers)} arrays"
         note = f"{arrays} of jobs ({', '.join(numbers)}) behind the probe job {probe}"
-        return Outcome(len(chosen), queued=True, note=note)
+        return LaunchOutcome(len(chosen), queued=True, note=note)
 
     def _check_processes(self, jobs: Sequence[Job]) -> None:
         """Refuse runs that the processes of a job cannot share."""
@@ -174,7 +174,7 @@ class SlurmLauncher:
     def _attempts(self, job: Job) -> Attempts:
         return Attempts(self._folder / "attempts", job.run_id)
 
-    def _queued(self, wanted: set[str]) -> dict[str, Entry]:
+    def _queued(self, wanted: set[str]) -> dict[str, QueuedJob]:
         """The live job of each run, whichever sweep queued it."""
         named = {
             array.name: array for array in self._arrays()

@@ -30,7 +30,7 @@ def probe_job(folder: Path, jobs: Sequence[Job]) -> dict[str, Any]:
     chosen: dict[str, Job] = {}
     for job in jobs:
         if job.role != "base":
-            chosen.setdefault(job.place, job)
+            chosen.setdefault(job.setting, job)
     some = list(chosen.values()) or list(jobs[:1])
     return {"folder": str(folder), "runs": [{"name": job.name, "config": dict(job.config)} for job in some]}
 

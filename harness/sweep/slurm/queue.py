@@ -23,7 +23,7 @@ class QueueError(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueuedJob:
     """One job in the queue, or running.
 
     Attributes:
@@ -82,7 +82,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def live(names: Sequence[str]) -> list[Entry]:
+def live(names: Sequence[str]) -> list[QueuedJob]:
     """The jobs of these names that wait or run, one entry for each job of an array.
 
     Raises:
@@ -96,11 +96,11 @@ def live(names: Sequence[str]) -> list[Entry]:
     return found
 
 
-def _entry(line: str) -> Entry:
+def _entry(line: str) -> QueuedJob:
     name, array, task, state, reason, node, start, end = line.split("|")
     index = int(task) if task.isdigit() else 0
     job = f"{array}_{task}" if task.isdigit() else array
-    return Entry(name, index, job, state, reason, node, unix_s(start), unix_s(end))
+    return QueuedJob(name, index, job, state, reason, node, unix_s(start), unix_s(end))
 
 
 def ended(jobs: Iterable[str]) -> dict[str, Ended]:

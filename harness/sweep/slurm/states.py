@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from harness.run.state import RunState
 from harness.sweep.slurm.attempts import Attempts
-from harness.sweep.slurm.queue import Entry
+from harness.sweep.slurm.queue import QueuedJob
 
 #: States of a file that are older than the job which now runs, and so say nothing about it.
 _EARLIER = ("failed", "preempted", "lost", "missing", "stale")
 
 
-def combine(state: RunState, entry: Entry | None, attempts: Attempts, *, silent: bool) -> RunState:
+def combine(state: RunState, entry: QueuedJob | None, attempts: Attempts, *, silent: bool) -> RunState:
     """
     Args:
         state: from the run's files.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.base import StepContext
 from harness.stages.defaults import group_normalised
@@ -21,7 +21,7 @@ MASKS = {
 }
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp = case.hp
 
     def both(name: str) -> torch.Tensor:

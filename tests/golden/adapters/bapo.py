@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.loss import PolicyLoss, TokenRatio, log_ratio
 from methods.bapo import SearchedBounds, positive_fraction, positive_negative_ratio
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old, advantage = (tensor(case, n) for n in ("logp", "old_logp", "advantages"))
     batch = make_batch(mask, old={"logp": old}, advantage_BT=advantage)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import PolicyLoss, TokenRatio, log_ratio
 from methods.cispo import TruncatedRatio, truncated
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old = tensor(case, "logp"), tensor(case, "old_logp")
     advantage = spread(

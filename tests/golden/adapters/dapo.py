@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.dapo import mixed_groups, overlong_penalty
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, group = case.hp, tensor(case, "mask"), tensor(case, "groups")
     penalty = overlong_penalty(
         tensor(case, "resp_len").to(mask.dtype),

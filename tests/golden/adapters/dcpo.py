@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.base import StepContext
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.dcpo import EntropyEstimate, VirtualTemperature
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     assert hp["std_ddof"] == 1
     logp, old, tokens = tensor(case, "logp"), tensor(case, "old_logp"), tensor(case, "tokens")

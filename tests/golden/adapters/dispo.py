@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.loss import TokenRatio
 from harness.stages.score import score_loss
 from methods.dispo import BoundsBySign, WeightBySign
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, logp = case.hp, tensor(case, "mask"), tensor(case, "logp")
     batch = make_batch(
         mask, old={"logp": tensor(case, "old_logp")}, advantage_BT=tensor(case, "advantages") * mask

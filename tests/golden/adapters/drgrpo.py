@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
@@ -14,7 +14,7 @@ from harness.stages.regularise import kl_estimate
 from methods.drgrpo import AGGREGATION
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     reward, group, logp = (tensor(case, n) for n in ("rewards", "groups", "logp"))
     advantage = group_normalised(reward, group, scale="none")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from golden_support import spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.defaults import group_normalised
 from methods.entrocraft import entropic, gate, gated_rewards, kept_rollouts, scheduled
 
 SCHEDULE = {"linear": "linear", "cos": "cosine", "cosine": "cosine", "constant": "constant"}
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, reward = case.hp, tensor(case, "mask"), tensor(case, "rewards")
     advantage = group_normalised(reward, tensor(case, "groups"), eps=hp["std_eps"], ddof=hp["std_ddof"])
     integral = hp["entropic_integrator_start"]

@@ -10,7 +10,7 @@ from golden_support import AGGREGATION, TRL_ROWS, make_batch, spread, tensor
 from torch import Tensor
 
 from harness.model.logits import token_stats
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
@@ -28,7 +28,7 @@ def stats_of(logits: Tensor, tokens: Tensor) -> dict[str, Tensor]:
     return {k: v.reshape(rows, width) for k, v in flat.items()}
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     old, ref = tensor(case, "old_logp"), tensor(case, "ref_logp")
     batch = make_batch(mask, old={"logp": old}, advantage_BT=tensor(case, "advantages"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from golden_support import make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.base import StepContext
 from harness.stages.defaults import group_normalised
 from methods.entropy_discriminator_clip import ClipChange, ClipDiscriminator, discriminator, mean_std
 from methods.entropy_polarity import FACTOR, polarity_terms
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, tokens = case.hp, tensor(case, "mask"), tensor(case, "tokens")
     logits = tensor(case, "old_logits")
     flat, target = logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1)

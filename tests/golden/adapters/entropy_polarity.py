@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from golden_support import tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from methods.entropy_polarity import FACTOR, polarity, polarity_terms
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     logits, tokens, mask = tensor(case, "logits"), tensor(case, "tokens"), tensor(case, "mask")
     advantage = tensor(case, "advantages")
     flat, target = logits.reshape(-1, logits.shape[-1]), tokens.reshape(-1)

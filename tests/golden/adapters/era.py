@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from golden_support import make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.loss import FixedBounds, PolicyLoss
 from harness.stages.token_stats import LOGP
 from methods.era import ActivatedRatio, InverseScale, response_entropy
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, tokens = case.hp, tensor(case, "mask"), tensor(case, "tokens")
     advantage = tensor(case, "advantages")
     out: dict[str, object] = {}

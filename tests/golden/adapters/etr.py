@@ -8,7 +8,7 @@ import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 from torch import Tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.base import Out, Stats
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
@@ -27,7 +27,7 @@ class GivenBounds(Bounds):
         return Out((1 - self.eps_low, 1 + self.eps_high))
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     reward, group, logp = (tensor(case, n) for n in ("rewards", "groups", "logp"))
     variance = pass_variance(reward, group)

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from golden_support import make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
 from methods.fork_tokens import HighEntropy
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old, advantage, entropy = (tensor(case, n) for n in ("logp", "old_logp", "advantages", "entropy"))
     batch = make_batch(mask, old={"logp": old}, advantage_BT=advantage)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.problems.problem import Problem, Verdict
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.base import Loss
 from harness.stages.batch import Batch
@@ -26,7 +26,7 @@ AGGREGATION = {
 }
 
 
-def tensor(case: Case, name: str) -> Tensor:
+def tensor(case: GoldenCase, name: str) -> Tensor:
     return torch.from_numpy(np.array(case[name]))
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from golden_support import AGGREGATION, TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
 from harness.stages.regularise import kl_estimate
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     reward, group = tensor(case, "rewards"), tensor(case, "groups")
     logp, old, ref = (tensor(case, n) for n in ("logp", "old_logp", "ref_logp"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, SequenceRatio, clipped_tokens, sequence_log_ratio
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old = tensor(case, "logp"), tensor(case, "old_logp")
     advantage_B = group_normalised(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from golden_support import make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.base import StepContext
 from harness.stages.defaults import group_normalised
@@ -26,7 +26,7 @@ from methods.gtpo import (
 )
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, tokens = case.hp, tensor(case, "mask"), tensor(case, "tokens")
     group, pad = tensor(case, "groups"), int(case["pad_id"])
     base = group_normalised(tensor(case, "rewards"), group, scale="none")

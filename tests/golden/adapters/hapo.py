@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from golden_support import make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.loss import PolicyLoss, TokenRatio
 from methods.hapo import (
@@ -19,7 +19,7 @@ from methods.hapo import (
 )
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old, entropy = (tensor(case, n) for n in ("logp", "old_logp", "entropy"))
     logits = tensor(case, "logits")

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.kl_cov import CovarianceKL, covariance, distance
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old, advantage = (tensor(case, n) for n in ("logp", "old_logp", "advantages"))
     batch = make_batch(mask, old={"logp": old}, advantage_BT=advantage)

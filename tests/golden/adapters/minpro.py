@@ -7,13 +7,13 @@ import math
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.loss import FixedBounds
 from harness.stages.ratios import PrefixMinimumRatio, prefix_minimum
 from harness.stages.score import BoundedWeight, score_loss
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, logp = case.hp, tensor(case, "mask"), tensor(case, "logp")
     old = tensor(case, "old_logp")
     batch = make_batch(mask, old={"logp": old}, advantage_BT=tensor(case, "advantages") * mask)

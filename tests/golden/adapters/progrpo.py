@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss
 from methods.progrpo import confidence, reweighted
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     reward, group, old = (tensor(case, n) for n in ("rewards", "groups", "old_logp"))
     advantage = group_normalised(reward, group, eps=hp["std_eps"], ddof=hp["std_ddof"])

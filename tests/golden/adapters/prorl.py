@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from harness.stages.regularise import ReferenceKL
 from methods.dapo import mixed_groups
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, logp = case.hp, tensor(case, "mask"), tensor(case, "logp")
     keep = mixed_groups(tensor(case, "rewards"), tensor(case, "groups"))
     policy = PolicyLoss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from golden_support import TRL_ROWS, loss_and_grad, make_batch, spread, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.credit import at_last_token, reference_kl, returns_to_go, whitened
 from harness.stages.loss import FixedBounds, PolicyLoss
 from harness.stages.ratios import ResponseRatio
@@ -21,7 +21,7 @@ OPENRLHF = {
 }
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     score, group = tensor(case, "rewards"), tensor(case, "groups")
     batch = make_batch(

@@ -8,7 +8,7 @@ import numpy as np
 from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tensor
 from torch import Tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.base import Out, Stats
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
@@ -26,7 +26,7 @@ class Given(Bounds):
         return Out((1 - self.low, 1 + self.high))
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, logp = case.hp, tensor(case, "mask"), tensor(case, "logp")
     old = {"logp": tensor(case, "old_logp"), "entropy": tensor(case, "entropy")}
     batch = make_batch(mask, old=old, segment_BT=tensor(case, "segments"))

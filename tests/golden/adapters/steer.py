@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from golden_support import loss_and_grad, make_batch, tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens, log_ratio
 from methods.steer import EntropyChangeWeight, entropy_change
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     logp, old, advantage, entropy = (tensor(case, n) for n in ("logp", "old_logp", "advantages", "entropy"))
     batch = make_batch(mask, old={"logp": old, "entropy": entropy}, advantage_BT=advantage)

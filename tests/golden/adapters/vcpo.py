@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from golden_support import tensor
 
-from harness.registry.golden import Case
+from harness.registry.golden import GoldenCase
 from methods.vcpo import (
     VarianceControl,
     baselines,
@@ -19,7 +19,7 @@ from methods.vcpo import (
 )
 
 
-def outputs(case: Case) -> dict[str, np.ndarray]:
+def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask = case.hp, tensor(case, "mask")
     if hp["scope"] != "group":
         raise ValueError(f"scope {hp['scope']} is not built")

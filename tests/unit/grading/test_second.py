@@ -14,7 +14,7 @@ from harness.grading.second import judge
 from harness.grading.second.compare import canonical
 from harness.grading.second.reader import read
 from harness.grading.second.tokens import Unreadable
-from harness.grading.second.values import Number
+from harness.grading.second.values import NumberValue
 
 
 def verdict(gold: str, pred: str) -> str:
@@ -145,7 +145,7 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> sympy.Expr:
 def test_latex_of_sympy_is_read_back(expression: sympy.Expr) -> None:
     text = clean(sympy.latex(expression))
     value = read(text)
-    assert isinstance(value, Number)
+    assert isinstance(value, NumberValue)
     assert judge(gold=text, pred=clean(sympy.latex(sympy.expand(expression))))["status"] == "right"
     assert judge(gold=text, pred=clean(sympy.latex(expression + 1)))["status"] == "wrong"
 

@@ -42,7 +42,7 @@ _PANEL_HEIGHT, _GAP_X, _GAP_Y, _LEFT, _RIGHT = 1.28, 0.13, 0.3, 0.4, 0.08  # inc
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """A row of the report with its curve and its look."""
 
     group: Group
@@ -60,7 +60,7 @@ def draw_picture(report: Report, picture: Picture) -> bytes:
     base = [group for group in report.groups if group.role == "base"][:1]
     looks = looks_of(report)
     rows = [
-        Row(group, series, looks[group.key])
+        PanelRow(group, series, looks[group.key])
         for group in [*base, *trained]
         if (series := picture.of(group)) is not None
     ]
@@ -84,7 +84,7 @@ def _trained(report: Report, picture: Picture) -> list[Group]:
     ]
 
 
-def _together(picture: Picture, rows: Sequence[Row]) -> bytes:
+def _together(picture: Picture, rows: Sequence[PanelRow]) -> bytes:
     figure = new_figure(4.8, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(picture.title)
@@ -106,9 +106,9 @@ def _together(picture: Picture, rows: Sequence[Row]) -> bytes:
     return png(figure)
 
 
-def _families(rows: Sequence[Row], reference: str) -> list[tuple[str, list[Row]]]:
+def _families(rows: Sequence[PanelRow], reference: str) -> list[tuple[str, list[PanelRow]]]:
     """``(name, rows)`` of each panel in the order of the table, controls last; the reference is in all."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[PanelRow]] = {}
     for row in sorted(rows, key=lambda row: row.group.role == "control"):
         control = row.group.role == "control"
         found.setdefault("controls" if control else row.group.method.partition("@")[0], []).append(row)
@@ -119,7 +119,7 @@ def _families(rows: Sequence[Row], reference: str) -> list[tuple[str, list[Row]]
 
 
 def _panels(
-    picture: Picture, rows: Sequence[Row], families: Sequence[tuple[str, list[Row]]], reference: str
+    picture: Picture, rows: Sequence[PanelRow], families: Sequence[tuple[str, list[PanelRow]]], reference: str
 ) -> bytes:
     left_out = len(families) - MAX_PANELS
     if left_out > 0:
@@ -189,7 +189,7 @@ def _background(axes: Axes, others: Sequence[Series]) -> None:
     axes.add_collection(LineCollection(paths, colors=FAINT, linewidths=0.5, alpha=0.6, zorder=1))
 
 
-def _draw(axes: Axes, picture: Picture, row: Row, scale: float, label: str | None = None) -> None:
+def _draw(axes: Axes, picture: Picture, row: PanelRow, scale: float, label: str | None = None) -> None:
     """One row's curve with its band, its dots and its marks."""
     series, look, kind = row.series, row.look, line_of(row.look, scale)
     small = scale < 1
@@ -225,7 +225,7 @@ def _draw(axes: Axes, picture: Picture, row: Row, scale: float, label: str | Non
                   mec="white", mew=1 * scale, zorder=4)  # fmt: skip
 
 
-def _finish(axes: Axes, picture: Picture, rows: Sequence[Row], *, start: bool = True) -> None:
+def _finish(axes: Axes, picture: Picture, rows: Sequence[PanelRow], *, start: bool = True) -> None:
     """Axes and marks that belong to the picture and not to a row."""
     if picture.at is not None and rows:
         axes.axvline(picture.at, color=SOFT, lw=0.8, ls=(0, (1, 2)), zorder=0)
@@ -247,7 +247,7 @@ def _finish(axes: Axes, picture: Picture, rows: Sequence[Row], *, start: bool = 
 
 
 def _outside(
-    picture: Picture, row: Row, bounds: tuple[tuple[float, float], tuple[float, float]]
+    picture: Picture, row: PanelRow, bounds: tuple[tuple[float, float], tuple[float, float]]
 ) -> bool | None:
     """Whether all of a row lies beyond the panel's axes; None: a part does. A path's start does not count."""
     series, first = row.series, 1 if picture.path else 0
@@ -257,7 +257,7 @@ def _outside(
     return True if off.all() else None if off.any() else False
 
 
-def _panel_note(picture: Picture, leaving: Sequence[Row]) -> str:
+def _panel_note(picture: Picture, leaving: Sequence[PanelRow]) -> str:
     """The picture's note, and what the panels' common axes cut off."""
     parts = ["Every curve comes from the base model: that first leg is left out."] if picture.path else []
     parts += [picture.note] if picture.note else []
@@ -294,7 +294,7 @@ def _ticks(
         axes.text(-0.02, y, f"{y:g}", transform=axes.get_yaxis_transform(), ha="right", va="center", **small)
 
 
-def _dress(axes: Axes, name: str, own: Sequence[Row]) -> None:
+def _dress(axes: Axes, name: str, own: Sequence[PanelRow]) -> None:
     """Title in the family's colour, and the names of several variants."""
     look = own[0].look
     rebuilt = " (rec.)" if all(row.group.reconstruction for row in own) else ""
@@ -315,7 +315,7 @@ def _variant(group: Group, family: str, count: int) -> str:
     return f"{name} (rec.)" if group.reconstruction else name
 
 
-def _bounds(picture: Picture, rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, float]]:
+def _bounds(picture: Picture, rows: Sequence[PanelRow]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Common ends of the panels' axes: they hold the methods, and what lies far out leaves the panel."""
     methods = [row.series for row in rows if row.group.role == "method"]
     first = 1 if picture.path else 0  # a path's first leg, from the base model, is the same for all

@@ -31,19 +31,19 @@ def html_page(reports: Sequence[Report], *, title: str, subtitle: str, pages: Ma
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    places = [_place(report, pages, number, len(reports)) for number, report in enumerate(reports)]
+    grid = [_setting(report, pages, number, len(reports)) for number, report in enumerate(reports)]
     scope = next((text for report in reports for label, text in report.notes if label == "Scope"), "")
-    sets = {section["set_name"]: section["heading"] for p in places for section in p["sections"]}
-    data = {"places": [place["data"] for place in places]}
+    sets = {section["set_name"]: section["heading"] for p in grid for section in p["sections"]}
+    data = {"places": [setting["data"] for setting in grid]}
     return environment.from_string(_read("page.html.j2")).render(
         title=title,
         subtitle=subtitle,
         scope=scope,
-        places=places,
-        models=_unique(place["data"]["model"] for place in places),
-        training_sets=_unique(place["data"]["training_set"] for place in places),
+        grid=grid,
+        models=_unique(setting["data"]["model"] for setting in grid),
+        training_sets=_unique(setting["data"]["training_set"] for setting in grid),
         sets=[(name, heading) for name, heading in sets.items() if name],
-        tracks=_unique(r["track"] for place in places for r in place["data"]["rows"] if r["track"]),
+        tracks=_unique(r["track"] for setting in grid for r in setting["data"]["rows"] if r["track"]),
         css=_safe(_read("page.css")),
         script=_safe("\n".join(_read(name) for name in _SCRIPTS)),
         json=_safe(_embedded(data)),
@@ -70,7 +70,7 @@ def _unique(values: Any) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _place(report: Report, pages: Mapping[str, str], number: int, count: int) -> dict[str, Any]:
+def _setting(report: Report, pages: Mapping[str, str], number: int, count: int) -> dict[str, Any]:
     data = report_data(report, pages)
     looks = looks_of(report)
     sections = [_section(section, report, looks) for section in sections_of(report)]

@@ -13,7 +13,7 @@ from harness.util.files import write_text
 
 
 @dataclass(frozen=True)
-class Place:
+class SettingRecords:
     """One model and one training set with the records made there.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
         return f"{there} of {sum(self.expected.values())} runs" if self.expected else f"{there} runs"
 
 
-def place_of(record: Record) -> tuple[str, str]:
+def setting_of(record: Record) -> tuple[str, str]:
     """Model and training set of a record, as its sweep names them."""
     benchmark = str(record.get("benchmark", "")).partition("@")[0]
     return (
@@ -50,28 +50,28 @@ def place_of(record: Record) -> tuple[str, str]:
     )
 
 
-def places_of(
+def by_setting(
     records: Sequence[Record], expected: Mapping[tuple[str, str], Mapping[str, int]] | None = None
-) -> list[Place]:
+) -> list[SettingRecords]:
     """The records by place, planned places first and in their order, then the others sorted."""
     found: dict[tuple[str, str], list[Record]] = {key: [] for key in expected or {}}
-    for key in sorted({place_of(record) for record in records}):
+    for key in sorted({setting_of(record) for record in records}):
         found.setdefault(key, [])
     for record in records:
-        found[place_of(record)].append(record)
-    return [Place(*key, tuple(rows), (expected or {}).get(key)) for key, rows in found.items()]
+        found[setting_of(record)].append(record)
+    return [SettingRecords(*key, tuple(rows), (expected or {}).get(key)) for key, rows in found.items()]
 
 
-def write_index(places: Sequence[Place], out: Path, *, title: str, subtitle: str) -> Path:
+def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtitle: str) -> Path:
     """``leaderboard.md`` that leads to the reports of all places; those without a finished run are named."""
     lines = [f"# {title}", ""]
     lines += [subtitle, ""] if subtitle else []
     lines += ["One table for each model and training set: scores are compared within a table only.", ""]
     lines += ["| model | training set | runs | report |", "|:--|:--|--:|:--|"]
-    for place in places:
-        link = f"[table]({place.folder}/leaderboard.md), [page]({place.folder}/leaderboard.html)"
-        shown = link if place.records else "no finished run yet"
-        lines.append(f"| {place.model} | {place.training_set} | {place.count} | {shown} |")
+    for setting in grid:
+        link = f"[table]({setting.folder}/leaderboard.md), [page]({setting.folder}/leaderboard.html)"
+        shown = link if setting.records else "no finished run yet"
+        lines.append(f"| {setting.model} | {setting.training_set} | {setting.count} | {shown} |")
     path = out / "leaderboard.md"
     write_text(path, "\n".join(lines) + "\n")
     return path
