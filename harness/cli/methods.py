@@ -30,7 +30,7 @@ def list_methods() -> int:
         except UserError as error:
             missing.append(str(error))
             continue
-        table.add_row(entry.name, ", ".join(card.stations), card.track, card.fidelity, card.paper)
+        table.add_row(entry.name, ", ".join(card.stages), card.track, card.fidelity, card.paper)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     diagnostics = methods.diagnostics()
@@ -69,10 +69,10 @@ def show_method(name: str) -> int:
 def composed_text(entry: Any, card: Any, cls: type[ComposedMethod]) -> str:
     """The card of a composition: what it takes from where, and what it leaves behind."""
     cls().validate(RunConfig())
-    lines = ["| station | from |", "|---|---|", f"| all others | {entry.base.name} |"]
-    lines += [f"| {station} | {part.name} |" for station, part in entry.parts]
+    lines = ["| stage | from |", "|---|---|", f"| all others | {entry.base.name} |"]
+    lines += [f"| {stage} | {part.name} |" for stage, part in entry.parts]
     for part in dict.fromkeys(part for _, part in entry.parts):
-        taken = {station for station, other in entry.parts if other == part}
+        taken = {stage for stage, other in entry.parts if other == part}
         taken |= {"ratio", "bounds", "weights"} if "loss" in taken else set()
         left = [s for s in changes(methods.load(part.name)().stages()) if s not in taken]
         if left:

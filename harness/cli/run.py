@@ -72,16 +72,16 @@ def _share(run: Any, folder: Path) -> int:
     """Carry out the run as one of several processes."""
     from harness.run.set_up import device_of
 
-    notice = Preemption.from_environment()
-    notice.listen(interrupts=True)
+    preemption = Preemption.from_environment()
+    preemption.listen(interrupts=True)
     end_with_parent()
     with ExitStack() as stack:
-        here = stack.enter_context(joined(device_of(run), notice))
+        here = stack.enter_context(joined(device_of(run), preemption))
         stack.enter_context(locked_together(folder, here, wait=False))
-        shown = _display(table_name(run.method_name), run.seed) if here.leads else nullcontext(None)
+        shown = _display(table_name(run.method_name), run.seed) if here.is_main else nullcontext(None)
         with shown as on_event:
-            runs.execute(run, on_event=on_event, notice=notice)
-        if here.leads:
+            runs.execute(run, on_event=on_event, preemption=preemption)
+        if here.is_main:
             show_result(runs.result(folder), folder)
     return 0
 

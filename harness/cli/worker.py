@@ -39,17 +39,17 @@ def work(file: str) -> int:
     job = read_job(Path(file))
     if launched_size() > 1:
         return in_child(partial(_share, job))
-    notice = Preemption.from_environment()
+    preemption = Preemption.from_environment()
     folder = Path(job["folder"])
     if job["config"]["train"].get("processes", 1) != 1:
         end_with_parent()
         return _launch(job, file, folder)
-    notice.listen()
+    preemption.listen()
     end_with_parent()
     try:
         # Two sweeps may share a run: the second waits here and then finds it finished.
-        with _alone(folder, notice):
-            _execute(job, notice)
+        with _alone(folder, preemption):
+            _execute(job, preemption)
     except Stopped as stop:
         print(f"stopped: {stop}", flush=True)
         return code_of(stop)
@@ -84,40 +84,40 @@ def _share(job: dict[str, Any]) -> int:
     """Carry out the job as one of several processes."""
     from harness.run.set_up import device_of
 
-    notice = Preemption.from_environment()
-    notice.listen(interrupts=True)
+    preemption = Preemption.from_environment()
+    preemption.listen(interrupts=True)
     end_with_parent()
     run = _run_of(job)
     local_size(run)  # whether these processes can share it
-    with joined(device_of(run), notice) as here, locked_together(Path(job["folder"]), here, notice):
-        _execute(job, notice)
+    with joined(device_of(run), preemption) as here, locked_together(Path(job["folder"]), here, preemption):
+        _execute(job, preemption)
     return 0
 
 
-def _execute(job: dict[str, Any], notice: Preemption) -> None:
-    with notice.leaving():
+def _execute(job: dict[str, Any], preemption: Preemption) -> None:
+    with preemption.leaving():
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # nobody watches a log
         run = _run_of(job)
     if job["role"] == "base":
-        runs.evaluate_base(run, notice=notice)
+        runs.evaluate_base(run, preemption=preemption)
     else:
-        runs.execute(run, evaluate=bool(job["evaluate"]), notice=notice)
+        runs.execute(run, evaluate=bool(job["evaluate"]), preemption=preemption)
 
 
 @contextmanager
-def _alone(folder: Path, notice: Preemption) -> Iterator[None]:
+def _alone(folder: Path, preemption: Preemption) -> Iterator[None]:
     """Hold the run's lock."""
     with ExitStack() as held:
-        with notice.leaving():
+        with preemption.leaving():
             held.enter_context(locked(lock_path(folder), wait=True))
         yield
 
 
 @contextmanager
 def locked_together(
-    folder: Path, here: World, notice: Preemption | None = None, *, wait: bool = True
+    folder: Path, here: World, preemption: Preemption | None = None, *, wait: bool = True
 ) -> Iterator[None]:
     """The first of several processes holds the run's lock for all of them.
 
@@ -127,13 +127,13 @@ def locked_together(
     path = lock_path(folder)
     while True:
         with ExitStack() as held:
-            if here.leaders(partial(held.enter_context, locked(path, wait=False))):
+            if here.run_on_main(partial(held.enter_context, locked(path, wait=False))):
                 yield
                 return
         if not wait:
-            raise UserError(f"process {here.leaders(lambda: holder(path))} is working on {folder}")
-        if notice:
-            notice.check()
+            raise UserError(f"process {here.run_on_main(lambda: holder(path))} is working on {folder}")
+        if preemption:
+            preemption.check()
         time.sleep(LOCK_POLL_S)
 
 

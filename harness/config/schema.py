@@ -94,7 +94,7 @@ class TrainConfig:
         1, "processes on this machine that share the run; 0 is one for each GPU", ge=0, absent=NEVER_COUNTS
     )
     threads: int = hp(1, "CPU threads; part of the determinism level", ge=1)
-    mirror: str = hp(
+    tracking: str = hp(
         "", "a live copy of metrics.jsonl: empty for none, or wandb", choices=("", "wandb"),
         absent=NEVER_COUNTS,
     )  # fmt: skip

@@ -33,7 +33,7 @@ TIMEOUT_S = 1800.0
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 _objects: Any = None  # the CPU group through which plain values travel
-_notice: Preemption | None = None  # whether these processes have to go
+_preemption: Preemption | None = None  # whether these processes have to go
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def everyones(self, value: V) -> list[V]:
+    def all_gather(self, value: V) -> list[V]:
         """The values of all processes, by rank."""
         if self.size == 1:
             return [value]
@@ -55,15 +55,15 @@ class World:
         torch.distributed.all_gather_object(values, value, group=_objects)
         return values
 
-    def leaders(self, make: Callable[[], V]) -> V:
+    def run_on_main(self, make: Callable[[], V]) -> V:
         """What ``make`` returns on rank 0, which alone calls it."""
         if self.size == 1:
             return make()
-        box: list[Any] = [make() if self.leads else None]
+        box: list[Any] = [make() if self.is_main else None]
         torch.distributed.broadcast_object_list(box, src=0, group=_objects)
         return box[0]  # type: ignore[no-any-return]
 
-    def apart(self, work: Callable[[], V]) -> list[V]:
+    def run_locally(self, work: Callable[[], V]) -> list[V]:
         """What ``work`` returns on each process, by rank; each does its own without waiting for the others.
 
         Raises:
@@ -73,11 +73,11 @@ class World:
             return [work()]
         done, told = None, ""
         try:
-            with _notice.apart() if _notice else nullcontext():
+            with _preemption.run_locally() if _preemption else nullcontext():
                 done = work()
         except Stopped as stop:
             told = str(stop)
-        everyone = self.everyones((done, told))
+        everyone = self.all_gather((done, told))
         reason = next((why for _, why in everyone if why), "")
         if reason:
             raise Stopped(reason)
@@ -90,7 +90,7 @@ class World:
     def spread(self, items: Sequence[W], work: Callable[[Sequence[W]], Sequence[V]]) -> list[V]:
         """``work(items)`` with each process doing its span; the results of all, in order."""
         mine = self.span(len(items))
-        parts = self.apart(lambda: list(work([items[i] for i in mine])) if len(mine) else [])
+        parts = self.run_locally(lambda: list(work([items[i] for i in mine])) if len(mine) else [])
         return [value for part in parts for value in part]
 
     def wait(self) -> None:
@@ -112,7 +112,9 @@ def plain_group() -> Any:
 
 
 @contextmanager
-def joined(device: str, notice: Preemption | None = None, *, timeout_s: float = TIMEOUT_S) -> Iterator[World]:
+def joined(
+    device: str, preemption: Preemption | None = None, *, timeout_s: float = TIMEOUT_S
+) -> Iterator[World]:
     """Join the processes that torchrun started (none: stay alone), and leave them at the end.
 
     Args:
@@ -120,7 +122,7 @@ def joined(device: str, notice: Preemption | None = None, *, timeout_s: float = 
         notice: from here on what any process is told holds for all of them.
         timeout_s: how long a process waits for the others.
     """
-    global _objects, _notice
+    global _objects, _preemption
     if launched_size() == 1:
         yield World()
         return
@@ -129,10 +131,10 @@ def joined(device: str, notice: Preemption | None = None, *, timeout_s: float = 
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=limit)
-    _objects, _notice = torch.distributed.new_group(backend="gloo", timeout=limit), notice
+    _objects, _preemption = torch.distributed.new_group(backend="gloo", timeout=limit), preemption
     here = world()
-    if notice:
-        notice.together(lambda reason: next(filter(None, here.everyones(reason)), ""))
+    if preemption:
+        preemption.together(lambda reason: next(filter(None, here.all_gather(reason)), ""))
     try:
         yield here
         here.wait()  # nobody goes, and is missed, before the first has written everything
@@ -144,9 +146,9 @@ def joined(device: str, notice: Preemption | None = None, *, timeout_s: float = 
         post(error)  # before the others notice that this one is gone
         raise
     finally:
-        if notice:
-            notice.together(None)
-        _objects = _notice = None
+        if preemption:
+            preemption.together(None)
+        _objects = _preemption = None
     torch.distributed.destroy_process_group()  # after an error it could wait for processes that are gone
 
 

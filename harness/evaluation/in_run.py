@@ -84,13 +84,13 @@ def evaluate_benchmarks(
             bodies = {}
             for draws in drawn(profile, chosen):
                 done = folder / f"{chosen.stem(draws)}.json"
-                body = here.leaders(partial(_read_if_there, done))
+                body = here.run_on_main(partial(_read_if_there, done))
                 if body is None:
                     body = draw_set(
                         chosen, draws, profile, folder, engine=engine, judge=judge_of(chosen, profile, stack),
                         stop_ids=stops, seed=seed, watch=_watch(chosen.name, on_progress), here=here,
                     )  # fmt: skip
-                    if here.leads:
+                    if here.is_main:
                         write_json(done, body)
                 bodies[draws.name] = body
             evals[chosen.name] = _entry(bodies) | {"profile": profile.label, "profile_hash": profile.hash}

@@ -135,7 +135,7 @@ def draw_set(
     limit = profile.tokens(engine.max_positions)
     path, graded_by = folder / f"{chosen.stem(draws)}.parquet", grader_version(profile, chosen)
     ids = [problem.id for problem in chosen.problems]
-    if here is None or here.leads:
+    if here is None or here.is_main:
         _judge_stale(SampleStore(path, ids, n, warn), judge, chosen, graded_by)
     if here is not None:
         here.wait()
@@ -143,7 +143,7 @@ def draw_set(
     store = SampleStore(path, ids, n, warn, writer=f".{here.rank}" if here is not None and together else "")
     encoded = encode(engine, chosen.problems, limit)
     # asked once: the parts that others begin to write change what a process finds
-    if not (store.complete if here is None else here.leaders(lambda: store.complete)):
+    if not (store.complete if here is None else here.run_on_main(lambda: store.complete)):
         sampling = Sampling(
             temperature=draws.temperature, top_p=draws.top_p, max_tokens=limit, stop_ids=tuple(stop_ids),
             stop_texts=(*templates.find(profile.template).stop_texts, *profile.stop_texts),
@@ -157,7 +157,7 @@ def draw_set(
             if here is None:
                 draw()
             else:
-                here.apart(draw)
+                here.run_locally(draw)
 
     def conclude() -> dict[str, Any]:
         whole = SampleStore(path, ids, n, warn) if together else store
@@ -173,7 +173,7 @@ def draw_set(
     if here is None:
         return conclude()
     here.wait()  # until every part is written
-    return here.leaders(conclude)
+    return here.run_on_main(conclude)
 
 
 def _judge_stale(store: SampleStore, judge: Judge, chosen: EvaluationSet, graded_by: str) -> None:

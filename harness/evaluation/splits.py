@@ -51,8 +51,8 @@ def evaluate_problems(
     import pandas as pd
 
     here = world()
-    if here.leaders(path.exists):
-        if not here.leads:
+    if here.run_on_main(path.exists):
+        if not here.is_main:
             return None
         for part in path.parent.glob(f"{path.stem}.part-*.parquet"):  # killed while they were removed
             part.unlink()
@@ -61,18 +61,18 @@ def evaluate_problems(
     parts = []
     for start in range(0, len(problems), block):
         part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
-        if not here.leaders(part.exists):
+        if not here.run_on_main(part.exists):
             rows = _judge(
                 policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed,
                 by,
             )  # fmt: skip
-            if here.leads:
+            if here.is_main:
                 with replacing(part) as temporary:
                     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
         parts.append(part)
         if on_progress:
             on_progress(min(start + block, len(problems)), len(problems))
-    if not here.leads:
+    if not here.is_main:
         return None
     table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
     with replacing(path) as temporary:

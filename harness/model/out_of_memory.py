@@ -17,16 +17,16 @@ class OutOfMemory(UserError):
 
 
 @contextmanager
-def naming_memory(run: RunConfig, station: str) -> Iterator[None]:
+def naming_memory(run: RunConfig, stage: str) -> Iterator[None]:
     """Work that, should the device's memory not last for it, says what to change.
 
     Args:
-        station: ``rollout``, ``probe``, ``evaluation``, or a pass of the training step.
+        stage: ``rollout``, ``probe``, ``evaluation``, or a pass of the training step.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"out of memory in {station} ({peak()}): {remedy(run, station)}") from error
+        raise OutOfMemory(f"out of memory in {stage} ({peak()}): {remedy(run, stage)}") from error
 
 
 def peak() -> str:
@@ -42,21 +42,21 @@ def peak() -> str:
     return f"at the peak {used / 2**30:.2f} GiB of the machine's memory"
 
 
-def remedy(run: RunConfig, station: str) -> str:
+def remedy(run: RunConfig, stage: str) -> str:
     """What to turn, what leaves the numbers as they are first."""
     train, rollout = run.train, run.rollout
     share = (
         f"share the run among more than {world().size} processes (train.processes, or slurm: gpus and nodes)"
     )
-    if station == "rollout":
+    if stage == "rollout":
         rows = rollout.prompts_per_step * rollout.group_size
         return (
             f"{share}, or draw fewer than {rows} responses a step (rollout.prompts_per_step, "
             "rollout.group_size), which makes another run"
         )
-    if station == "probe":
+    if stage == "probe":
         return f"{share}, or lower probe.prompts={run.probe.prompts}, which makes another run"
-    if station == "evaluation":
+    if stage == "evaluation":
         return f"lower eval.batch_rows={run.eval.batch_rows}, or {share}"
     knobs = []
     if train.micro_batch_rows > 1:

@@ -152,7 +152,7 @@ class Policy:
         mine = [self.stats(batch.rows(part or [0]), wanted) for part in parts[here.rank]]
         self.network.freed()
         out: dict[str, Tensor] = {}
-        for rank_parts, values in zip(parts, here.everyones(mine), strict=True):
+        for rank_parts, values in zip(parts, here.all_gather(mine), strict=True):
             for part, value in zip(rank_parts, values, strict=True):
                 for name, value_BX in value.items() if part else ():
                     if name not in out:

@@ -32,7 +32,7 @@ class Card:
     paper: str
     track: str
     fidelity: str
-    stations: tuple[str, ...]
+    stages: tuple[str, ...]
     arxiv: str
     official_code: str
     reduces_to: Reduction | None
@@ -79,7 +79,7 @@ def read_card(entry: MethodEntry) -> Card:
         paper=need("paper"),
         track=raw["track"],
         fidelity=raw["fidelity"],
-        stations=tuple(need("stations")),
+        stages=tuple(need("stages")),
         arxiv=str(raw.get("arxiv") or "–"),
         official_code=str(raw.get("official_code") or "none found"),
         reduces_to=Reduction(**reduction) if reduction else None,
@@ -113,17 +113,17 @@ def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
 def _composed_card(entry: ComposedEntry) -> Card:
     """The card of a composition, from the cards of what is in it: nobody has published it."""
     base = read_card(entry.base)
-    parts = [(station, part.name, read_card(part)) for station, part in entry.parts]
+    parts = [(stage, part.name, read_card(part)) for stage, part in entry.parts]
     cards = [base, *(card for *_, card in parts)]
     others = [card.track for card in cards if card.track != TRACKS[0]]
-    taken = ", ".join(f"{station} of {card.title}" for station, _, card in parts)
+    taken = ", ".join(f"{stage} of {card.title}" for stage, _, card in parts)
     names = dict.fromkeys([entry.base.name, *(name for _, name, _ in parts)])
     return Card(
         title=f"{base.title} with {taken}",
         paper=f"composed here of {', '.join(names)}; published by nobody",
         track=others[0] if others else TRACKS[0],
         fidelity=COMPOSED,
-        stations=tuple(dict.fromkeys([*base.stations, *(station for station, *_ in parts)])),
+        stages=tuple(dict.fromkeys([*base.stages, *(stage for stage, *_ in parts)])),
         arxiv=", ".join(dict.fromkeys(card.arxiv for card in cards if card.arxiv != "–")) or "–",
         official_code="none",
         reduces_to=None,
@@ -138,6 +138,6 @@ def _composed_card(entry: ComposedEntry) -> Card:
         variants={},
         body="## Formula\nThat of "
         + ", ".join(f"`entrobench methods show {name}`" for name in names)
-        + ", at the stations above.",
+        + ", at the stages above.",
         of_reconstructions=any(card.reconstruction for card in cards),
     )

@@ -2,7 +2,7 @@
 
 Names are found by reading the files' syntax, so listing methods imports nothing; a method's module is
 imported when the method is used. A file outside the package is named ``path/to/file.py`` or
-``path/to/file.py:name``; stages of several methods are composed by ``base+station=method``
+``path/to/file.py:name``; stages of several methods are composed by ``base+stage=method``
 (:mod:`harness.config.composition`). An installed package adds a folder of methods by an entry point
 (:mod:`harness.registry.folders`).
 """
@@ -57,7 +57,7 @@ class MethodEntry:
 
 @dataclass(frozen=True)
 class ComposedEntry(MethodEntry):
-    """A composed method: its base, and the entry that each further station comes from."""
+    """A composed method: its base, and the entry that each further stage comes from."""
 
     base: MethodEntry
     parts: tuple[tuple[str, MethodEntry], ...]
@@ -142,7 +142,7 @@ def _files(folder: Path | None) -> list[Path]:
 
 
 def find(name: str) -> MethodEntry:
-    """The entry of ``name``, of ``path/to/file.py[:name]``, or of several in ``base+station=method``.
+    """The entry of ``name``, of ``path/to/file.py[:name]``, or of several in ``base+stage=method``.
 
     Raises:
         UserError: no such method; the message names the nearest ones.
@@ -182,7 +182,7 @@ def _find_composed(name: str) -> MethodEntry:
     base = entries_of[composition.base]
     if not composition.parts:
         return base
-    parts = tuple((station, entries_of[method]) for station, method in composition.parts)
+    parts = tuple((stage, entries_of[method]) for stage, method in composition.parts)
     return ComposedEntry(composition.name, base.file, base, parts)
 
 

@@ -157,7 +157,7 @@ class _Page:
         cells = (
             names,
             _escaped(card.title),
-            ", ".join(card.stations),
+            ", ".join(card.stages),
             kinds,
             self.golden.short,
             _paper(card),
@@ -180,7 +180,7 @@ def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
         "official code": card.official_code,
         "track": card.track,
         "fidelity": card.fidelity,
-        "changes": ", ".join(card.stations),
+        "changes": ", ".join(card.stages),
         "file": file,
     }
     lines += [f"- {key}: {value}" for key, value in facts.items()]

@@ -1,4 +1,4 @@
-"""The rollout station: the rollouts a step trains on, judged.
+"""The rollout stage: the rollouts a step trains on, judged.
 
 It carries out the method's rollout program, keeps what waits where rollouts have a lag
 (:mod:`harness.rollout.queue`), and holds the sampler, which follows the policy's weights.
@@ -35,7 +35,7 @@ class RolloutCollector:
         self, run: RunConfig, policy: Policy, benchmark: Benchmark, stages: Stages, *, counters: Counters,
         clock: Clock,
     ) -> None:  # fmt: skip
-        """Open the station of a run; ``counters`` count what it draws, scores and has judged."""
+        """Open the stage of a run; ``counters`` count what it draws, scores and has judged."""
         self.sampler: Sampler = open_sampler(run, policy)
         self._run, self._policy, self._benchmark, self._stages = run, policy, benchmark, stages
         self._counters, self._clock = counters, clock
@@ -54,7 +54,7 @@ class RolloutCollector:
         return len(self._waiting)
 
     def components(self) -> dict[str, Component]:
-        """What of the station outlives a step, by its name in checkpoints."""
+        """What of the stage outlives a step, by its name in checkpoints."""
         return {"rollout_queue": self._waiting} if self._run.rollout.lag else {}
 
     def next(

@@ -15,7 +15,7 @@ from harness.stages.base import StepContext
 
 @dataclass
 class Counters:
-    """What a run has used so far; reported beside every score. A trainer and its stations share one."""
+    """What a run has used so far; reported beside every score. A trainer and its stages share one."""
 
     step: int = 0
     updates: int = 0
@@ -50,10 +50,10 @@ def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int |
 
 
 class Clock:
-    """Times the stations of a step, and has the one named in which memory ends.
+    """Times the stages of a step, and has the one named in which memory ends.
 
     Attributes:
-        seconds: of the step at work, or the last one, by station.
+        seconds: of the step at work, or the last one, by stage.
     """
 
     def __init__(self, run: RunConfig) -> None:
@@ -64,9 +64,9 @@ class Clock:
         self.seconds = {}
 
     @contextmanager
-    def at(self, station: str) -> Iterator[None]:
-        """Work of ``station``; what it takes is added to what the station has taken in this step."""
+    def at(self, stage: str) -> Iterator[None]:
+        """Work of ``stage``; its seconds are added to those it has taken in this step."""
         start = time.perf_counter()
-        with naming_memory(self._run, station):
+        with naming_memory(self._run, stage):
             yield
-        self.seconds[station] = self.seconds.get(station, 0.0) + time.perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -111,7 +111,7 @@ def roll_out(
         )  # fmt: skip
 
     with drawer.awake():
-        parts = here.apart(own)
+        parts = here.run_locally(own)
     return concat([part for part in parts if part is not None])
 
 

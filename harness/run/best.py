@@ -56,7 +56,7 @@ def keep_if_best(policy: Policy, folder: Path, step: int, point: Mapping[str, An
         return best_point([*earlier, point]) is point
 
     here = world()
-    if here.leaders(is_best):
+    if here.run_on_main(is_best):
         path = folder / "checkpoints" / f"best-{step:06d}"
         if here.size > 1:
             shards.write(path, shards.weights(policy), {}, {"step": step})
@@ -78,7 +78,7 @@ def load_best(policy: Policy, folder: Path) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError: they are gone; the message says what to do.
     """
-    point, path = world().leaders(lambda: _found(folder))
+    point, path = world().run_on_main(lambda: _found(folder))
     load_weights(path, policy)
     return point
 

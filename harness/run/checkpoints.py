@@ -51,7 +51,7 @@ class Checkpoints:
         if rest and self._saved == step:
             return  # the step began where the last checkpoint was written
         lengths = {}
-        for log in self._logs if world().leads else ():
+        for log in self._logs if world().is_main else ():
             if log.exists():
                 with open(log, "rb") as handle:
                     os.fsync(handle.fileno())  # before the checkpoint that counts on it
@@ -62,7 +62,7 @@ class Checkpoints:
         else:
             save_state(self._trainer.state_dict() | state, self._folder / f"step-{step:06d}.pt")
         self._saved = step
-        if world().leads:
+        if world().is_main:
             self._remove(step)
 
     def _remove(self, step: int) -> None:
@@ -80,7 +80,7 @@ class Checkpoints:
         Returns:
             What is still to be done about its step, ``{}`` for nothing; None when there is no checkpoint.
         """
-        path = world().leaders(self._tidied)
+        path = world().run_on_main(self._tidied)
         state: dict[str, Any] | None = None
         if path is not None and path.is_dir():
             state = shards.read(path, self._trainer)
@@ -89,7 +89,7 @@ class Checkpoints:
             self._trainer.load_state_dict(state)
         if state is not None:
             self._saved = self._trainer.counters.step
-        for log in self._logs if world().leads else ():
+        for log in self._logs if world().is_main else ():
             if state is None or log.name not in state["bytes"]:
                 log.unlink(missing_ok=True)
             else:

@@ -24,7 +24,7 @@ def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
 
     Args:
         overrides: Hydra override grammar; ``method=<name>`` chooses the method (default ``grpo``), and
-            ``+<station>=<method>`` takes a station from another one (:mod:`harness.config.composition`).
+            ``+<stage>=<method>`` takes a stage from another one (:mod:`harness.config.composition`).
         load_method: resolves a method name to its class.
 
     Raises:

@@ -26,7 +26,11 @@ __all__ = ["base_folder", "evaluate_base", "execute", "identity", "result", "run
 
 
 def execute(
-    run: RunConfig, *, evaluate: bool = True, on_event: Event | None = None, notice: Preemption | None = None
+    run: RunConfig,
+    *,
+    evaluate: bool = True,
+    on_event: Event | None = None,
+    preemption: Preemption | None = None,
 ) -> Path:
     """Train and evaluate ``run``, going on from its last checkpoint; returns its folder.
 
@@ -43,16 +47,18 @@ def execute(
         Exception: whatever stopped the run; its last lines stand in ``status.json`` too.
     """
     folder, here = run_folder(run), world()
-    if here.leaders(lambda: _finished(folder, evaluate)):
+    if here.run_on_main(lambda: _finished(folder, evaluate)):
         return folder
     with _working(folder, run, on_event) as report:
-        if here.leads:
+        if here.is_main:
             write_json(folder / "config.json", {"config": to_dict(run), "identity": identity_parts(run)})
             write_json(folder / "environment.json", environment(run))
         from harness.run.phases import train_and_evaluate
 
-        body = train_and_evaluate(run, folder, report, evaluate=evaluate, notice=notice or Preemption())
-        if here.leads:
+        body = train_and_evaluate(
+            run, folder, report, evaluate=evaluate, preemption=preemption or Preemption()
+        )
+        if here.is_main:
             write_json(folder / "result.json", body)
     return folder
 
@@ -61,9 +67,9 @@ def execute(
 def _working(folder: Path, run: RunConfig, on_event: Event | None) -> Iterator[Status]:
     """Work in ``folder``, made where it is missing; its status file says how it ends."""
     here = world()
-    if here.leads:
+    if here.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-    report = Status(folder, run, on_event, writes=here.leads)
+    report = Status(folder, run, on_event, writes=here.is_main)
     with reporting(report, is_echo if here.size > 1 else _never):
         yield report
         report.write(state="done", phase="done", eta_s=0)
@@ -86,7 +92,9 @@ def base_folder(run: RunConfig) -> Path:
     return Path(run.runs_dir).expanduser() / f"base-{digest}"
 
 
-def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Preemption | None = None) -> Path:
+def evaluate_base(
+    run: RunConfig, *, on_event: Event | None = None, preemption: Preemption | None = None
+) -> Path:
     """Evaluate the untrained model with the settings of ``run``: the control row ``base``.
 
     Returns its folder, ``base-<identity of what matters to it>``, with a ``result.json`` like a run's.
@@ -94,11 +102,11 @@ def evaluate_base(run: RunConfig, *, on_event: Event | None = None, notice: Pree
     from harness.run.phases import evaluate_only
 
     folder, here = base_folder(run), world()
-    if here.leaders((folder / "result.json").exists):
+    if here.run_on_main((folder / "result.json").exists):
         return folder
     with _working(folder, run, on_event) as report:
-        body = evaluate_only(run, folder, report, notice=notice or Preemption())
-        if here.leads:
+        body = evaluate_only(run, folder, report, preemption=preemption or Preemption())
+        if here.is_main:
             write_json(folder / "result.json", body | {"run_id": folder.name})
     return folder
 

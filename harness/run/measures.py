@@ -35,7 +35,7 @@ def frontier(trainer: Trainer, folder: Path) -> None:
     """Sample the validation split; kept as a file per step, so a resumed run does not repeat it."""
     run, step = trainer.run, trainer.counters.step
     path = folder / "eval" / f"frontier-{step:06d}.json"
-    if world().leaders(path.exists):
+    if world().run_on_main(path.exists):
         return
     problems = trainer.benchmark.problems(run.data.validation_split)
     with naming_memory(run, "evaluation"):
@@ -44,9 +44,9 @@ def frontier(trainer: Trainer, folder: Path) -> None:
             n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
             seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows, by=trainer.rollouts.looks_by,
         )  # fmt: skip
-    point = {"step": step, **summary(table, problems, maj_k=())} if world().leads else {}
+    point = {"step": step, **summary(table, problems, maj_k=())} if world().is_main else {}
     keep_if_best(trainer.policy, folder, step, point)
-    if world().leads:
+    if world().is_main:
         write_json(path, point)
         forget_worse(folder)
 
@@ -67,7 +67,7 @@ def evaluate(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
                 seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
                 on_progress=partial(_tell, status, split), by=by,
             )  # fmt: skip
-        if world().leads:
+        if world().is_main:
             evals[split] = summary(table, problems)
     if run.eval.benchmarks:
         evals |= evaluate_benchmarks(

@@ -13,42 +13,42 @@ from harness.distributed.world import world
 from harness.run import measures
 from harness.run.best import load_best
 from harness.run.checkpoints import Checkpoints
-from harness.run.result import outcome
+from harness.run.result import run_result
 from harness.run.reuse import take_over
 from harness.run.set_up import open_run, stages_of
 from harness.run.status import Status
-from harness.run.tracking import Copy, mirrored
+from harness.run.tracking import Copy, tracked
 from harness.train.trainer import Trainer
 from harness.util.preemption import ALLOCATION_ENDS, Preemption, Stopped
 
 
 def train_and_evaluate(
-    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, notice: Preemption
+    run: RunConfig, folder: Path, status: Status, *, evaluate: bool, preemption: Preemption
 ) -> dict[str, Any]:
     """Train from the last checkpoint on, then evaluate; returns the result record, on the first process.
 
     Raises:
         Stopped: the run had to go; it goes on from where it was when it is started again.
     """
-    with notice.leaving():
+    with preemption.leaving():
         policy, benchmark = open_run(run)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
     with closing(trainer.rollouts.sampler):
-        trained_by = world().leaders(lambda: take_over(run, folder))
+        trained_by = world().run_on_main(lambda: take_over(run, folder))
         logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
         checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
-        life = _Life(trainer, folder, status, checkpoints, notice)
+        life = _Life(trainer, folder, status, checkpoints, preemption)
         life.begin()
-        with mirrored(run, folder) as mirror:
-            life.train(mirror)
+        with tracked(run, folder) as tracking:
+            life.train(tracking)
             result = life.evaluate(evaluate) | {"trained_by": trained_by}
-            mirror.summarise(result)
+            tracking.summarise(result)
     return result
 
 
-def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Preemption) -> dict[str, Any]:
+def evaluate_only(run: RunConfig, folder: Path, status: Status, *, preemption: Preemption) -> dict[str, Any]:
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
-    with notice.leaving():
+    with preemption.leaving():
         policy, benchmark = open_run(run)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
         with closing(trainer.rollouts.sampler):
@@ -57,12 +57,12 @@ def evaluate_only(run: RunConfig, folder: Path, status: Status, *, notice: Preem
 
 def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
     metrics_file = folder / "metrics.jsonl"
-    if world().leads:
+    if world().is_main:
         metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **measures.probe(trainer)})
     measures.frontier(trainer, folder)
     evals = measures.evaluate(trainer, folder, status)
-    body = outcome(trainer, folder, evals, status, 0)
+    body = run_result(trainer, folder, evals, status, 0)
     return body | {"role": "base", "method": "base", "activity": None}
 
 
@@ -74,7 +74,7 @@ class _Life:
     folder: Path
     status: Status
     checkpoints: Checkpoints
-    notice: Preemption
+    preemption: Preemption
 
     def begin(self) -> None:
         """Go on from the last checkpoint, with what was still to be done there; or measure step 0."""
@@ -84,13 +84,13 @@ class _Life:
         if pending:
             self._finish_step(pending)
 
-    def train(self, mirror: Copy) -> None:
+    def train(self, tracking: Copy) -> None:
         """Take the steps that are left."""
         counters = self.trainer.counters
         self.status.write(state="running", phase="train", step=counters.step)
         while not self.trainer.finished():
             row = self._finish_step(self._step())
-            mirror.send(row)
+            tracking.send(row)
             self.status.write(
                 state="running", phase="train", step=counters.step,
                 generated_tokens=counters.generated_tokens, eta_s=round(self._eta_s(), 1),
@@ -101,24 +101,24 @@ class _Life:
         """The result record, of the last weights or the best ones; without test sets unless ``wanted``."""
         trainer, last = self.trainer, self.trainer.counters.step
         self.status.write(state="running", phase="evaluate", step=last)
-        with self.notice.leaving():
+        with self.preemption.leaving():
             best = trainer.run.eval.weights == "best"
             evaluated = load_best(trainer.policy, self.folder)["step"] if best else last
             trainer.rollouts.sampler.outdated()
             evals = measures.evaluate(trainer, self.folder, self.status) if wanted else {}
-            return outcome(trainer, self.folder, evals, self.status, evaluated)
+            return run_result(trainer, self.folder, evals, self.status, evaluated)
 
     def _step(self) -> dict[str, Any]:
         """One training step, left before its first update when the run has to go."""
-        trainer, checkpoints, notice = self.trainer, self.checkpoints, self.notice
-        if not notice.room_for("step", "save"):
+        trainer, checkpoints, preemption = self.trainer, self.checkpoints, self.preemption
+        if not preemption.room_for("step", "save"):
             checkpoints.save(rest=checkpoints.rest())
             raise Stopped(ALLOCATION_ENDS)
-        before = checkpoints.rest() if notice.listening else {}
-        hook = trainer.optimizer.register_step_pre_hook(lambda *_: notice.stay())
+        before = checkpoints.rest() if preemption.listening else {}
+        hook = trainer.optimizer.register_step_pre_hook(lambda *_: preemption.stay())
         start = self.status.elapsed_s
         try:
-            with notice.timed("step"), notice.leaving():
+            with preemption.timed("step"), preemption.leaving():
                 metrics = trainer.step()
         except Stopped:
             checkpoints.save(rest=before)
@@ -137,7 +137,7 @@ class _Life:
         step, last = trainer.counters.step, trainer.finished()
         metrics: dict[str, Any] = done["metrics"]
         try:
-            with self.notice.leaving():
+            with self.preemption.leaving():
                 if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
                     metrics |= measures.probe(trainer)
                 if step % run.eval.frontier_every == 0 or last:
@@ -151,7 +151,7 @@ class _Life:
         if "timing" in done:
             _append(self.folder / "timings.jsonl", {"step": step, **done["timing"]})
         if step % run.train.checkpoint_every == 0 or last:
-            with self.notice.timed("save"):
+            with self.preemption.timed("save"):
                 self.checkpoints.save()
         return row
 
@@ -165,7 +165,7 @@ class _Life:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    if not world().leads:
+    if not world().is_main:
         return
     with open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row, sort_keys=True) + "\n")

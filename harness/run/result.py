@@ -17,7 +17,7 @@ from harness.statistics import mean_pass_at_ks, printable_ks
 from harness.train.trainer import Trainer
 
 
-def outcome(
+def run_result(
     trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int
 ) -> dict[str, Any]:
     """The record, on the first process; the others get an empty one.
@@ -26,7 +26,7 @@ def outcome(
         evals: what was measured of each test set.
         evaluated: the step whose weights were evaluated.
     """
-    if not world().leads:
+    if not world().is_main:
         return {}
     run = trainer.run
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -33,7 +33,7 @@ def training_parts(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in parts.items() if k != "evaluation"} | {"config": config}
 
 
-def find_sibling(run: RunConfig, folder: Path) -> Path | None:
+def find_reusable(run: RunConfig, folder: Path) -> Path | None:
     """A finished run beside ``folder`` that was trained alike, and still has what ``run`` evaluates."""
     wanted = training_parts(json.loads(json.dumps(identity_parts(run))))
     for other in sorted(folder.parent.glob(f"{slug(_name(run))}-s{run.seed}-*")):
@@ -63,7 +63,7 @@ def take_over(run: RunConfig, folder: Path) -> str:
         for path in (folder / "eval").glob("frontier-*"):
             path.unlink()
         taken.unlink()
-    other = find_sibling(run, folder)
+    other = find_reusable(run, folder)
     if other is None:
         return ""
     steps = json.loads((other / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]

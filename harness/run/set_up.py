@@ -48,7 +48,7 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
 
 
 def stages_of(run: RunConfig) -> Stages:
-    """What stands at the stations of ``run``: its method's stages, and the diagnostics it asks for."""
+    """The stages of ``run``: those of its method, and the diagnostics it asks for."""
     load = methods.load_diagnostic
     stages: Stages = run.method.stages()
     return stages.with_(diagnostics=tuple(load(name)() for name in run.train.diagnostics))

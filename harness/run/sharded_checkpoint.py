@@ -37,13 +37,13 @@ def write(path: Path, tensors: dict[str, Any], scalars: dict[str, Any], rest: di
     import torch.distributed.checkpoint as dcp
 
     here = world()
-    temporary = path.with_name(f".{path.name}.{here.leaders(os.getpid)}.tmp")
-    if here.leads:
+    temporary = path.with_name(f".{path.name}.{here.run_on_main(os.getpid)}.tmp")
+    if here.is_main:
         temporary.mkdir(parents=True, exist_ok=True)
     here.wait()
     writer = dcp.FileSystemWriter(temporary)  # waits until the disk has it
     dcp.save(tensors, storage_writer=writer, process_group=plain_group())
-    if here.leads:
+    if here.is_main:
         with open(temporary / REST, "wb") as handle:
             torch.save(rest | {"optimizer_scalars": scalars}, handle)
             os.fsync(handle.fileno())

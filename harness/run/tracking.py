@@ -1,4 +1,4 @@
-"""A live copy of ``metrics.jsonl`` elsewhere, for those who ask for it (``train.mirror``).
+"""A live copy of ``metrics.jsonl`` elsewhere, for those who ask for it (``train.tracking``).
 
 ``metrics.jsonl`` stays the truth: the copy is made from its rows, nothing is read back, and a copy that fails
 is given up with a warning while the run goes on.
@@ -37,44 +37,44 @@ def _wandb(run: RunConfig, folder: Path) -> Tracker:
     return WandbTracker(run, folder)
 
 
-#: Name in ``train.mirror`` -> what opens it.
+#: Name in ``train.tracking`` -> what opens it.
 MIRRORS: Mapping[str, Callable[[RunConfig, Path], Tracker]] = {"wandb": _wandb}
 
 
 class Copy:
     """What a run tells; silent without a mirror, and after one has failed."""
 
-    def __init__(self, mirror: Tracker | None) -> None:
-        self._mirror = mirror
+    def __init__(self, tracking: Tracker | None) -> None:
+        self._tracking = tracking
 
     def send(self, row: Row) -> None:
-        self._try(lambda mirror: mirror.send(row))
+        self._try(lambda tracking: tracking.send(row))
 
     def summarise(self, result: Row) -> None:
-        self._try(lambda mirror: mirror.summarise(result))
+        self._try(lambda tracking: tracking.summarise(result))
 
     def close(self) -> None:
-        self._try(lambda mirror: mirror.close())
+        self._try(lambda tracking: tracking.close())
 
     def _try(self, what: Callable[[Tracker], None]) -> None:
-        if self._mirror is None:
+        if self._tracking is None:
             return
         try:
-            what(self._mirror)
+            what(self._tracking)
         except Exception as error:  # whatever a service and its client come up with
-            self._mirror = None
+            self._tracking = None
             warnings.warn(f"the mirror is given up, the run goes on: {error}", stacklevel=2)
 
 
 @contextmanager
-def mirrored(run: RunConfig, folder: Path) -> Iterator[Copy]:
+def tracked(run: RunConfig, folder: Path) -> Iterator[Copy]:
     """Open the mirror that ``run`` asks for, bring it up to date with ``metrics.jsonl``, and close it.
 
     Raises:
         UserError: its package is not installed.
     """
-    name = run.train.mirror
-    copy = Copy(MIRRORS[name](run, folder) if name and world().leads else None)
+    name = run.train.tracking
+    copy = Copy(MIRRORS[name](run, folder) if name and world().is_main else None)
     log = folder / "metrics.jsonl"
     try:
         if log.exists() and name:

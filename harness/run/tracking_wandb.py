@@ -36,7 +36,7 @@ class WandbTracker:
             import wandb
         except ImportError as error:
             raise UserError(
-                "train.mirror=wandb needs the package wandb; pip install wandb, or leave train.mirror empty"
+                "train.tracking=wandb needs the package wandb; pip install wandb, or leave it empty"
             ) from error
         path = folder / ID_FILE
         if not path.exists():

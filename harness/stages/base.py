@@ -1,4 +1,4 @@
-"""The stations of a training step as interfaces: what stands where, with which inputs and outputs.
+"""The stages of a training step as interfaces: what stands where, with which inputs and outputs.
 
 A method composes a :class:`Stages`. Stages are pure: inputs in, :class:`Out` (value and metrics) out, no
 global random state (``ctx.generator``) and no I/O. What outlives a step is a :class:`Component`, listed in
@@ -162,7 +162,7 @@ class Component:
 
 
 class PromptSource(Component):
-    """Prompts station: which problems next."""
+    """Prompts stage: which problems next."""
 
     def bind(self, problems: Sequence[Problem], seed: int) -> None:
         """Receive the training problems, once, before the first step."""
@@ -251,39 +251,39 @@ class Verify:
 RolloutRequest = Draw | Generate | Score | Verify
 Program = Generator[RolloutRequest, Any, Batch]
 
-# --- stations -----------------------------------------------------------------------------------------
+# --- stages -----------------------------------------------------------------------------------------
 
 
 class RolloutProgram(Stage):
-    """Rollout station: a generator of requests, returning the step's rollouts."""
+    """Rollout stage: a generator of requests, returning the step's rollouts."""
 
     def run(self, ctx: StepContext) -> Program:
         raise NotImplementedError
 
 
 class Reward(Stage):
-    """Reward station: ``[B]`` or token-level ``[B,T]`` rewards; sees whole groups."""
+    """Reward stage: ``[B]`` or token-level ``[B,T]`` rewards; sees whole groups."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         raise NotImplementedError
 
 
 class GroupFilter(Stage):
-    """Group filter station: bool ``[B]``, rows that stay (whole groups), by verdict, not shaped reward."""
+    """Group filter stage: bool ``[B]``, rows that stay (whole groups), by verdict, not shaped reward."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         raise NotImplementedError
 
 
 class Advantage(Stage):
-    """Advantage station: ``[B]`` or ``[B,T]`` from the gathered batch in prompt order."""
+    """Advantage stage: ``[B]`` or ``[B,T]`` from the gathered batch in prompt order."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         raise NotImplementedError
 
 
 class Selection(Stage):
-    """Selection station: the batch that trains (rows kept, ``loss_mask_BT``, ``count_mask_BT``)."""
+    """Selection stage: the batch that trains (rows kept, ``loss_mask_BT``, ``count_mask_BT``)."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         raise NotImplementedError
@@ -299,14 +299,14 @@ class Minibatch:
 
 
 class UpdatePlan(Stage):
-    """Update plan station: the list of optimiser steps made from the step's batch."""
+    """Update plan stage: the list of optimiser steps made from the step's batch."""
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[list[Minibatch]]:
         raise NotImplementedError
 
 
 class Loss(Stage):
-    """Loss station.
+    """Loss stage.
 
     ``prepare`` runs without gradient once per optimiser step, over the whole minibatch: bounds, weights and
     whatever else is constant in the update. ``__call__`` is differentiable, on a micro-batch, with the rows
@@ -337,7 +337,7 @@ class Regulariser(Loss):
 
 
 class StepSize(Stage):
-    """Optimiser station: a multiplier on the learning rate of one optimiser step."""
+    """Optimiser stage: a multiplier on the learning rate of one optimiser step."""
 
     def __call__(self, batch: Batch, current: Stats) -> Out[float]:
         raise NotImplementedError
@@ -353,7 +353,7 @@ class Diagnostic(Stage):
 
 @dataclass(frozen=True)
 class Stages:
-    """What stands at each station. Build it from :func:`harness.stages.grpo_stages` and ``with_``."""
+    """All stages of a step. Build it from :func:`harness.stages.defaults.grpo_stages` and ``with_``."""
 
     prompts: PromptSource
     rollout: RolloutProgram
@@ -369,7 +369,7 @@ class Stages:
     components: Mapping[str, Component] = field(default_factory=dict)
 
     def with_(self, **changes: Any) -> Stages:
-        """A copy with other stages at some stations (``components`` are added to, not replaced)."""
+        """A copy in which some stages are others (``components`` are added to, not replaced)."""
         if "components" in changes:
             added = changes["components"]
             twice = set(added) & set(self.components)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rollouts of one step; every station returns a new one, none changes it in place.
+    """Rollouts of one step; every stage returns a new one, none changes it in place.
 
     Attributes:
         prompt_BP: prompt token ids, left-padded (int64).
@@ -106,15 +106,15 @@ class Batch:
         return self.train_mask_BT if self.count_mask_BT is None else self.count_mask_BT
 
     def advantages(self) -> Tensor:
-        """``advantage_BT``, present from the advantage station on."""
+        """``advantage_BT``, present from the advantage stage on."""
         if self.advantage_BT is None:
-            raise ValueError("no advantages yet: they are set by the advantage station")
+            raise ValueError("no advantages yet: they are set by the advantage stage")
         return self.advantage_BT
 
     def rewards(self) -> Tensor:
-        """``reward_B``, present from the reward station on."""
+        """``reward_B``, present from the reward stage on."""
         if self.reward_B is None:
-            raise ValueError("no rewards yet: they are set by the reward station")
+            raise ValueError("no rewards yet: they are set by the reward stage")
         return self.reward_B
 
     def with_(self, **changes: Any) -> Batch:

@@ -12,20 +12,20 @@ from functools import lru_cache, partial
 from types import FunctionType, MethodType
 from typing import Any
 
-from harness.config.composition import STATIONS
+from harness.config.composition import STAGE_NAMES
 from harness.stages.base import Component, PromptSource, Stage, Stages
 from harness.stages.defaults import grpo_stages
 from harness.stages.loss import PolicyLoss
 from harness.util.errors import UserError
 
-#: Fields of a policy loss by the station they are taken as.
+#: Fields of a policy loss by the stage they are taken as.
 PIECES = {
     "ratio": ("ratio",),
     "bounds": ("bounds", "dual_clip"),
     "weights": ("weight", "selection", "credit"),
 }
-#: Stations whose values make up a method, each counted once.
-_ATOMS = tuple(s for s in STATIONS if s not in ("loss", "controllers"))
+#: Stages whose values make up a method, each counted once.
+_ATOMS = tuple(s for s in STAGE_NAMES if s not in ("loss", "controllers"))
 #: Tags that the trainer itself sets.
 _GIVEN = {"row", "grpo_advantage", "grad_norm"}
 
@@ -37,28 +37,28 @@ def composed_stages(
     parts: Mapping[str, Stages],
     names: Mapping[str, str],
 ) -> Stages:
-    """``base`` with the stations ``made_of`` (station, part) taken from ``parts``.
+    """``base`` with the stages ``made_of`` (stage, part) taken from ``parts``.
 
     Args:
         names: the method of each part, for messages.
 
     Raises:
-        UserError: a station that the method leaves as it is, or one that cannot do without another.
+        UserError: a stage that the method leaves as it is, or one that cannot do without another.
     """
     stages = base
-    for station, part in made_of:
-        changed = _put(stages, station, parts[part], names[part], dict(made_of))
+    for stage, part in made_of:
+        changed = _put(stages, stage, parts[part], names[part], dict(made_of))
         if same(changed, stages):
             does = ", ".join(changes(parts[part])) or "nothing"
             raise UserError(
-                f"+{station}={names[part]} changes nothing: {base_name} has the same there; "
+                f"+{stage}={names[part]} changes nothing: {base_name} has the same there; "
                 f"{names[part]} changes {does}"
             )
         stages = changed
     taken = {part: {s for s, p in made_of if p == part} for part in parts}
-    for part, stations in taken.items():
-        _refuse_torn(parts[part], names[part], stations, "take")
-    replaced = {station for station, _ in made_of if station not in ("regularisers", "controllers")}
+    for part, taken_stages in taken.items():
+        _refuse_torn(parts[part], names[part], taken_stages, "take")
+    replaced = {stage for stage, _ in made_of if stage not in ("regularisers", "controllers")}
     _refuse_torn(base, base_name, replaced, "replace")
     stages = replace(stages, components=_components(stages, base, taken, parts))
     _refuse_missing_tags(stages, base, base_name, dict(made_of), parts, names)
@@ -66,71 +66,71 @@ def composed_stages(
 
 
 def changes(stages: Stages) -> list[str]:
-    """The stations at which ``stages`` differ from the plain ones, pieces of the loss one by one."""
+    """Names of the stages that differ from the plain ones, pieces of the loss one by one."""
     plain = grpo_stages()
     found = [s for s in _ATOMS if not same(_value(stages, s), _value(plain, s))]
     loss = stages.loss
     rest = ("surrogate", "aggregation")
     if not isinstance(loss, PolicyLoss) or any(getattr(loss, k) != getattr(plain.loss, k) for k in rest):
         found.append("loss")
-    return sorted([*found, *(["controllers"] if free_components(stages) else [])], key=STATIONS.index)
+    return sorted([*found, *(["controllers"] if free_components(stages) else [])], key=STAGE_NAMES.index)
 
 
 def free_components(stages: Stages) -> dict[str, Component]:
-    """Components that no station refers to."""
-    used = {id(c) for station in _ATOMS for c in _components_in(_value(stages, station))}
+    """Components that no stage refers to."""
+    used = {id(c) for stage in _ATOMS for c in _components_in(_value(stages, stage))}
     used |= {id(c) for c in _components_in(stages.loss)}
     return {name: c for name, c in stages.components.items() if id(c) not in used}
 
 
-# --- one station ------------------------------------------------------------------------------------------
+# --- one stage --------------------------------------------------------------------------------------------
 
 
-def _put(stages: Stages, station: str, other: Stages, name: str, made_of: Mapping[str, str]) -> Stages:
-    if station == "regularisers":
+def _put(stages: Stages, stage: str, other: Stages, name: str, made_of: Mapping[str, str]) -> Stages:
+    if stage == "regularisers":
         return replace(stages, regularisers=stages.regularisers + other.regularisers)
-    if station == "controllers":
+    if stage == "controllers":
         free = free_components(other)
         return replace(
             stages, components={**stages.components, **{f"{name}/{k}": c for k, c in free.items()}}
         )
-    if station not in PIECES:
-        return replace(stages, **{station: getattr(other, station)})
+    if stage not in PIECES:
+        return replace(stages, **{stage: getattr(other, stage)})
     mine, theirs = stages.loss, other.loss
     for loss, whose in ((mine, "the loss it would go into"), (theirs, f"the loss of {name}")):
         if not isinstance(loss, PolicyLoss):
             raise UserError(
-                f"+{station}={name}: {whose} is a {type(loss).__name__}, which has no {station} to exchange; "
+                f"+{stage}={name}: {whose} is a {type(loss).__name__}, which has no {stage} to exchange; "
                 f"take +loss={name}"
             )
     assert isinstance(mine, PolicyLoss) and isinstance(theirs, PolicyLoss)
-    if mine.surrogate != theirs.surrogate and (station != "weights" or theirs.surrogate != "clip"):
+    if mine.surrogate != theirs.surrogate and (stage != "weights" or theirs.surrogate != "clip"):
         raise UserError(
-            f"+{station}={name} belongs to a loss with surrogate={theirs.surrogate}, and this one has "
+            f"+{stage}={name} belongs to a loss with surrogate={theirs.surrogate}, and this one has "
             f"surrogate={mine.surrogate}; take +loss={name}"
         )
-    given = {key: getattr(theirs, key) for key in PIECES[station]}
-    if station == "weights":
+    given = {key: getattr(theirs, key) for key in PIECES[stage]}
+    if stage == "weights":
         given = {key: value for key, value in given.items() if value is not None}
         claimed = [key for key in given if getattr(mine, key) is not None]
         if "loss" in made_of and claimed:
             raise UserError(
-                f"the loss that +loss= takes brings {station} of its own, and so does +weights={name}: two "
-                "methods claim one station; leave one out"
+                f"the loss that +loss= takes brings {stage} of its own, and so does +weights={name}: two "
+                "methods claim one stage; leave one out"
             )
     return replace(stages, loss=replace(mine, **given))
 
 
-def _value(stages: Stages, station: str) -> Any:
-    """What stands at a station; of a loss of another kind the pieces are all the loss itself."""
-    if station not in PIECES:
-        return getattr(stages, station)
+def _value(stages: Stages, stage: str) -> Any:
+    """What stands at a stage; of a loss of another kind the pieces are all the loss itself."""
+    if stage not in PIECES:
+        return getattr(stages, stage)
     loss = stages.loss
-    return tuple(getattr(loss, k) for k in PIECES[station]) if isinstance(loss, PolicyLoss) else loss
+    return tuple(getattr(loss, k) for k in PIECES[stage]) if isinstance(loss, PolicyLoss) else loss
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values of stations, or two compositions, are equal; components are equal to themselves."""
+    """Whether two values of stages, or two compositions, are equal; components are equal to themselves."""
     if isinstance(a, Stages) and isinstance(b, Stages):
         names = [f.name for f in fields(Stages)]
         return all(same(getattr(a, name), getattr(b, name)) for name in names)
@@ -179,19 +179,19 @@ def _inside(item: Any) -> list[Any]:
 
 
 def _refuse_torn(stages: Stages, name: str, chosen: set[str], verb: str) -> None:
-    """Stations that share a component are taken, or replaced, together."""
+    """Stages that share a component are taken, or replaced, together."""
     whole = chosen | (set(PIECES) if "loss" in chosen else set())
     users = {s: {id(c) for c in _components_in(_value(stages, s))} for s in _ATOMS}
-    for station in [s for s in _ATOMS if s in whole]:
-        torn = [s for s in _ATOMS if s not in whole and users[s] & users[station]]
+    for stage in [s for s in _ATOMS if s in whole]:
+        torn = [s for s in _ATOMS if s not in whole and users[s] & users[stage]]
         if torn:
-            both = [s for s in STATIONS if s in {*chosen, *torn}]
+            both = [s for s in STAGE_NAMES if s in {*chosen, *torn}]
             if verb == "take":
                 remedy = "take " + "".join(f"+{s}={name}" for s in both)
             else:
                 remedy = f"replace all of {', '.join(both)}, or none"
             raise UserError(
-                f"{station} and {', '.join(torn)} of {name} share a state, so one is nothing without the "
+                f"{stage} and {', '.join(torn)} of {name} share a state, so one is nothing without the "
                 f"other; {remedy}"
             )
 
@@ -199,7 +199,7 @@ def _refuse_torn(stages: Stages, name: str, chosen: set[str], verb: str) -> None
 def _components(
     stages: Stages, base: Stages, taken: Mapping[str, set[str]], parts: Mapping[str, Stages]
 ) -> dict[str, Component]:
-    """The base's components that are still used, and those that the taken stations refer to."""
+    """The base's components that are still used, and those that the taken stages refer to."""
     of_base = {id(c) for s in _ATOMS for c in _components_in(_value(base, s))}
     now = {id(c) for s in (*_ATOMS, "loss") for c in _components_in(_value(stages, s))}
     kept = {k: c for k, c in stages.components.items() if id(c) not in of_base or id(c) in now}
@@ -219,18 +219,18 @@ def _refuse_missing_tags(
 ) -> None:
     """A stage that reads a tag of the batch needs the stage that writes it."""
     written = _GIVEN | {tag for s in (*_ATOMS, "loss") for tag in _tags_at(stages, s)[1]}
-    for station in (*_ATOMS, "loss"):
-        for tag in sorted(_tags_at(stages, station)[0] - written):
-            part = made_of.get(station) or (made_of.get("loss") if station in PIECES else None)
+    for stage in (*_ATOMS, "loss"):
+        for tag in sorted(_tags_at(stages, stage)[0] - written):
+            part = made_of.get(stage) or (made_of.get("loss") if stage in PIECES else None)
             whole, whose = (parts[part], names[part]) if part else (base, base_name)
             writers = [s for s in _ATOMS if tag in _tags_at(whole, s)[1]]
             kept = f"+{writers[0]}={whose}" if part and writers else f"the {whose} it comes from as it is"
-            raise UserError(f"{station} of {whose} reads '{tag}', which nothing here sets; it needs {kept}")
+            raise UserError(f"{stage} of {whose} reads '{tag}', which nothing here sets; it needs {kept}")
 
 
-def _tags_at(stages: Stages, station: str) -> tuple[set[str], set[str]]:
-    """Tags that the stages at a station read and write."""
-    kinds: list[Any] = [type(stage) for stage in _stages_in(_value(stages, station))]
+def _tags_at(stages: Stages, stage: str) -> tuple[set[str], set[str]]:
+    """Tags that the stage, with all that stands inside it, reads and writes."""
+    kinds: list[Any] = [type(part) for part in _stages_in(_value(stages, stage))]
     found = [tags_of(kind) for kind in kinds]
     return {tag for reads, _ in found for tag in reads}, {tag for _, writes in found for tag in writes}
 

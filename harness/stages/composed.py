@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComposedMethod(Method):
-    """Base of composed classes: ``made_of`` are (station, field that holds the part's hyper-parameters)."""
+    """Base of composed classes: ``made_of`` are (stage, field that holds the part's hyper-parameters)."""
 
     made_of: ClassVar[tuple[tuple[str, str], ...]] = ()
     part_names: ClassVar[Mapping[str, str]] = {}
@@ -57,7 +57,7 @@ class ComposedMethod(Method):
             plain = dataclasses.replace(owner, **{name: default})
             if same((dataclasses.replace(self, **{part: plain}) if part else plain).stages(), stages):
                 raise UserError(
-                    f"method.{key} has no effect in {self.name}, which takes that station from elsewhere; "
+                    f"method.{key} has no effect in {self.name}, which takes that stage from elsewhere; "
                     "leave it out"
                 )
 
@@ -74,7 +74,7 @@ def composed_class(
     Args:
         name: the composed name.
         base: name and class.
-        parts: station, name and class of each part.
+        parts: stage, name and class of each part.
 
     Raises:
         UserError: the base has a hyper-parameter of a part's name.
@@ -95,7 +95,7 @@ def composed_class(
         namespace={
             "name": name,
             "base_name": base[0],
-            "made_of": tuple((station, field_name(method)) for station, method, _ in parts),
+            "made_of": tuple((stage, field_name(method)) for stage, method, _ in parts),
             "part_names": {field_name(method): method for method in classes},
             "__doc__": f"{name}, composed.",
         },

@@ -1,4 +1,4 @@
-"""The plain stage at every station: together they are GRPO (arXiv 2402.03300)."""
+"""The plain form of every stage: together they are GRPO (arXiv 2402.03300)."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class ShuffledMinibatches(UpdatePlan):
 
 
 def grpo_stages() -> Stages:
-    """GRPO at every station; methods change what they change with ``with_``."""
+    """GRPO at every stage; methods change what they change with ``with_``."""
     return Stages(
         prompts=ShuffledPrompts(),
         rollout=PlainRollout(),

@@ -135,7 +135,7 @@ class TokenWeight(Stage):
 class TokenCredit(Stage):
     """The advantage as it enters an optimiser step's loss, ``[B]`` or ``[B,T]``: a constant of that step.
 
-    For credit that depends on the weights the step starts from; any other belongs to the advantage station.
+    For credit that depends on the weights the step starts from; any other belongs to the advantage stage.
     """
 
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:

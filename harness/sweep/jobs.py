@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config.composition import STATIONS
+from harness.config.composition import STAGE_NAMES
 from harness.config.schema import RunConfig, slug
 from harness.evaluation.in_run import check_run
 from harness.model.checks import check_model
@@ -158,7 +158,7 @@ class Runs:
 def _with_full_path(override: str) -> str:
     """A method file's full path, so that workers and later commands find it from anywhere."""
     key, sign, value = override.partition("=")
-    if sign and (key == "method" or key.removeprefix("+").replace("-", "_") in STATIONS):
+    if sign and (key == "method" or key.removeprefix("+").replace("-", "_") in STAGE_NAMES):
         return f"{key}={method_reference(value)}"
     return override
 

@@ -72,7 +72,7 @@ class PolicyComparison:
         rollout = self._run.rollout
         cap = rollout.correction_cap if corrects(self._run) else None
         metrics = mismatch_metrics(batch, cap)
-        if metrics["mismatch_alarm"] and not self._alarmed and world().leads:
+        if metrics["mismatch_alarm"] and not self._alarmed and world().is_main:
             self._alarmed = True
             kl, waits = metrics["mismatch_kl"], 0 if scores_when_sampled(self._run) else rollout.lag
             warnings.warn(alarm_text(kl, step, rollout.engine, waits), stacklevel=2)

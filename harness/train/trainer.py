@@ -1,4 +1,4 @@
-"""The trainer: one straight line from prompts to controllers. A method is what stands at the stations."""
+"""The trainer: one straight line from prompts to controllers. A method is what stands at the stages."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Trainer:
 
     Attributes:
         sizes: numbers of processes that steps were taken with.
-        clock: the last step's seconds by station.
-        rollouts: the station that samples, with the sampler that follows the policy.
+        clock: the last step's seconds by stage.
+        rollouts: the stage that samples, with the sampler that follows the policy.
         reference: the policy that penalties hold on to, where a stage needs one.
     """
 
@@ -119,7 +119,7 @@ class Trainer:
             grpo_advantage=group_normalised(batch.correct_B, batch.group_B), row=torch.arange(len(batch))
         )
 
-        # as early as the first station that reads it, by default after the group filter: fewer rows
+        # as early as the first stage that reads it, by default after the group filter: fewer rows
         early = [part for stage in (stages.reward, stages.group_filter) for part in with_parts(stage)]
         old_pass_first = not scored and any(part.old_stats or part.needs_reference for part in early)
         if old_pass_first:

@@ -192,7 +192,7 @@ def backward(
             local[0],
         )  # fmt: skip
         total += float(loss.detach())
-    for seen, _ in (everyone := here.everyones((own, total))):
+    for seen, _ in (everyone := here.all_gather((own, total))):
         log.merged(seen)
     log.updates += 1
     return sum(loss for _, loss in everyone), multiplier

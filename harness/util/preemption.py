@@ -5,7 +5,7 @@ end of the training step. So a signal takes effect at once inside :meth:`Preempt
 soon as the next such place is reached.
 
 Several processes that train together have to leave at the same place: there a signal interrupts only what a
-process does by itself (:meth:`Preemption.apart`), and all of them agree before they go.
+process does by itself (:meth:`Preemption.run_locally`), and all of them agree before they go.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Preemption:
         self.listening = False
         self._end_unix_s = end_unix_s
         self._open = False
-        self._apart = True
+        self._run_locally = True
         self._agree: Callable[[str], str] | None = None
         self._times: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
@@ -74,7 +74,7 @@ class Preemption:
             agree: gives all processes the first reason that one of them has, ``""`` when none has any; they
                 all have to call it. None: this process is alone again.
         """
-        self._agree, self._apart = agree, agree is None
+        self._agree, self._run_locally = agree, agree is None
 
     def check(self) -> None:
         """Raise :class:`Stopped` if the run has to go."""
@@ -84,15 +84,15 @@ class Preemption:
             raise Stopped(why)
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def run_locally(self) -> Iterator[None]:
         """What this process does while no other waits for it: here a signal may raise at once."""
-        before, self._apart = self._apart, True
+        before, self._run_locally = self._run_locally, True
         try:
             if self._open and self.reason:
                 raise Stopped(self.reason)
             yield
         finally:
-            self._apart = before
+            self._run_locally = before
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
@@ -140,7 +140,7 @@ class Preemption:
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
-        if self._open and self._apart:
+        if self._open and self._run_locally:
             self._open = False  # what is being cleaned up must not be left by a second signal
             raise Stopped(self.reason)
 

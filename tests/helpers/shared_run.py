@@ -43,18 +43,20 @@ def _disturbed(patch: pytest.MonkeyPatch, here: World, do: str, rank: int, step:
 
 
 def work(plan_file: str) -> int:
-    notice = Preemption()
-    notice.listen(interrupts=True)
-    with joined("cpu", notice) as here:
+    preemption = Preemption()
+    preemption.listen(interrupts=True)
+    with joined("cpu", preemption) as here:
         for item in json.loads(Path(plan_file).read_text()):
             with pytest.MonkeyPatch.context() as patch:
                 _disturbed(patch, here, item["do"], item.get("rank", 0), item.get("step", 0))
                 try:
-                    runs.execute(configured(item["overrides"]), evaluate=item["do"] != "term", notice=notice)
+                    runs.execute(
+                        configured(item["overrides"]), evaluate=item["do"] != "term", preemption=preemption
+                    )
                     assert item["do"] == "train"
                 except Stopped:
                     assert item["do"] == "term"
-                    notice.reason = ""
+                    preemption.reason = ""
     return 0
 
 

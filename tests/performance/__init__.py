@@ -1,1 +1,1 @@
-"""Speed and memory: our training step by station, and against TRL's GRPOTrainer."""
+"""Speed and memory: our training step by stage, and against TRL's GRPOTrainer."""

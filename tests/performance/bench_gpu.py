@@ -6,7 +6,7 @@
     python -m tests.performance.bench_gpu --tiny --out /tmp/x    # without a GPU
 
 * Training: randomly initialised Qwen2.5 architectures in bf16 over fp32 weights, GRPO with coin flips for
-  rewards, the built-in sampler. Seconds by station, tokens a second, peak memory beside the planned one.
+  rewards, the built-in sampler. Seconds by stage, tokens a second, peak memory beside the planned one.
 * The operator: log-prob and entropy of 16 x 2048 positions over 151,936 tokens, forward and backward in bf16,
   beside the plain computation and TRL's chunked one, after their values and gradients were compared.
 
@@ -142,26 +142,26 @@ def open_trainer(shape: ModelShape, length: int, sizes: Sizes, device: str) -> T
 def measure_training(
     name: str, shape: ModelShape, length: int, sizes: Sizes, device: Device, steps: int
 ) -> dict[str, Any]:
-    """Seconds by station of ``steps`` steps after one that is not timed, and the peak of that one."""
+    """Seconds by stage of ``steps`` steps after one that is not timed, and the peak of that one."""
     trainer = open_trainer(shape, length, sizes, device.name)
     weights = sum(p.nbytes for p in (*trainer.policy.model.parameters(), *trainer._parameters))
     peak = device.peak(trainer.step) + (weights if device.name == "cuda" else 0)
-    stations: dict[str, list[float]] = {"whole step": []}
+    stages: dict[str, list[float]] = {"whole step": []}
     tokens = []
     for _ in range(steps):
         before = trainer.counters.generated_tokens
-        stations["whole step"].append(device.seconds(trainer.step))
+        stages["whole step"].append(device.seconds(trainer.step))
         tokens.append(trainer.counters.generated_tokens - before)
-        for station, value in trainer.clock.seconds.items():
-            stations.setdefault(station, []).append(value)
+        for stage, value in trainer.clock.seconds.items():
+            stages.setdefault(stage, []).append(value)
     longest = max(len(trainer.policy.encode(p.prompt)) for p in trainer.benchmark.problems("train"))
     plan = plan_memory(shape, to_dict(trainer.run), prompt_tokens=longest)
-    whole = statistics.median(stations["whole step"])
+    whole = statistics.median(stages["whole step"])
     return {
         "model": name, "parameters": shape.params, "response_tokens": length, "rollouts": sizes.rollouts,
         "steps": steps, "tokens_per_step": statistics.mean(tokens),
         "tokens_per_s": statistics.mean(tokens) / whole,
-        "stations_s": {k: statistics.median(v) for k, v in stations.items()},
+        "stations_s": {k: statistics.median(v) for k, v in stages.items()},
         "peak_bytes": peak, "planned_bytes": sum(
             max(p.update, p.sampling) if plan.update < plan.sampling else p.update
             for p in plan.parts if "assumed" not in p.name
@@ -287,7 +287,7 @@ def report(result: dict[str, Any]) -> str:
              f"{r['peak_bytes'] / 2**30:.3f}", f"{r['planned_bytes'] / 2**30:.3f}"]
             for r in result["training"]
         ]  # fmt: skip
-        lines += ["", "training, seconds by station", table(head, rows)]
+        lines += ["", "training, seconds by stage", table(head, rows)]
     if result["operator"]:
         shown = {k: v for k, v in result["operator"].items() if k not in ("gap_to_fp32", "shape")}
         rows = [

@@ -1,4 +1,4 @@
-"""Where our training step's time goes: medians per station for one method on the micro testbed.
+"""Where our training step's time goes: medians per stage for one method on the micro testbed.
 
 python -m tests.performance.bench_step method=steer --steps 20
 """
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "results" / "performance"
 
 
 def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str, Any]:
-    """Seconds of every station over ``steps`` training steps of the run that ``overrides`` describe."""
+    """Seconds of every stage over ``steps`` training steps of the run that ``overrides`` describe."""
     run = compose([*overrides, f"train.steps={steps + warm_up}"], methods.load)
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
@@ -37,8 +37,8 @@ def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str,
             continue
         tokens.append(trainer.counters.generated_tokens - before)
         seconds["whole step"].append(whole)
-        for station, value in trainer.clock.seconds.items():
-            seconds.setdefault(station, []).append(value)
+        for stage, value in trainer.clock.seconds.items():
+            seconds.setdefault(stage, []).append(value)
         seconds.setdefault("rest", []).append(whole - sum(trainer.clock.seconds.values()))
     whole_s = statistics.median(seconds["whole step"])
     return {
@@ -46,7 +46,7 @@ def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str,
         "overrides": list(overrides),
         "steps": steps,
         "tokens_per_step": statistics.mean(tokens),
-        "stations": {
+        "stages": {
             name: {
                 "median_s": statistics.median(values),
                 "min_s": min(values),
@@ -62,10 +62,10 @@ def report(result: dict[str, Any]) -> str:
     """The result as a markdown table."""
     rows = [
         [name, f"{s['median_s']:.4f}", f"{s['min_s']:.4f} - {s['max_s']:.4f}", f"{s['share_of_step']:.1%}"]
-        for name, s in result["stations"].items()
+        for name, s in result["stages"].items()
     ]
     title = f"{result['method']}: {result['steps']} steps, {result['tokens_per_step']:.0f} tokens a step"
-    return title + "\n\n" + table(["station", "median s", "min - max", "share"], rows)
+    return title + "\n\n" + table(["stage", "median s", "min - max", "share"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

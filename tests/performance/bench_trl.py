@@ -50,7 +50,7 @@ class Interleave(TrainerCallback):
         self.ours, self.updates = ours, updates
         self.sides = order(pairs)
         self.seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-        self.stations: list[dict[str, float]] = []
+        self.stages: list[dict[str, float]] = []
         self.our_tokens: list[int] = []
         self._start = 0.0
 
@@ -61,7 +61,7 @@ class Interleave(TrainerCallback):
                 break
             before = self.ours.counters.generated_tokens
             self.seconds["ours"].append(timed(self.ours.step))
-            self.stations.append(dict(self.ours.clock.seconds))
+            self.stages.append(dict(self.ours.clock.seconds))
             self.our_tokens.append(self.ours.counters.generated_tokens - before)
         self._start = time.perf_counter()
 
@@ -99,7 +99,7 @@ def check_equal(settings: peer.Settings, ours: Trainer, batch: Batch, folder: Pa
 
 
 def whole_step(settings: peer.Settings, steps: int, folder: Path) -> tuple[Comparison, dict[str, Any], Any]:
-    """Whole steps of both trainers in turn; also our stations, and TRL's trainer, ready for more."""
+    """Whole steps of both trainers in turn; also our stages, and TRL's trainer, ready for more."""
     ours = peer.our_trainer(settings)
     total = steps + WARM_UP
     interleave = Interleave(ours, settings.minibatches * settings.epochs, total)
@@ -110,17 +110,15 @@ def whole_step(settings: peer.Settings, steps: int, folder: Path) -> tuple[Compa
     theirs.train()
     seconds = {side: values[WARM_UP:] for side, values in interleave.seconds.items()}
     steps_s = seconds["ours"]
-    stations = {
-        name: [s.get(name, 0.0) for s in interleave.stations[WARM_UP:]] for name in interleave.stations[-1]
-    }
-    stations["rest"] = [whole - sum(parts) for whole, *parts in zip(steps_s, *stations.values(), strict=True)]
+    stages = {name: [s.get(name, 0.0) for s in interleave.stages[WARM_UP:]] for name in interleave.stages[-1]}
+    stages["rest"] = [whole - sum(parts) for whole, *parts in zip(steps_s, *stages.values(), strict=True)]
     details = {
-        "stations": {
+        "stages": {
             name: {
                 "share_of_step": statistics.median(v / w for v, w in zip(values, steps_s, strict=True)),
                 "median_s": statistics.median(values),
             }
-            for name, values in stations.items()
+            for name, values in stages.items()
         },
         "our_tokens_per_step": statistics.mean(interleave.our_tokens),
         "trl_tokens_per_step": theirs.generated_tokens / total,
@@ -268,7 +266,7 @@ def report(result: dict[str, Any]) -> str:
             ["peak memory, process", f"{result['memory']['ratio_peak']:.2f}", "", "1"],
             ["peak memory above the ready trainer", f"{result['memory']['ratio_added']:.2f}", "", "1"],
         ]
-    stations = [[name, f"{s['share_of_step']:.1%}"] for name, s in result["stations"].items()]
+    stages = [[name, f"{s['share_of_step']:.1%}"] for name, s in result["stages"].items()]
     return "\n\n".join(
         [
             table(["loss", "loss: difference", "gradient norm: rel.", "gradient: rel."], equality),
@@ -277,7 +275,7 @@ def report(result: dict[str, Any]) -> str:
             f"TRL {result['trl_tokens_per_step']:.0f}; "
             f"per sampler call: ours {result['sampler_tokens']['ours']:.0f}, "
             f"TRL {result['sampler_tokens']['peer']:.0f}.",
-            table(["our station", "share of our step"], stations),
+            table(["our stage", "share of our step"], stages),
         ]
     )
 

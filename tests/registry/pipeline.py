@@ -1,4 +1,4 @@
-"""A step without a model: logits stand for the policy, the stations run in the trainer's order, the update is
+"""A step without a model: logits stand for the policy, the stages run in the trainer's order, the update is
 the trainer's own. Gives what a method trained on, its loss and the gradient with respect to the logits."""
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
 
 
 def plan_of(stages: Stages, step: Step) -> list[Minibatch]:
-    """The stations from the rewards to the update plan, as the trainer runs them."""
+    """The stages from the rewards to the update plan, as the trainer runs them."""
     declared = stages.of_step()
     wanted = dict.fromkeys([LOGP, ENTROPY, *(s for stage in declared for s in stage.old_stats)])
     batch = step.batch

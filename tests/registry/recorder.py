@@ -92,8 +92,8 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
         reference=copy.deepcopy(trainer.reference.model) if trainer.reference else None,
     )  # fmt: skip
-    station = trainer.rollouts
-    rollouts, update, draws = station.run_program, trainer.update, update_module.token_draws
+    stage = trainer.rollouts
+    rollouts, update, draws = stage.run_program, trainer.update, update_module.token_draws
     clip = torch.nn.utils.clip_grad_norm_
 
     def keep_rollouts(ctx: Any) -> Batch:
@@ -123,11 +123,11 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         step.updates[-1].after = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
         return out
 
-    station.run_program, trainer.update = keep_rollouts, keep_update  # type: ignore[method-assign]
+    stage.run_program, trainer.update = keep_rollouts, keep_update  # type: ignore[method-assign]
     torch.nn.utils.clip_grad_norm_, update_module.token_draws = keep_gradient, keep_draws
     try:
         step.metrics = trainer.step()
     finally:
         torch.nn.utils.clip_grad_norm_, update_module.token_draws = clip, draws
-        del station.run_program, trainer.update
+        del stage.run_program, trainer.update
     return step

@@ -79,15 +79,15 @@ def test_a_run_equals_the_composition_by_hand() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_taking_all_that_a_method_changes_gives_the_method(name: str) -> None:
     pieces = ("ratio", "bounds", "weights")
-    stations = dict.fromkeys("loss" if s in pieces else s for s in changes(stages_of(name)))
-    composed = "grpo" + "".join(f"+{station}={name}" for station in stations)
-    assert (name == "grpo") == (not stations)
+    stages = dict.fromkeys("loss" if s in pieces else s for s in changes(stages_of(name)))
+    composed = "grpo" + "".join(f"+{stage}={name}" for stage in stages)
+    assert (name == "grpo") == (not stages)
     check_equal(lambda: stages_of(composed), lambda: stages_of(name))
     mine, theirs = stages_of(composed), stages_of(name)
     assert sorted(key.rpartition("/")[2] for key in mine.components) == sorted(theirs.components)
 
 
-def test_a_station_brings_the_state_it_refers_to() -> None:
+def test_a_stage_brings_the_state_it_refers_to() -> None:
     adaptive = EntropyAndKL(entropy_adaptive=True)
     cls = registry.load("grpo+regularisers=entropy-bonus")
     made = cls(entropy_bonus=adaptive).stages()
@@ -183,14 +183,14 @@ def test_hyperparameters_of_base_and_parts_arrive() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=grpo+los=gspo"], "unknown station 'los'; did you mean loss?"),
-        (["method=grpo", "+weight=gspo"], "unknown station 'weight'; did you mean weights?"),
+        (["method=grpo+los=gspo"], "unknown stage 'los'; did you mean loss?"),
+        (["method=grpo", "+weight=gspo"], "unknown stage 'weight'; did you mean weights?"),
         (["method=grpo", "+loss"], "'+loss' is not an override"),
         (["method=grpo+loss=gsop"], "unknown method 'gsop'; did you mean gspo"),
         (["method=grpo+loss="], "names no method for loss; write +loss=METHOD"),
         (["method=+loss=gspo"], "has no base"),
-        (["method=grpo", "+loss=gspo", "+loss=cispo"], "gspo and cispo both claim the station loss"),
-        (["method=grpo+loss=steer+weights=clip-cov"], "two methods claim one station; leave one out"),
+        (["method=grpo", "+loss=gspo", "+loss=cispo"], "gspo and cispo both claim the stage loss"),
+        (["method=grpo+loss=steer+weights=clip-cov"], "two methods claim one stage; leave one out"),
         (
             ["method=grpo+weights=gspo"],
             "changes nothing: grpo has the same there; gspo changes ratio, bounds",

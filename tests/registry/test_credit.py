@@ -35,7 +35,7 @@ def judged(lengths: list[int], right: list[int], groups: list[int]) -> Batch:
 
 
 def credit(entry: str, values: dict[str, Any], batch: Batch) -> Tensor:
-    """What the reward and advantage stations of an entry give, on response tokens."""
+    """What the reward and advantage stages of an entry give, on response tokens."""
     ctx, stages = make_step().ctx, registry.load(f"{NAME}@{entry}")(**values).stages()
     reward = stages.reward(batch, ctx).value
     if reward.ndim == 2:

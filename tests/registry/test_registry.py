@@ -273,7 +273,7 @@ def test_card_and_class(name: str) -> None:
     entry = registry.find(name)
     card, cls = read_card(entry), registry.load(name)
     assert cls.name == name and issubclass(cls, Method)
-    assert card.stations and card.body.startswith("## Formula")
+    assert card.stages and card.body.startswith("## Formula")
     assert "## Fidelity" in card.body and "## Pitfalls" in card.body and "## Reported" in card.body
     assert ("@" in name) == bool(card.variants)
     assert not card.variants or name.partition("@")[2] in card.variants

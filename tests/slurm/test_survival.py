@@ -39,7 +39,7 @@ class Case:
     """
 
     how: Callable[[Site], None] | None
-    notice: bool
+    preemption: bool
     slurm: dict[str, Any] = field(default_factory=dict)
     after: Callable[[], None] | None = None
     site: Site = None  # type: ignore[assignment]
@@ -140,7 +140,7 @@ def test_goes_on_with_the_same_numbers(
     assert len(starts) >= 2, f"it was never disturbed: {history}"
     # where it went on: what was saved when its second job began
     went_on = int(starts[1]["progress"].partition(",")[0].removeprefix("step-"))
-    if case.notice:
+    if case.preemption:
         assert went_on >= (case.step or 1), history
     else:
         assert case.step is not None and went_on >= case.step - EVERY, history

@@ -69,12 +69,12 @@ def test_derived_values(batch: Batch) -> None:
     assert torch.equal(counted.denominator_mask_BT, batch.mask_BT)
 
 
-def test_missing_values_say_which_station_sets_them(batch: Batch) -> None:
+def test_missing_values_say_which_stage_sets_them(batch: Batch) -> None:
     bare = batch.with_(verdicts=None, reward_B=None, advantage_BT=None)
-    for read, station in (
-        (lambda: bare.correct_B, "Verify"), (bare.rewards, "reward station"), (bare.advantages, "advantage"),
+    for read, stage in (
+        (lambda: bare.correct_B, "Verify"), (bare.rewards, "reward stage"), (bare.advantages, "advantage"),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=station):
+        with pytest.raises(ValueError, match=stage):
             read()
 
 

@@ -141,7 +141,7 @@ def test_only_a_finished_run_of_equal_training_is_a_sibling(plain: Path, tmp_pat
 
     def found(*more: str) -> Any:
         run = _run(tmp_path, *more)
-        return sibling.find_sibling(run, runs.run_folder(run))
+        return sibling.find_reusable(run, runs.run_folder(run))
 
     there = tmp_path / plain.name
     assert found("eval.temperature=0.7", "eval.n=4") == there

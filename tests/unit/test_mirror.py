@@ -71,7 +71,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 def test_one_remote_run_however_often_it_is_interrupted(
     wandb: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = _run(tmp_path, "train.mirror=wandb")
+    run = _run(tmp_path, "train.tracking=wandb")
     assert identity(run) == identity(_run(tmp_path)), "a mirror does not influence the numbers"
     step = Trainer.step
 
@@ -97,7 +97,7 @@ def test_one_remote_run_however_often_it_is_interrupted(
 def test_a_failing_service_does_not_stop_the_run(wandb: FakeWandb, tmp_path: Path) -> None:
     wandb.broken = True
     with pytest.warns(UserWarning, match="given up, the run goes on: no way to the service"):
-        folder = runs.execute(_run(tmp_path, "train.mirror=wandb"))
+        folder = runs.execute(_run(tmp_path, "train.tracking=wandb"))
     assert [row["step"] for row in _rows(folder)] == [0, 1, 2, 3, 4]
     assert runs.status(folder)["state"] == "done"
 
@@ -105,5 +105,5 @@ def test_a_failing_service_does_not_stop_the_run(wandb: FakeWandb, tmp_path: Pat
 def test_it_is_imported_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
     with pytest.raises(UserError, match="pip install wandb"):
-        runs.execute(_run(tmp_path / "asked", "train.mirror=wandb", "train.steps=1"))
+        runs.execute(_run(tmp_path / "asked", "train.tracking=wandb", "train.steps=1"))
     runs.execute(_run(tmp_path / "not", "train.steps=1"))

@@ -91,12 +91,12 @@ def test_told_to_stop(
     place: str, whole: Path, tmp_path: Path, signals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = configured(overrides(tmp_path))
-    folder, notice = runs.run_folder(run), Preemption()
-    notice.listen()
+    folder, preemption = runs.run_folder(run), Preemption()
+    preemption.listen()
     with monkeypatch.context() as patch:
         stop_at(place, patch)
         with pytest.raises(Stopped, match=TOLD):
-            runs.execute(run, notice=notice)
+            runs.execute(run, preemption=preemption)
     assert runs.status(folder)["state"] == "preempted" and TOLD in runs.status(folder)["error"][0]
     left = last_checkpoint(folder / "checkpoints")
     assert left is not None and left["counters"]["step"] == PLACES[place][3]
@@ -108,8 +108,8 @@ def test_told_to_stop(
 def test_stopped_in_the_evaluation(
     whole: Path, tmp_path: Path, signals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, notice = configured(overrides(tmp_path)), Preemption()
-    notice.listen()
+    run, preemption = configured(overrides(tmp_path)), Preemption()
+    preemption.listen()
     original: Callable[..., Any] = measures.evaluate_problems
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -120,7 +120,7 @@ def test_stopped_in_the_evaluation(
     with monkeypatch.context() as patch:
         patch.setattr(measures, "evaluate_problems", wrapped)
         with pytest.raises(Stopped):
-            runs.execute(run, notice=notice)
+            runs.execute(run, preemption=preemption)
     folder = runs.run_folder(run)
     assert runs.status(folder)["phase"].startswith("evaluate")
     runs.execute(run)
@@ -129,22 +129,22 @@ def test_stopped_in_the_evaluation(
 
 def test_no_step_is_begun_that_the_allocation_does_not_last_for(tmp_path: Path, signals: None) -> None:
     run = configured(overrides(tmp_path, "train.steps=4"))
-    notice = Preemption(time.time() + MARGIN_S + 60)
+    preemption = Preemption(time.time() + MARGIN_S + 60)
     for kind, taken_s in (("step", 3000.0), ("save", 1.0)):
-        notice._times[kind].append(taken_s)
+        preemption._times[kind].append(taken_s)
     with pytest.raises(Stopped, match=ALLOCATION_ENDS):
-        runs.execute(run, notice=notice)
+        runs.execute(run, preemption=preemption)
     left = last_checkpoint(runs.run_folder(run) / "checkpoints")
     assert left is not None and left["counters"]["step"] == 0
 
 
 def test_the_end_of_the_allocation_stops_a_run_in_time(signals: None) -> None:
-    notice = Preemption(time.time() + MARGIN_S + 0.3)
-    with notice.timed("save"):
+    preemption = Preemption(time.time() + MARGIN_S + 0.3)
+    with preemption.timed("save"):
         pass
-    notice.listen()
+    preemption.listen()
     start = time.monotonic()
-    with pytest.raises(Stopped, match=ALLOCATION_ENDS), notice.leaving():
+    with pytest.raises(Stopped, match=ALLOCATION_ENDS), preemption.leaving():
         time.sleep(20)
     assert time.monotonic() - start < 5
 
@@ -161,10 +161,10 @@ def test_an_early_announcement_waits_where_the_end_is_known(signals: None) -> No
 
 
 def test_a_second_signal_does_not_disturb_the_leaving(signals: None) -> None:
-    notice = Preemption()
-    notice.listen()
+    preemption = Preemption()
+    preemption.listen()
     cleaned = False
-    with pytest.raises(Stopped), notice.leaving():
+    with pytest.raises(Stopped), preemption.leaving():
         try:
             send()
         finally:

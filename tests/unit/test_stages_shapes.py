@@ -1,4 +1,4 @@
-"""Methods of awkward shape stand on the stations as they are: no line of the trainer knows them."""
+"""Methods of awkward shape stand on the stages as they are: no line of the trainer knows them."""
 
 from __future__ import annotations
 

@@ -65,19 +65,19 @@ def test_the_cause_is_who_ended_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("station", "said"),
+    ("stage", "said"),
     [
         ("rollout", "draw fewer than 16 responses a step"), ("probe", "lower probe.prompts=2"),
         ("evaluation", "lower eval.batch_rows=8"), ("update", "train.micro_batch_rows=32 instead of 64"),
     ],
 )  # fmt: skip
-def test_out_of_memory_names_what_to_turn(station: str, said: str) -> None:
-    with pytest.raises(oom.OutOfMemory, match=said) as found, oom.naming_memory(small_run(), station):
+def test_out_of_memory_names_what_to_turn(stage: str, said: str) -> None:
+    with pytest.raises(oom.OutOfMemory, match=said) as found, oom.naming_memory(small_run(), stage):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    assert "GiB" in str(found.value) and f"out of memory in {station}" in str(found.value)
+    assert "GiB" in str(found.value) and f"out of memory in {stage}" in str(found.value)
 
 
-def test_a_station_of_the_step_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_of_the_step_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 

@@ -181,7 +181,7 @@ def test_a_problem_drawn_twice_in_a_step_gets_other_samples() -> None:
     assert len(texts) == 12 and len(set(texts)) > 9
 
 
-# --- stations ---------------------------------------------------------------------------------------------
+# --- stages ---------------------------------------------------------------------------------------------
 
 
 class Nothing(GroupFilter):
@@ -277,7 +277,7 @@ class ReferenceReward(Reward):
     "change",
     [{"reward": EntropyReward()}, {"group_filter": EntropyFilter()}, {"reward": ReferenceReward()}],
 )
-def test_the_old_pass_runs_before_the_first_station_that_reads_it(change: dict[str, Any]) -> None:
+def test_the_old_pass_runs_before_the_first_stage_that_reads_it(change: dict[str, Any]) -> None:
     assert METRICS <= tiny_trainer(stages=grpo_stages().with_(**change)).step().keys()
 
 

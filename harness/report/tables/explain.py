@@ -109,7 +109,10 @@ def facts_of(groups: Sequence[Group], headline: Table, reference: str) -> tuple[
         apart = [line for line in tested if line.p is not None and line.p < ALPHA]
         better = sum((line.delta or 0.0) > 0 for line in apart)
         facts += [
-            (f"{better} · {len(apart) - better}", f"better · worse than tuned {reference} beyond chance"),
+            (
+                f"{better} · {len(apart) - better}",
+                f"better · worse than tuned {reference} beyond chance",
+            ),
             (str(len(tested) - len(apart)), f"cannot be told apart from tuned {reference}"),
         ]
     if headline.detectable is not None:

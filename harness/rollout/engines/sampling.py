@@ -71,7 +71,7 @@ class EngineSampler:
         dtype = getattr(torch, self._engine.describe()["dtype"])
         parameters = self._policy.model.parameters()
         ours, theirs = checksum((whole(p.detach()) for p in parameters), dtype), self._engine.checksum()
-        if any(world().everyones(ours != theirs)):
+        if any(world().all_gather(ours != theirs)):
             raise UserError(
                 f"after loading, {self._name} does not hold the policy's weights (checksums {theirs:x} and "
                 f"{ours:x}): this model is not loaded name by name there; use rollout.engine=builtin"

@@ -133,10 +133,10 @@ def _start(settings: dict[str, Any], separate: bool) -> Any:
 @contextmanager
 def _of_its_own() -> Iterator[None]:
     """A process started meanwhile knows nothing of torchrun, and sees this process's GPU as its only one."""
-    apart = {name: os.environ[name] for name in _TORCHRUN if name in os.environ}
-    changed: dict[str, str | None] = dict.fromkeys(apart)
-    if int(apart.get("WORLD_SIZE", "1")) > 1:
-        number = int(apart.get("LOCAL_RANK", "0"))
+    run_locally = {name: os.environ[name] for name in _TORCHRUN if name in os.environ}
+    changed: dict[str, str | None] = dict.fromkeys(run_locally)
+    if int(run_locally.get("WORLD_SIZE", "1")) > 1:
+        number = int(run_locally.get("LOCAL_RANK", "0"))
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         changed["CUDA_VISIBLE_DEVICES"] = seen[number] if number < len(seen) else str(number)
     before = {name: os.environ.get(name) for name in changed}

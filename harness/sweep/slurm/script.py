@@ -73,7 +73,7 @@ def parameters(
         further["time"] = _clock(resources.time_s)
     if after:
         further |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
-    lead_s = min(resources.notice, (resources.time_s or 4 * resources.notice) // 4)
+    lead_s = min(resources.preemption, (resources.time_s or 4 * resources.preemption) // 4)
     further |= {"signal": f"USR2@{lead_s}", **resources.sbatch}
     values = {
         "job_name": name, "partition": resources.partition, "account": resources.account,

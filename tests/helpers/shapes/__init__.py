@@ -1,1 +1,1 @@
-"""Throw-away methods of awkward shape: they show that the stations suffice, and are no reproductions."""
+"""Throw-away methods of awkward shape: they show that the stages suffice, and are no reproductions."""
