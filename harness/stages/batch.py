@@ -178,7 +178,7 @@ class Batch:
         changes: dict[str, Any] = {
             f.name: cut(f.name, getattr(self, f.name))
             for f in fields(self)
-            if isinstance(getattr(self, f.name), Tensor) and getattr(self, f.name).ndim == 2
+            if isinstance(getattr(self, f.name), torch.Tensor) and getattr(self, f.name).ndim == 2
         }
         for name in ("old", "token_tags"):
             changes[name] = {k: cut(k, v) for k, v in getattr(self, name).items()}
