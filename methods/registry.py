@@ -8,7 +8,6 @@ imported when the method is used. A file outside the package is named ``path/to/
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -23,6 +22,9 @@ from typing import Any, TypeVar
 from harness.composition import composed_class, is_composed, parse
 from harness.errors import UserError, unknown
 from harness.method import Method
+from harness.registry import meaning
+from harness.registry.sources import parse as parse_file
+from harness.registry.sources import registered_names
 
 M = TypeVar("M", bound=type[Method])
 D = TypeVar("D", bound=type)
@@ -50,11 +52,8 @@ class Entry:
 
     @property
     def hash(self) -> str:
-        """Hash of the method's file and of the method files it imports: part of a run's identity."""
-        digest = hashlib.sha256()
-        for file in sorted(_closure(self.file)):
-            digest.update(file.read_bytes())
-        return digest.hexdigest()[:16]
+        """What the method's code means (:mod:`harness.registry.meaning`): part of a run's identity."""
+        return meaning.identity(self.file, self.name)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class ComposedEntry(Entry):
 
     @property
     def hash(self) -> str:
-        """Hash of the method files of all that is in it."""
+        """Hash of the hashes of all that is in it."""
         involved = [self.base, *(entry for _, entry in self.parts)]
         return hashlib.sha256("".join(entry.hash for entry in involved).encode()).hexdigest()[:16]
 
@@ -125,23 +124,7 @@ def names_in(file: Path, decorator: str = "register") -> list[str]:
 @lru_cache(maxsize=1024)
 def _names_in(file: Path, decorator: str, mtime_ns: int, size: int) -> tuple[str, ...]:
     """Read once per version of the file: a plan of a thousand runs asks as often."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except SyntaxError as error:
-        raise UserError(f"{file}:{error.lineno}: not valid Python: {error.msg}") from error
-    found = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef):
-            for call in node.decorator_list:
-                if (
-                    isinstance(call, ast.Call)
-                    and isinstance(call.func, ast.Name)
-                    and call.func.id == decorator
-                    and call.args
-                    and isinstance(call.args[0], ast.Constant)
-                ):
-                    found.append(str(call.args[0].value))
-    return tuple(found)
+    return tuple(name for node in parse_file(file).body for name in registered_names(node, decorator))
 
 
 def entries(folder: Path = FOLDER) -> dict[str, Entry]:
@@ -272,16 +255,3 @@ def _import(file: Path) -> ModuleType:
         del sys.modules[module_name]
         raise
     return module
-
-
-def _closure(file: Path, seen: frozenset[Path] = frozenset()) -> set[Path]:
-    """``file`` and the files of this folder it imports, directly or not."""
-    if file in seen:
-        return set()
-    found = {file}
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("methods."):
-            other = FOLDER / f"{node.module.split('.')[1]}.py"
-            if other.is_file() and other.name != "registry.py":
-                found |= _closure(other, seen | found)
-    return found

@@ -1,19 +1,19 @@
 """The identity of a registered class: what its code means, not how it is written or where its imports lie.
 
     python -m harness.registry.meaning                            digest and identity of every method
-    python -m harness.registry.meaning show NAME...               the same, and which of the harness's names count
+    python -m harness.registry.meaning show NAME...               also which names of the harness count
     python -m harness.registry.meaning keep NAME... --why "..."   go on under the identity of before
 
 A digest hashes the class's syntax and that of every definition of the method files it uses
-(:mod:`~harness.registry.canonical`). Two tables are committed beside this module. ``moves.json`` names each moved
-module or name of the harness as it was when digests were first frozen. ``kept.json`` maps a digest to the identity
-that records of it carry: runs made when identities hashed bytes, and code rewritten without a change of numbers.
+(:mod:`~harness.registry.canonical`). Two tables are committed beside this module. ``moves.json`` names each
+moved module or name of the harness as it was when digests were first frozen. ``kept.json`` maps a digest to
+the identity that records of it carry: of runs made when identities hashed bytes, and of code rewritten
+without a change of numbers.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from harness.errors import UserError, unknown
 from harness.files import write_json
 from harness.registry.canonical import Text
-from harness.registry.sources import ENTRIES, ROOT, Sources, Stamp, parse, read_table, stamp
+from harness.registry.sources import ENTRIES, ROOT, Sources, Stamp, parse, read_table, registered_names, stamp
 
 KEPT = Path("harness", "registry", "kept.json")
 LENGTH = 16
@@ -55,7 +55,10 @@ def meaning(file: Path, name: str, root: Path = ROOT) -> Meaning:
     there = _known.get((file, name, root))
     if there is None or any(stamp(path) != then for path, then in there.files.items()):
         sources = Sources(file, root)
-        text = Text(sources, _class(file, name))
+        classes = sources.source(sources.module).registered
+        if name not in classes:
+            raise unknown(f"method in {file.name}", name, classes)
+        text = Text(sources, classes[name])
         digest = hashlib.sha256(text.build().encode()).hexdigest()
         there = Meaning(digest, tuple(sorted(text.names)), {**sources.seen, file: stamp(file)})
         _known[file, name, root] = there
@@ -69,25 +72,12 @@ def identity(file: Path, name: str, root: Path = ROOT) -> str:
     return str(kept["identity"]) if kept else digest[:LENGTH]
 
 
-def _class(file: Path, name: str) -> str:
-    found = {at: node.name for node in parse(file).body if isinstance(node, ast.ClassDef) for at in _names(node)}
-    if name not in found:
-        raise unknown(f"method in {file.name}", name, found)
-    return found[name]
-
-
-def _names(node: ast.ClassDef) -> list[str]:
-    """The names that the class is registered as."""
-    calls = [call for call in node.decorator_list if isinstance(call, ast.Call) and call.args]
-    arguments = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "register"]
-    return [str(first.value) for first in arguments if isinstance(first, ast.Constant)]
-
-
 def registered(root: Path = ROOT) -> dict[str, Path]:
     """The file of every method in the checkout by name, sorted."""
     files = sorted((root / ENTRIES).glob("*.py"))
-    classes = [(file, node) for file in files for node in parse(file).body if isinstance(node, ast.ClassDef)]
-    return dict(sorted((name, file) for file, node in classes for name in _names(node)))
+    return dict(
+        sorted((n, file) for file in files for node in parse(file).body for n in registered_names(node))
+    )
 
 
 def keep(names: Sequence[str], why: str, given: str = "", root: Path = ROOT) -> None:

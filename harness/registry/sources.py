@@ -6,13 +6,14 @@ import ast
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
+from harness.registry.bindings import Bindings, Import, changed_in_place, is_empty
+from harness.registry.syntax import Part, Writer
 
 ROOT = Path(__file__).parent.parent.parent
 #: Packages of the project. What other packages define counts by its dotted name.
@@ -25,16 +26,8 @@ LAZY = "_EXPORTS"
 MOVES = Path("harness", "registry", "moves.json")
 
 Stamp = tuple[int, int] | None
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 #: Statements that only bind names. All others may also do something when the module is imported.
 _PLAIN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
-
-
-class Import(NamedTuple):
-    """What an import binds: ``parts`` to look up, one after the other, in ``module``."""
-
-    module: str
-    parts: tuple[str, ...] = ()
 
 
 class Defined(NamedTuple):
@@ -46,114 +39,25 @@ class Defined(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """The top level of a module.
+    """The top level of a module, by the positions of its statements.
 
     Attributes:
-        binders: name -> positions in ``body`` of the statements that bind or change it.
+        text: the statements as canonical text; empty for modules that count by name.
+        binders: name -> the statements that bind or change it.
         imports: name -> what the module's imports bind it to.
         exports: name -> the module that a lazy export comes from.
-        effects: positions of statements that do more than bind names.
+        effects: statements that do more than bind names.
         modules: what the module's own imports may run.
+        registered: name of a method -> its class.
     """
 
-    body: list[ast.stmt]
+    text: list[list[Part]]
     binders: dict[str, tuple[int, ...]]
     imports: dict[str, list[Import]]
     exports: dict[str, str]
     effects: tuple[int, ...]
-    modules: set[str]
-
-
-@dataclass
-class Bindings(ast.NodeVisitor):
-    """Names that the visited nodes bind in their own scope; nested scopes are not entered."""
-
-    file: Path
-    package: str
-    names: set[str] = field(default_factory=set)
-    imports: dict[str, list[Import]] = field(default_factory=dict)
-    outer: dict[str, type[ast.stmt]] = field(default_factory=dict)
-    modules: set[str] = field(default_factory=set)
-
-    def visit_all(self, nodes: Sequence[ast.AST]) -> Bindings:
-        for node in nodes:
-            self.visit(node)
-        return self
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.names.add(node.id)
-
-    def visit_FunctionDef(self, node: Function) -> None:
-        self.names.add(node.name)
-        self.visit_all([*node.decorator_list, node.args])
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.names.add(node.name)
-        self.visit_all([*node.decorator_list, *node.bases, *node.keywords])
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self.visit(node.args)
-
-    def visit_ListComp(self, node: ast.AST) -> None:
-        inner = (n for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
-        self.names.update(n.target.id for n in inner)
-
-    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
-        if node.name:
-            self.names.add(node.name)
-        self.generic_visit(node)
-
-    visit_MatchAs = visit_MatchStar = visit_ExceptHandler
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        if node.rest:
-            self.names.add(node.rest)
-        self.generic_visit(node)
-
-    def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:
-        self.outer.update(dict.fromkeys(node.names, type(node)))
-
-    visit_Nonlocal = visit_Global
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            module = alias.name if alias.asname else alias.name.split(".")[0]
-            self._bind(alias.asname or module, Import(module))
-            self.modules.add(alias.name)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if node.module == "__future__":
-            return
-        above = self.package.split(".")
-        base = above[: len(above) - node.level + 1] if node.level else []
-        module = ".".join(part for part in (*base, node.module or "") if part)
-        for alias in node.names:
-            if alias.name == "*":
-                raise UserError(
-                    f"{self.file}:{node.lineno}: 'from {module} import *' hides which definitions the method "
-                    "is made of; import the names that it uses"
-                )
-            self._bind(alias.asname or alias.name, Import(module, (alias.name,)))
-            self.modules.update((module, f"{module}.{alias.name}"))
-
-    def _bind(self, name: str, value: Import) -> None:
-        there = self.imports.setdefault(name, [])
-        if value not in there:
-            there.append(value)
-
-
-def is_empty(node: ast.AST) -> bool:
-    """A statement without meaning of its own: an import, ``pass``, a docstring, an ``if`` with no more in it."""
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    if isinstance(node, ast.If):
-        return isinstance(node.test, ast.Name | ast.Attribute) and all(map(is_empty, node.body + node.orelse))
-    return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
+    modules: frozenset[str]
+    registered: dict[str, str]
 
 
 def stamp(file: str | Path) -> Stamp:
@@ -178,41 +82,46 @@ def parse(file: Path) -> ast.Module:
 
 
 @lru_cache(maxsize=1024)
-def read_source(file: Path, package: str, version: Stamp) -> Source:
-    """The top level of ``file``, read once per ``version``; ``package`` is what relative imports start from."""
+def read_source(file: Path, package: str, with_text: bool, version: Stamp) -> Source:
+    """The top level of ``file``, read once per ``version``; relative imports start from ``package``.
+
+    No syntax tree is kept: the garbage collector would go through it again and again.
+    """
     body = parse(file).body
+    bound = [Bindings(file, package).visit_all([node]) for node in body]
     binders: dict[str, list[int]] = {}
-    bound = Bindings(file, package).visit_all(body)
-    imports = bound.imports
+    imports: dict[str, list[Import]] = {}
     exports: dict[str, str] = {}
     effects = []
+    for name, values in (item for each in bound for item in each.imports.items()):
+        there = imports.setdefault(name, [])
+        there += [value for value in values if value not in there]
     for at, node in enumerate(body):
         if is_empty(node):
             continue
-        names = Bindings(file, package).visit_all([node]).names
-        changed = {name for name in _changed(node) if name not in imports}
-        for name in names | changed:
+        names = bound[at].names | {name for name in changed_in_place(node) if name not in imports}
+        for name in names:
             binders.setdefault(name, []).append(at)
-        if not isinstance(node, _PLAIN) or not (names | changed):
+        if not isinstance(node, _PLAIN) or not names:
             effects.append(at)
-        if isinstance(node, ast.Assign | ast.AnnAssign) and LAZY in names and node.value:
+        if LAZY in names and isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
             exports = dict(ast.literal_eval(node.value))
-    positions = {name: tuple(at) for name, at in binders.items()}
-    return Source(body, positions, imports, exports, tuple(effects), bound.modules)
+    writer = Writer(file, package, set(binders), imports)
+    return Source(
+        [writer.write(node) for node in body] if with_text else [],
+        {name: tuple(at) for name, at in binders.items()}, imports, exports, tuple(effects),
+        frozenset(module for each in bound for module in each.modules),
+        {name: getattr(node, "name", "") for node in body for name in registered_names(node)},
+    )  # fmt: skip
 
 
-def _changed(node: ast.stmt) -> Iterator[str]:
-    """Names whose value ``node`` changes in place (``TABLE["a"] = 1``) or, in a function, by ``global``."""
-    inside_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    for part in ast.walk(node):
-        if isinstance(part, ast.Global):
-            yield from part.names
-        elif not inside_function and isinstance(part, ast.Subscript | ast.Attribute):
-            target: ast.AST = part
-            while isinstance(target, ast.Subscript | ast.Attribute):
-                target = target.value
-            if isinstance(target, ast.Name) and not isinstance(part.ctx, ast.Load):
-                yield target.id
+def registered_names(node: ast.stmt, decorator: str = "register") -> list[str]:
+    """The names that a class statement is registered as: ``@register("name")``."""
+    if not isinstance(node, ast.ClassDef):
+        return []
+    calls = [call for call in node.decorator_list if isinstance(call, ast.Call) and call.args]
+    named = [call.args[0] for call in calls if getattr(call.func, "id", "") == decorator]
+    return [str(first.value) for first in named if isinstance(first, ast.Constant)]
 
 
 @lru_cache(maxsize=16)
@@ -234,6 +143,7 @@ class Sources:
         self.module = f"{ENTRIES}.{file.stem}" if inside else ""
         self._beside = None if inside else file.parent
         self._files: dict[str, Path | None] = {self.module: file}
+        self._sources: dict[str, Source] = {}
         self._moves = read_table(root / MOVES, self._stamp(root / MOVES))
 
     def _stamp(self, file: Path) -> Stamp:
@@ -255,9 +165,13 @@ class Sources:
         return self._files[module]
 
     def source(self, module: str) -> Source:
-        file = self.locate(module)
-        assert file is not None, module
-        return read_source(file, self.package(module), self._stamp(file))
+        if module not in self._sources:
+            file = self.locate(module)
+            assert file is not None, module
+            version = self._stamp(file)
+            by_content = self.by_content(module)
+            self._sources[module] = read_source(file, self.package(module), by_content, version)
+        return self._sources[module]
 
     def package(self, module: str) -> str:
         """What relative imports in ``module`` start from."""
@@ -266,7 +180,7 @@ class Sources:
         return module if is_package else module.rpartition(".")[0]
 
     def by_content(self, module: str) -> bool:
-        """Whether definitions in ``module`` count by what they say: those of methods and of files beside them."""
+        """Whether definitions in ``module`` count by what they say: a method's and those beside it."""
         if self.locate(module) is None or module in MACHINERY:
             return False
         return module.split(".")[0] not in PACKAGES or module.split(".")[0] == ENTRIES
