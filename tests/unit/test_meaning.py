@@ -1,4 +1,4 @@
-"""The identity of a method: what changes it, what does not, and that all that is committed is still current."""
+"""The identity of a method: what changes it, what does not, and that what is committed is current."""
 
 from __future__ import annotations
 
@@ -41,22 +41,27 @@ FORMULA = """
     def weight(x):
         return x * FACTOR
 """
+PROJECT = {
+    "harness__init__": "",
+    "harness__stages__init__": "from harness.stages.loss import Loss",
+    "harness__stages__loss": "class Loss: pass",
+    "methods__init__": "",
+    "methods__registry": "def register(name): return lambda cls: cls",
+    "methods__formula": FORMULA,
+    "methods__constants": "FACTOR = 2.0\nOTHER = 1\n",
+}
 Files = Callable[..., str]
 
 
 @pytest.fixture
 def digest(tmp_path: Path) -> Files:
-    """Write a small project, whose files may be given (None: there is no such file); the digest of ``one``."""
+    """Write a small project, whose files may be given (None: there is none); the digest of ``one``."""
 
     def write(method: str = METHOD, **others: str | None) -> str:
-        files = {
-            "harness/__init__": "", "harness/stages/__init__": "from harness.stages.loss import Loss",
-            "harness/stages/loss": "class Loss: pass", "methods/__init__": "",
-            "methods/registry": "def register(name): return lambda cls: cls",
-            "methods/formula": FORMULA, "methods/constants": "FACTOR = 2.0\nOTHER = 1\n", "methods/one": method,
-        } | {name.replace("__init", "/__init").replace("__of__", "/"): text for name, text in others.items()}  # fmt: skip
-        for name, text in files.items():
-            path = tmp_path / f"{name}.py"
+        given = {"methods__one": method, **others}
+        for name, text in (PROJECT | given).items():
+            *folders, stem = name.removesuffix("__").split("__")
+            path = tmp_path.joinpath(*folders, "__init__.py" if stem == "init" else f"{stem}.py")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             if text is not None:
@@ -102,8 +107,8 @@ def test_a_lazy_face_resolves_to_what_it_exports(digest: Files) -> None:
 def test_a_module_that_moves_keeps_its_name_by_the_table_of_moves(digest: Files, tmp_path: Path) -> None:
     before = digest()
     moved = {
-        "harness__of__stages__init__": "from harness.stages.form import Loss",
-        "harness__of__stages__of__form": "class Loss: pass", "harness__of__stages__of__loss": None,
+        "harness__stages__init__": "from harness.stages.form import Loss",
+        "harness__stages__form": "class Loss: pass", "harness__stages__loss": None,
     }  # fmt: skip
     assert digest(**moved) != before
     table = tmp_path / "harness" / "registry" / "moves.json"
@@ -116,27 +121,25 @@ def test_a_module_that_moves_keeps_its_name_by_the_table_of_moves(digest: Files,
 
 def test_another_function_under_the_same_name_counts(digest: Files) -> None:
     before = digest()
-    assert digest(changed("from methods.formula", "from methods.other"), methods__of__other=FORMULA) == before
+    assert digest(changed("from methods.formula", "from methods.other"), methods__other=FORMULA) == before
     other = changed("x * FACTOR", "x / FACTOR", FORMULA)
-    assert digest(changed("from methods.formula", "from methods.other"), methods__of__other=other) != before
+    assert digest(changed("from methods.formula", "from methods.other"), methods__other=other) != before
     assert digest(changed("import math", "import cmath as math")) != before
-    assert digest(harness__of__stages__init__="from harness.stages.other import Loss",
-                  harness__of__stages__of__other="class Loss: pass") != before  # fmt: skip
+    assert digest(harness__stages__init__="from harness.stages.other import Loss",
+                  harness__stages__other="class Loss: pass") != before  # fmt: skip
 
 
 def test_changed_code_counts_however_deep(digest: Files) -> None:
     before = digest()
     assert digest(changed("LIMIT = 0.5", "LIMIT = 0.6")) != before
-    assert digest(methods__of__formula=changed("x * FACTOR", "x * FACTOR + 0", FORMULA)) != before
-    assert digest(methods__of__constants="FACTOR = 3.0\nOTHER = 1\n") != before
-    assert digest(methods__of__constants="FACTOR = 2\nOTHER = 1\n") != before  # an int is not a float
-    assert digest(methods__of__constants="FACTOR = 2.0\nOTHER = 2\n") == before  # nobody uses it
-    assert digest(methods__of__constants="FACTOR = 2.0\nOTHER = 1\nFACTOR += 1\n") != before
+    assert digest(methods__formula=changed("x * FACTOR", "x * FACTOR + 0", FORMULA)) != before
+    assert digest(methods__constants="FACTOR = 3.0\nOTHER = 1\n") != before
+    assert digest(methods__constants="FACTOR = 2\nOTHER = 1\n") != before  # an int is not a float
+    assert digest(methods__constants="FACTOR = 2.0\nOTHER = 2\n") == before  # nobody uses it
+    assert digest(methods__constants="FACTOR = 2.0\nOTHER = 1\nFACTOR += 1\n") != before
     patched = "FACTOR = 2.0\nOTHER = 1\nimport math\nmath.exp = abs\n"
-    assert digest(methods__of__constants=patched) != before
-    assert (
-        digest(changed("import math", "import math, methods.patch"), methods__of__patch="print()") != before
-    )
+    assert digest(methods__constants=patched) != before
+    assert digest(changed("import math", "import math, methods.patch"), methods__patch="print()") != before
 
 
 def test_a_table_that_is_filled_later_counts_with_its_contents(digest: Files) -> None:
@@ -164,22 +167,22 @@ def test_a_local_name_is_not_taken_for_an_import_of_the_same_name(digest: Files)
         "def scale(x): return (lambda weight: weight(1))(x)",
         "def scale(x):\n        for weight in x:\n            pass\n        return weight(1)",
         "def scale(x):\n        match x:\n            case {'a': weight}:\n                return weight(1)",
-        "def scale(x):\n        try:\n            x()\n        except OSError as weight:\n            return weight(1)",
+        "def scale(x):\n        try: x()\n        except OSError as weight: return weight(1)",
     ):
         text = METHOD[: METHOD.index("def scale")] + local + "\n\n    " + METHOD[METHOD.index("@register") :]
         first = digest(text)
-        assert digest(text, methods__of__formula="def weight(x): return 7") == first, local
+        assert digest(text, methods__formula="def weight(x): return 7") == first, local
         free = text.replace(", weight)", ", other)").replace("weight = abs", "other = abs")
         free = free.replace("for weight in", "for other in").replace("lambda weight", "lambda other")
         free = free.replace("'a': weight", "'a': other").replace("as weight", "as other")
         second = digest(free)
-        assert digest(free, methods__of__formula="def weight(x): return 7") != second, local
+        assert digest(free, methods__formula="def weight(x): return 7") != second, local
 
 
 def test_names_of_a_class_are_not_seen_from_its_functions(digest: Files) -> None:
     text = changed("def loss(self, x):", "weight = 1\n        def loss(self, x):")
     text = changed("return scale(x)", "return weight(x)", text)
-    assert digest(text) != digest(text, methods__of__formula="def weight(x): return 7")
+    assert digest(text) != digest(text, methods__formula="def weight(x): return 7")
 
 
 def test_a_formula_that_moves_to_another_file_keeps_it(digest: Files) -> None:
@@ -187,8 +190,8 @@ def test_a_formula_that_moves_to_another_file_keeps_it(digest: Files) -> None:
     scale = METHOD[METHOD.index("LIMIT") : METHOD.index("@register")]
     there = "import math\n" + dedent("    " + scale) + "\nfrom methods.formula import weight\n"
     here = changed(scale, "from methods.two import scale\n\n    ")
-    assert digest(here, methods__of__two=there) == before
-    assert digest(here, methods__of__two=there.replace("0.5", "0.6")) != before
+    assert digest(here, methods__two=there) == before
+    assert digest(here, methods__two=there.replace("0.5", "0.6")) != before
     here = changed("from methods.formula import weight", "from methods.constants import FACTOR")
     assert (
         digest(changed("LIMIT =", "def weight(x):\n        return x * FACTOR\n\n    LIMIT =", here)) == before
@@ -201,9 +204,7 @@ def test_the_order_of_code_counts_and_circles_end(digest: Files) -> None:
         changed("y = math.exp(x)\n        x = y + 1", "x = y + 1\n        y = math.exp(x)", two)
     )
     circle = "from methods.one import scale\ndef weight(x): return weight(scale(x))\n"
-    assert digest(methods__of__formula=circle) != digest(
-        methods__of__formula=circle.replace("(x))", "(x + 1))")
-    )
+    assert digest(methods__formula=circle) != digest(methods__formula=circle.replace("(x))", "(x + 1))"))
     local = changed("LIMIT\n", "globals()['OTHER']\n\n    OTHER = 1\n")  # a name that is reached unseen
     assert digest(local) != digest(changed("OTHER = 1", "OTHER = 2", local))
 
@@ -240,8 +241,9 @@ def test_every_committed_record_and_choice_is_current() -> None:
         records = [json.loads(line) for line in file.read_text().splitlines()]
         for record in records:
             if record["role"] in ("method", "control"):
-                name = record["config"]["method"] if record["role"] == "control" else record["method"]
-                assert record["method_hash"] == registry.find(name).hash, (record["run_id"], name)
+                name = record["run_id"].rsplit("-s", 1)[0]  # a control's is the method that it changes
+                assert record["method_hash"] == hashes[name], record["run_id"]
+                assert record["role"] == "control" or name == record["method"]
                 seen.add(name)
     assert seen == set(hashes)
     for file in ROOT.glob("sweeps/**/*.tuned.yaml"):
