@@ -13,7 +13,7 @@ from harness.model.memory.estimate import GIB, PROMPT_TOKENS
 from harness.model.source import resolve_model
 from harness.registry import benchmarks, methods
 from harness.run.compose import compose
-from harness.sweep.slurm.resources import slurm_resources
+from harness.sweep.resources import slurm_resources
 from harness.util.errors import UserError
 
 #: Memory of the GPU that is assumed unless ``memory=`` says otherwise.

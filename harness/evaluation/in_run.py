@@ -23,7 +23,7 @@ from harness.util.files import read_json, write_json
 if TYPE_CHECKING:
     from harness.config.schema import RunConfig
     from harness.model.policy import Policy
-    from harness.rollout.engines.sampling import EngineSampler
+    from harness.rollout.engine_sampler import EngineSampler
 
 #: maj@k is kept in the result for these k, where there are enough samples.
 MAJORITIES = (8, 32)

@@ -9,7 +9,6 @@ imported when the method is used. A file outside the package is named ``path/to/
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.config.composition import is_composed, parse
+from harness.meaning import digest
 from harness.registry.folders import folders, home_of, import_file, registered
 from harness.stages.composed import composed_class
 from harness.stages.method import Method
-from harness.util.environment import ROOT
 from harness.util.errors import UserError, unknown
 
 M = TypeVar("M", bound=type[Method])
@@ -48,11 +47,8 @@ class MethodEntry:
 
     @property
     def hash(self) -> str:
-        """Hash of the method's file and of the method files it imports: part of a run's identity."""
-        digest = hashlib.sha256()
-        for file in sorted(_closure(self.file)):
-            digest.update(file.read_bytes())
-        return digest.hexdigest()[:16]
+        """What the method's code means (:mod:`harness.meaning.digest`): part of a run's identity."""
+        return digest.identity(self.file, self.name)
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class ComposedEntry(MethodEntry):
 
     @property
     def hash(self) -> str:
-        """Hash of the method files of all that is in it."""
+        """Hash of the hashes of all that is in it."""
         involved = [self.base, *(entry for _, entry in self.parts)]
         return hashlib.sha256("".join(entry.hash for entry in involved).encode()).hexdigest()[:16]
 
@@ -226,16 +222,3 @@ def load_diagnostic(name: str) -> type:
     if name not in _diagnostics:
         import_file(file, "methods")
     return _diagnostics[name]
-
-
-def _closure(file: Path, seen: frozenset[Path] = frozenset()) -> set[Path]:
-    """``file`` and the files of this folder it imports, directly or not."""
-    if file in seen:
-        return set()
-    found = {file}
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("methods."):
-            other = ROOT / f"{node.module.replace('.', '/')}.py"
-            if other.is_file():
-                found |= _closure(other, seen | found)
-    return found

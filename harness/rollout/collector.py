@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Verdict
-from harness.rollout.engines.sampling import EngineSampler, open_sampler
+from harness.rollout.engine_sampler import EngineSampler, open_sampler
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.queue import RolloutQueue
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared

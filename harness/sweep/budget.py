@@ -8,7 +8,7 @@ from statistics import mean
 
 from harness.run.state import RunState
 from harness.sweep.jobs import Job
-from harness.sweep.slurm.resources import slurm_resources
+from harness.sweep.resources import slurm_resources
 from harness.sweep.sweep import Sweep
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.composition import parse
+from harness.meaning.digest import meaning
 from harness.registry import benchmarks
 from harness.sweep.jobs import Job
 from harness.sweep.sweep import Sweep
@@ -44,6 +45,7 @@ def plan_key(sweep: Sweep) -> str | None:
 def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
     for package in _PACKAGES:
         yield from sorted((ROOT / package).rglob("*.py"))
+    yield from sorted((ROOT / "harness" / "meaning").glob("*.json"))  # what identities are kept by
     # what a benchmark keeps of its own content, such as a frozen fingerprint
     yield from sorted(file for name in ("FROZEN*", "*.json") for file in (ROOT / "benchmarks").rglob(name))
     for model in models:
@@ -51,7 +53,10 @@ def _inputs(sweep: Sweep, models: list[Path]) -> Iterator[Path]:
     named = [*sweep.methods, *(str(own["method"]) for own in sweep.controls.values() if own.get("method"))]
     composed = [parse(name) for name in named]
     single = [method for c in composed for method in (c.base, *(part for _, part in c.parts))]
-    yield from sorted({Path(name.rpartition(":")[0]) for name in single if ".py:" in name})
+    outside = [name.rpartition(":") for name in single if ".py:" in name]
+    seen = {file for path, _, own in outside for file in meaning(Path(path), own).files}
+    yield from sorted(file for file in seen if file.is_file() and not file.is_relative_to(ROOT))
+    yield from sorted({Path(path) for path, *_ in outside})
     if sweep.tuned_path.exists():
         yield sweep.tuned_path
 

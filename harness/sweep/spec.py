@@ -10,8 +10,8 @@ from typing import Any
 from harness.config.schema import slug
 from harness.sweep.axes import AXES, Overrides, Setting, narrowed
 from harness.sweep.controls import BASE, BASE_AT_BEST, TUNED, check_controls
+from harness.sweep.resources import slurm_resources
 from harness.sweep.sections import method_reference, read_reproduces, read_tuning
-from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.sweep import Sweep
 from harness.sweep.text import (
     check_keys,

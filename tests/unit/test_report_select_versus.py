@@ -10,8 +10,8 @@ import pytest
 
 from harness.cli import main
 from harness.report.analysis.model import Line, Report
+from harness.report.analysis.select import of_models, parse, shown
 from harness.report.analysis.versus import compare_sweeps
-from harness.report.data.select import of_models, parse, shown
 from harness.report.tables.build import build_report
 from harness.util.errors import UserError
 from tests.unit.test_report import card, make_record, rows_of, standard

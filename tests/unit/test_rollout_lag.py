@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from harness.model.policy import load_policy
+from harness.rollout.engine_sampler import EngineSampler
 from harness.rollout.engines.hf import HfEngine
-from harness.rollout.engines.sampling import EngineSampler
 from harness.rollout.engines.vllm_engine import VllmEngine
 from harness.rollout.settings import check_installed, check_stages
 from harness.run import execute as runs

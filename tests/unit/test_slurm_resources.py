@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.sweep.slurm.resources import SlurmResources, slurm_resources
+from harness.sweep.resources import SlurmResources, slurm_resources
 from harness.util.errors import UserError
 
 

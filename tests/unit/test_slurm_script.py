@@ -10,11 +10,11 @@ import pytest
 
 from harness.cli.sweeps import run_verb
 from harness.run.state import RunState, needs_retry, needs_start
+from harness.sweep.resources import slurm_resources
 from harness.sweep.slurm import queue
 from harness.sweep.slurm.arrays import RUNS, Task, arrays_in, new_array, note_job, write_array
 from harness.sweep.slurm.attempts import Attempts
 from harness.sweep.slurm.queue import QueuedJob
-from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.script import EXPORTED, executor
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources, worker_command

@@ -22,7 +22,7 @@ _SAME_EVERYWHERE = {
 }
 # What must agree over the seeds of one row.
 _SAME_IN_ROW = {
-    "method_hash": "the method's file changed between these runs: run the older seeds again",
+    "method_hash": "the method's code changed between these runs: run the older seeds again",
     "hyperparameters": "give the variants different method names, or report them apart",
     "tuned": "collect either the tuned or the untuned runs",
     "tuning_choice": "collect the runs of one tuning outcome",

@@ -1,1 +1,1 @@
-"""report/render."""
+"""Markdown, CSV, LaTeX, JSON, pictures, page and console, from a built report."""

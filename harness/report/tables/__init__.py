@@ -1,1 +1,1 @@
-"""report/tables."""
+"""Which columns, rows and notes stand where. Imports ``data`` and ``analysis``; prints nothing."""

@@ -13,6 +13,7 @@ from harness.run.state import RunState, needs_start
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import LaunchOutcome
 from harness.sweep.plan import Ledger, states, write_job
+from harness.sweep.resources import slurm_resources
 from harness.sweep.slurm.arrays import (
     PROBE,
     RUNS,
@@ -27,7 +28,6 @@ from harness.sweep.slurm.arrays import (
 from harness.sweep.slurm.attempts import Attempts
 from harness.sweep.slurm.probe import RESULT, probe_job
 from harness.sweep.slurm.queue import QueuedJob, QueueError, ended, live, require_slurm, run, setting
-from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.slurm.states import combine
 from harness.sweep.slurm.steps import job_resources
 from harness.sweep.sweep import Sweep

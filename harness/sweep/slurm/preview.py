@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harness.sweep.jobs import Job
 from harness.sweep.plan import Ledger
+from harness.sweep.resources import slurm_resources
 from harness.sweep.slurm.launcher import MAX_ARRAY_SIZE
 from harness.sweep.slurm.queue import QueueError, setting
-from harness.sweep.slurm.resources import slurm_resources
 from harness.sweep.sweep import Sweep
 
 #: What only the submission knows: the array's own id, and the id that Slurm gives the probe job.

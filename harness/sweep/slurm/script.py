@@ -15,7 +15,7 @@ from typing import Any
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
-from harness.sweep.slurm.resources import SlurmResources
+from harness.sweep.resources import SlurmResources
 from harness.util.environment import ROOT
 from harness.util.errors import UserError
 from harness.util.offline import offline_environment

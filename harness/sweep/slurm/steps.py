@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.sweep.slurm.resources import SlurmResources
+from harness.sweep.resources import SlurmResources
 
 
 def worker_command(
