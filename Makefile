@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint clean chromium cluster cluster-stop
+.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint docs clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
@@ -20,7 +20,8 @@ help:
 	@echo "make chromium    a browser for the tests of the leaderboard's page (root, Debian)"
 	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
 	@echo "make bench-gpu   training and the log-prob operator on a GPU; writes results/gpu/"
-	@echo "make lint        ruff and mypy"
+	@echo "make lint        ruff, mypy, and the documentation: no dead link, no page left out"
+	@echo "make docs        the documentation as a site, in site/"
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -105,6 +106,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(VENV_VLLM) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_VLLM) build dist site *.egg-info

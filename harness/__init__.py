@@ -13,7 +13,7 @@
     util
 
 ``make lint`` holds it (import-linter). Each folder's docstring says what it is and where to start reading.
-Authors of methods and benchmarks import from the package ``entrobench`` instead, which re-exports what they use.
+Authors of methods and benchmarks import from ``entrobench`` instead, which re-exports what they use.
 """
 
 __version__ = "0.1.0"

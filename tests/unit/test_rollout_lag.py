@@ -306,7 +306,8 @@ def test_vllm_that_is_missing_or_untested_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_processes_that_share_a_cpu_do_not_have_an_engine_each(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.distributed.world import World
-    from harness.rollout.engines import sampling, vllm
+    from harness.rollout import engine_sampler as sampling
+    from harness.rollout.engines import vllm
 
     monkeypatch.setattr(vllm, "installed_version", lambda: vllm.TESTED[0])
     run, policy = small_run("rollout.engine=vllm"), tiny_policy()

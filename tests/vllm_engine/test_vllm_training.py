@@ -11,7 +11,7 @@ import pytest
 
 from harness.config.schema import RunConfig
 from harness.model.policy import load_policy
-from harness.rollout.engines import sampling
+from harness.rollout import engine_sampler as sampling
 from harness.rollout.engines.base import EngineDied, open_engine
 from harness.rollout.engines.weights import checksum
 from harness.run import execute as runs
