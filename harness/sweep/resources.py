@@ -54,7 +54,7 @@ class SlurmResources:
     time: str = ""
     limit: int | None = None
     requeue: bool = True
-    preemption: int = 120
+    notice: int = 120
     setup: tuple[str, ...] = ()
     container: str = ""
     python: str = ""

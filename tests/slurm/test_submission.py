@@ -116,6 +116,7 @@ def test_no_secrets_reach_scripts_logs_or_jobs(site: Site, tmp_path: Path) -> No
     path = site.write(slurm={"setup": ["env | sort"], "export": ["SHOWN"]})
     site.run("sweep", "submit", path.name, HF_TOKEN="hf_secret", SHOWN="shown value")
     wait("its result", lambda: any(site.folder.glob("runs/*/result.json")))
+    wait("an empty queue", lambda: not queue("--name", ",".join(names(site))))  # and nothing half written
     files = [p for p in site.folder.rglob("*") if p.is_file()]
     assert [p for p in files if b"hf_secret" in p.read_bytes()] == []
     output = "".join(p.read_text() for p in files if p.name.startswith("slurm-"))

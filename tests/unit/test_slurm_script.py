@@ -61,6 +61,44 @@ def test_short_limits_are_announced_in_time() -> None:
     assert "#SBATCH --no-requeue" in script(requeue=False)
 
 
+def fake_sbatch(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
+    command = folder / "bin" / "sbatch"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f"#!/bin/sh\n{lines}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
+
+
+def test_what_is_shown_is_what_sbatch_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = executor(slurm_resources({}), tmp_path / "logs", "eb-x-1", count=2, threads=1)
+    fake_sbatch(
+        tmp_path, monkeypatch, f'cat "$2" > {tmp_path}/got; echo welcome; echo "$1" >&2; echo "12;east"'
+    )
+    assert built.submit("exec worker") == "12"
+    assert (tmp_path / "got").read_text() == built.script("exec worker")
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["eb-x-1_submission.sh"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            "echo sbatch: error: no such partition >&2; echo hint >&2; exit 1",
+            "job: sbatch: error: no such partition$",
+        ),
+        ("echo not today", "job: not today$"),
+        ("exit 1", "does not say why$"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    lines: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_sbatch(tmp_path, monkeypatch, lines)
+    built = executor(slurm_resources({}), tmp_path, "eb-x-1", count=None, threads=1)
+    with pytest.raises(UserError, match=said):
+        built.submit("exec worker")
+
+
 def test_without_slurm_the_remedy_is_named(sweep_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue.shutil, "which", lambda name: None)
     monkeypatch.setattr("harness.cli.sweeps.check_present", lambda *_: None)

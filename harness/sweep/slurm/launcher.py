@@ -100,7 +100,7 @@ class SlurmLauncher:
                 check_processes(from_dict(job.config, methods.load), kind[2])
 
     def _submit(self, kind: str, tasks: list[Task], jobs: Sequence[Job], after: str = "") -> str:
-        from harness.sweep.slurm.script import command_of, executor, submit_script
+        from harness.sweep.slurm.script import command_of, executor
 
         threads = max(job.cores for job in jobs)
         own = job_resources(self._resources, threads)
@@ -113,7 +113,7 @@ class SlurmLauncher:
             self._resources, self._folder / "logs", array.name, count=count, threads=threads, after=after
         )
         try:
-            number = submit_script(built, command_of(path))
+            number = built.submit(command_of(path))
         except UserError:
             path.unlink()
             if after:  # nothing will wait for the probe

@@ -1,19 +1,19 @@
-"""Resources -> the sbatch script of an array, and its submission: by submitit, without its pickles.
+"""Resources -> the sbatch script of an array, and its submission.
 
-submitit builds the script, checks the parameters, calls sbatch and reads the answer. What it would put into
-pickle files stands in the array's JSON file instead, because a run is resumed by its own identity and not by
-submitit's state, and because nothing that somebody else could have written may be unpickled.
+The script is ``job.sh.j2``, filled in. What a job has to know stands in the array's JSON file and not in
+pickles: a run is resumed by its own identity, and nothing that others could have written may be unpickled.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.slurm.slurm import SlurmExecutor
 
 from harness.sweep.resources import SlurmResources
 from harness.util.environment import ROOT
@@ -28,87 +28,76 @@ EXPORTED = (
 )  # fmt: skip
 
 
-class _Executor(SlurmExecutor):
-    """submitit's Slurm executor, used for its script and its submission."""
+@dataclass(frozen=True)
+class Executor:
+    """The script of one array or single job, to be shown or queued.
 
-    @classmethod
-    def affinity(cls) -> int:
-        return 2  # a script can be shown where Slurm is not installed
+    Attributes:
+        logs: where the script and Slurm's own messages go.
+        values: what ``job.sh.j2`` asks for, but for the command.
+    """
+
+    logs: Path
+    values: Mapping[str, Any]
 
     def script(self, command: str) -> str:
-        return str(self._make_submission_file_text(command, ""))
+        from jinja2 import Environment, StrictUndefined
 
-    def submit_command(self, command: str) -> str:
-        """Queue the script; returns the job's id."""
-        return str(self._submit_command(command).job_id)
+        environment = Environment(
+            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        )
+        environment.filters["quote"] = lambda value: shlex.quote(str(value))
+        text = Path(__file__).with_name("job.sh.j2").read_text(encoding="utf-8")
+        return environment.from_string(text).render(self.values, command=command)
+
+    def submit(self, command: str) -> str:
+        """Queue it; returns the cluster's id of the job.
+
+        Raises:
+            UserError: sbatch refused; the message is Slurm's own.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        path = self.logs / f"{self.values['name']}_submission.sh"
+        path.write_text(self.script(command), encoding="utf-8")
+        # Without a time limit: a job that was queued after it would be known to nobody.
+        try:
+            done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
+        except OSError as error:
+            raise UserError(f"Slurm refused the job: {error}") from error
+        number = re.search(r"^(\d+)(;\S+)?$", done.stdout, re.MULTILINE)
+        if done.returncode or not number:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            lines = [line for line in said if "error:" in line] or said or ["sbatch does not say why"]
+            raise UserError(f"Slurm refused the job: {' '.join(lines[-2:])}")
+        return number[1]
 
 
 def executor(
     resources: SlurmResources, logs: Path, name: str, *, count: int | None, threads: int, after: str = ""
-) -> _Executor:
+) -> Executor:
     """
     Args:
         count: jobs of the array; None for a job that is no array.
         threads: CPU threads of a run, for its cores where the sweep file does not say how many.
         after: id of a job that has to end well first, or this one is cancelled.
     """
-    built = _Executor(folder=logs)
-    built.update_parameters(**parameters(resources, logs, name, threads=threads, after=after))
-    if count is not None:
-        built.parameters |= {"map_count": count, "array_parallelism": min(resources.limit or count, count)}
-    else:
-        built.parameters["additional_parameters"]["output"] = str(logs / "slurm-%j.out")
-    return built
-
-
-def parameters(
-    resources: SlurmResources, logs: Path, name: str, *, threads: int = 1, after: str = ""
-) -> dict[str, Any]:
-    """submitit's names for what the sweep file asks for."""
-    further: dict[str, Any] = {
-        "output": str(logs / "slurm-%A_%a.out"), "export": ",".join((*EXPORTED, *resources.export)),
-        "requeue" if resources.requeue else "no-requeue": True,
+    values = vars(resources) | {
+        "name": name,
+        "output": logs / ("slurm-%j.out" if count is None else "slurm-%A_%a.out"),
+        "export": (*EXPORTED, *resources.export),
+        "count": count, "at_a_time": min(resources.limit or count, count) if count else None, "after": after,
+        "cpus": resources.cpus or threads * resources.processes_per_node,
+        "time": _clock(resources.time_s) if resources.time_s else None,
+        # a short allocation is announced in its last quarter
+        "notice": min(resources.notice, (resources.time_s or 4 * resources.notice) // 4),
+        "environment": dict(sorted(offline_environment().items())), "root": ROOT,
     }  # fmt: skip
-    if resources.time_s:
-        further["time"] = _clock(resources.time_s)
-    if after:
-        further |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
-    lead_s = min(resources.preemption, (resources.time_s or 4 * resources.preemption) // 4)
-    further |= {"signal": f"USR2@{lead_s}", **resources.sbatch}
-    values = {
-        "job_name": name, "partition": resources.partition, "account": resources.account,
-        "qos": resources.qos, "constraint": resources.constraint, "nodes": resources.nodes,
-        "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus or threads * resources.processes_per_node,
-        "gpus_per_node": resources.gpus, "mem": resources.memory,
-        "setup": [*resources.setup, *_exports()], "stderr_to_stdout": True, "additional_parameters": further,
-    }  # fmt: skip
-    # None leaves out what submitit would set by itself: five minutes, and a key of its own for accounting.
-    return {k: v for k, v in values.items() if v} | {"time": None, "wckey": None, "use_srun": False}
+    return Executor(logs, values)
 
 
 def command_of(array_file: Path | str) -> str:
     """What a job runs: it finds its run in the array's file by its index."""
     return shlex.join(["exec", sys.executable, "-u", "-m", "entrobench", "_slurm", str(array_file)])
-
-
-def submit_script(built: _Executor, command: str) -> str:
-    """Queue it; returns the cluster's id of the job.
-
-    Raises:
-        UserError: sbatch refused; the message is Slurm's own.
-    """
-    built.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return built.submit_command(command)
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        lines = [line for line in str(error).splitlines() if "error:" in line] or str(error).splitlines()
-        raise UserError(f"Slurm refused the job: {' '.join(lines[-2:])}") from error
-
-
-def _exports() -> list[str]:
-    lines = [f"export {key}={shlex.quote(value)}" for key, value in sorted(offline_environment().items())]
-    return [*lines, f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"]
 
 
 def _clock(seconds: int) -> str:
