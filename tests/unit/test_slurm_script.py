@@ -181,7 +181,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("harness.run.state.fcntl.flock", refuse)
+    monkeypatch.setattr("harness.util.locks.fcntl.flock", refuse)
     with (
         pytest.raises(UserError, match="No locks available.*choose a runs_dir"),
         locked(tmp_path / "l", wait=True),
