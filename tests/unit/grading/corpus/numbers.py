@@ -6,6 +6,7 @@ the text itself.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -31,7 +32,8 @@ def latex(value: Any) -> str:
 
 def plain(value: Any) -> str:
     """As a programmer writes it: ``2*sqrt(3)``, ``x^2+1``."""
-    return str(value).replace("**", "^").replace(" ", "")
+    text = str(value).replace("**", "^").replace(" ", "")
+    return text if sp.Symbol("E") in value.free_symbols else re.sub(r"\bE\b", "e", text)
 
 
 def integer(text: str) -> Forms:
@@ -42,7 +44,7 @@ def integer(text: str) -> Forms:
         right += forms(f"{n:,}", f"{n:,}".replace(",", "{,}"), f"{n:,}".replace(",", "\\,"))
     digits = str(abs(n))
     swapped = digits[:-2] + digits[-1] + digits[-2] if len(digits) > 1 else digits + digits
-    swapped = swapped if swapped != digits else digits[1:] + digits[0]
+    swapped = swapped if int(swapped) != n else str(n + 7)
     wrong = forms(str(n + 1), str(n - 1), str(-n if n else 10), swapped, str(10 * n if n else 100))
     if abs(n) >= 1000:
         wrong += forms(f"{n + 1000:,}", f"{n:,}".rpartition(",")[0])
@@ -52,7 +54,7 @@ def integer(text: str) -> Forms:
 def decimal(text: str) -> Forms:
     value = formula(text.replace(",", ""))
     shown = decimals(value)
-    right = forms(shown, shown + "0", f"\\frac{{{value.p}}}{{{value.q}}}", f"{value.p}/{value.q}")
+    right = forms(shown, shown + ("0" if "." in shown else ".0"), f"\\frac{{{value.p}}}{{{value.q}}}", f"{value.p}/{value.q}")
     right += [Form(f"x = {shown}", shown), Form(f"\\mathbf{{{shown}}}"), Form(f"\\dfrac{{{value.p}}}{{{value.q}}}")]
     right += forms(f"\\frac{{{3 * value.p}}}{{{3 * value.q}}}")
     moved = value * 10

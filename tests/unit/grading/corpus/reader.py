@@ -35,6 +35,7 @@ FUNCTIONS = {
 }
 #: Dress that means nothing; blanks go by themselves.
 DRESS = re.compile(r"\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![a-z])|\\ |~|\\big[lrg]?(?![a-z])")
+NAMED = {"\\mathbb{R}": sp.S.Reals, "\\mathbb R": sp.S.Reals, "all": sp.S.Reals, "none": sp.S.EmptySet}
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 
@@ -121,11 +122,12 @@ def _series(text: str, type_: str) -> Series:
 
 def _region(text: str) -> Region:
     """Unions of intervals, or inequalities in one letter joined by ``or``."""
-    text = text.replace("\\infty", "oo").replace("\\cup", "∪").replace("\\le", "≤").replace("\\ge", "≥")
-    if text in ("\\mathbb{R}", "\\mathbb R"):
-        return Region(sp.S.Reals)
+    text = text.replace("\\infty", "oo").replace("\\cup", "∪")
+    text = re.sub(r"\\leq?(?![a-z])", "≤", re.sub(r"\\geq?(?![a-z])", "≥", text))
+    if text in NAMED:
+        return Region(NAMED[text])
     if "<" in text or ">" in text or "≤" in text or "≥" in text:
-        return Region(sp.Union(*(_inequality(p) for p in re.split(r"\\text\{ ?or ?\}", text.replace("q", "")))))
+        return Region(sp.Union(*(_inequality(p) for p in re.split(r"\\text\{ ?or ?\}", text))))
     return Region(sp.Union(*(_interval(part.strip()) for part in text.split("∪"))))
 
 
@@ -218,7 +220,7 @@ class _Formula:
     def power(self) -> Any:
         value = self.atom()
         while True:
-            if self.eat(r"\^\{?\\circ\}?|°"):
+            if self.eat(r"\^(?:\{\\circ\}|\\circ)|°"):
                 value *= sp.pi / 180
                 if not self.inside:
                     raise Unreadable("degrees outside a function")

@@ -24,7 +24,7 @@ TYPES: dict[str, tuple[Callable[[str], Forms], str, str]] = {
     ),
     "root": (numbers.constant, "number", r"3\sqrt{7} ;; \frac{5\sqrt{3}}{2} ;; 4+\sqrt{11} ;; \sqrt[3]{10}"),
     "pi-multiple": (numbers.constant, "number", r"14\pi ;; \frac{5\pi}{6} ;; 9+4\pi"),
-    "exponential": (numbers.constant, "number", r"e^3 ;; \ln 5 ;; 2e-1"),
+    "exponential": (numbers.constant, "number", r"e^3 ;; \ln 5 ;; e^2+4"),
     "complex": (numbers.complex_number, "number", r"5+2i ;; -3-7i ;; \frac{1}{2}+3i"),
     "expression": (
         numbers.expression,

@@ -25,7 +25,8 @@ WORDS = (
 
 
 def _inside(text: str) -> list[str]:
-    return split(re.sub(r"^(\\\{|[(\[{])|(\\\}|[)\]}])$", "", text.strip()))
+    inner = re.fullmatch(r"\\\{(.*)\\\}|\((.*)\)", text.strip())
+    return split(inner[1] or inner[2] if inner else text)
 
 
 def tuple_(text: str) -> Forms:
