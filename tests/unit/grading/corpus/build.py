@@ -67,7 +67,9 @@ def own() -> list[Case]:
     return cases
 
 
-def of_reference(type_: str, text: str, gold: str, group: str, turn: int, right: int = 10, wrong: int = 5) -> list[Case]:
+def of_reference(
+    type_: str, text: str, gold: str, group: str, turn: int, right: int = 10, wrong: int = 5
+) -> list[Case]:
     """``right`` and ``wrong`` different answers to one reference.
 
     Args:
@@ -102,6 +104,8 @@ def _responses(forms: list[Form], turn: int, most: int) -> list[tuple[Form, str]
 
 def _wheel(answer: str, turn: int) -> str:
     """A response around ``answer``: two in three boxed, the rest stated, or plain where there is no LaTeX."""
+    if answer.startswith("$"):  # a dollar sign of its own, not mathematics
+        return (*PLAIN, BOXED[1])[turn % 6].replace("<a>", answer)
     if turn % 3 < 2:
         return BOXED[turn % len(BOXED)].replace("<a>", answer)
     bare = re.fullmatch(r"[-+\w .,:/()%*^=]+", answer)

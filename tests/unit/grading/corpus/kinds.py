@@ -18,7 +18,7 @@ LONG = " + ".join(f"{k} x_{{{k}}}" for k in range(1, 201))
 def kinds() -> list[Case]:
     """Every case of the tables, in their order, and the long answers."""
     cases: list[Case] = []
-    for kind, type_, place, of, lines in _sections("kinds.txt"):
+    for kind, type_, place, _, lines in _sections("kinds.txt"):
         for line in lines:
             cases += _row(line, kind, type_, place, len(cases))
     for kind, type_, place, of, lines in _sections("templates.txt"):
@@ -86,7 +86,10 @@ def _long() -> Iterator[Case]:
     """Beyond 1,500 characters only equal text is right."""
     for n in range(4):
         gold = f"{LONG} + {n + 2}"
-        texts = [(gold, True)] * 3 + [(f"{LONG} + {n + 9}", False), (gold.replace("7 x_{7}", "8 x_{7}", 1), False)]
+        texts = [(gold, True)] * 3 + [
+            (f"{LONG} + {n + 9}", False),
+            (gold.replace("7 x_{7}", "8 x_{7}", 1), False),
+        ]
         for k, (text, expected) in enumerate(texts):
             response = _placed(text, "box", k)
             yield Case("long-answers", gold, text, response, expected, Word(gold), Word(text), "kind")

@@ -54,12 +54,23 @@ def integer(text: str) -> Forms:
 def decimal(text: str) -> Forms:
     value = formula(text.replace(",", ""))
     shown = decimals(value)
-    right = forms(shown, shown + ("0" if "." in shown else ".0"), f"\\frac{{{value.p}}}{{{value.q}}}", f"{value.p}/{value.q}")
-    right += [Form(f"x = {shown}", shown), Form(f"\\mathbf{{{shown}}}"), Form(f"\\dfrac{{{value.p}}}{{{value.q}}}")]
+    right = forms(
+        shown,
+        shown + ("0" if "." in shown else ".0"),
+        f"\\frac{{{value.p}}}{{{value.q}}}",
+        f"{value.p}/{value.q}",
+    )
+    right += [
+        Form(f"x = {shown}", shown),
+        Form(f"\\mathbf{{{shown}}}"),
+        Form(f"\\dfrac{{{value.p}}}{{{value.q}}}"),
+    ]
     right += forms(f"\\frac{{{3 * value.p}}}{{{3 * value.q}}}")
     moved = value * 10
     step = sp.Rational(1, 10 ** len(shown.partition(".")[2]))
-    return right, forms(*(decimals(v) for v in (moved, value / 10, value + step, -value, value + 1, value - step)))
+    return right, forms(
+        *(decimals(v) for v in (moved, value / 10, value + step, -value, value + 1, value - step))
+    )
 
 
 def decimals(value: Any) -> str:
@@ -74,7 +85,9 @@ def fraction(text: str) -> Forms:
     value = sp.Rational(formula(text))
     p, q, sign = abs(value.p), value.q, "-" if value < 0 else ""
     right = forms(f"{sign}\\frac{{{p}}}{{{q}}}", f"{sign}\\dfrac{{{p}}}{{{q}}}", f"{sign}{p}/{q}")
-    right += forms(f"{sign}\\frac{{{2 * p}}}{{{2 * q}}}", f"{sign}{p}\\div {q}", f"\\frac{{{sign}{p}}}{{{q}}}")
+    right += forms(
+        f"{sign}\\frac{{{2 * p}}}{{{2 * q}}}", f"{sign}{p}\\div {q}", f"\\frac{{{sign}{p}}}{{{q}}}"
+    )
     right += [Form(f"x = {sign}\\frac{{{p}}}{{{q}}}", f"{sign}{p}/{q}"), Form(f"{sign}\\tfrac{{{p}}}{{{q}}}")]
     right[-1] = Form(right[-1].text, right[0].text)
     if p < 10 and q < 10:
@@ -91,9 +104,15 @@ def mixed(text: str) -> Forms:
     value = sp.Rational(formula(text))
     p, q = value.p, value.q
     w, r = divmod(p, q)
-    right = forms(f"{w}\\frac{{{r}}}{{{q}}}", f"{w} \\frac{{{r}}}{{{q}}}", f"{w} {r}/{q}", f"\\frac{{{p}}}{{{q}}}")
-    right += forms(f"{p}/{q}", f"{w} + \\frac{{{r}}}{{{q}}}", f"{w}\\dfrac{{{r}}}{{{q}}}", f"\\dfrac{{{p}}}{{{q}}}")
-    wrong = forms(f"{w + 1}\\frac{{{r}}}{{{q}}}", f"{w}{r}/{q}", f"\\frac{{{w * r}}}{{{q}}}", f"{r}\\frac{{{w}}}{{{q}}}")
+    right = forms(
+        f"{w}\\frac{{{r}}}{{{q}}}", f"{w} \\frac{{{r}}}{{{q}}}", f"{w} {r}/{q}", f"\\frac{{{p}}}{{{q}}}"
+    )
+    right += forms(
+        f"{p}/{q}", f"{w} + \\frac{{{r}}}{{{q}}}", f"{w}\\dfrac{{{r}}}{{{q}}}", f"\\dfrac{{{p}}}{{{q}}}"
+    )
+    wrong = forms(
+        f"{w + 1}\\frac{{{r}}}{{{q}}}", f"{w}{r}/{q}", f"\\frac{{{w * r}}}{{{q}}}", f"{r}\\frac{{{w}}}{{{q}}}"
+    )
     return right, wrong + forms(f"{w} {r}/{q + 1}", f"\\frac{{{q}}}{{{p}}}")
 
 
@@ -131,7 +150,12 @@ def quantity(text: str) -> Forms:
     first, words, other = UNITS[unit]
     n = decimals(formula(number))
     read_as = f"{n} [{unit}]"
-    written = (f"\\text{{ {first}}}", f"~\\mathrm{{{first}}}", f"\\ \\text{{{words}}}", f"\\,\\mathrm{{{first}}}")
+    written = (
+        f"\\text{{ {first}}}",
+        f"~\\mathrm{{{first}}}",
+        f"\\ \\text{{{words}}}",
+        f"\\,\\mathrm{{{first}}}",
+    )
     right = [Form(n + u, read_as) for u in (*written, f"\\text{{ {words}}}", f" {words}")] + [Form(n)]
     right += [Form(f"\\text{{{n} {words}}}", read_as), Form(f"d = {n}\\text{{ {first}}}", read_as)]
     wrong = [Form(f"{n}\\text{{ {other}}}", f"{n} [{other}]")]
@@ -153,7 +177,9 @@ UNITS = {
 def constant(text: str) -> Forms:
     """Roots, multiples of pi, exponentials."""
     value = formula(text)
-    right = forms(text, latex(value), plain(value), latex(sp.radsimp(value)), text.replace("\\frac", "\\dfrac"))
+    right = forms(
+        text, latex(value), plain(value), latex(sp.radsimp(value)), text.replace("\\frac", "\\dfrac")
+    )
     right += [Form(f"x = {text}", text), Form(f"{{{text}}}"), Form(f"\\left({text}\\right)")]
     right.append(Form(text.replace("\\pi", "π").replace("\\sqrt", "\\sqrt ")))
     square = sp.nsimplify(sp.simplify(value**2))
@@ -174,9 +200,19 @@ def complex_number(text: str) -> Forms:
     a, b = value.as_real_imag()
     size = "" if abs(b) == 1 else latex(abs(b))
     sign = "-" if b < 0 else "+"
-    right = forms(text, f"{latex(a)} {sign} {size}i", f"{'-' if b < 0 else ''}{size}i + {latex(a)}".replace("+ -", "- "))
-    right += forms(f"{latex(a)}{sign}i{size}".replace("ii", "i") if size else text, f"{{{text}}}", plain(value).replace("I", "i"))
-    right += [Form(f"z = {text}", text), Form(f"{latex(a)} {sign} {size}\\mathrm{{i}}", text), Form(f"\\left({text}\\right)")]
+    right = forms(
+        text, f"{latex(a)} {sign} {size}i", f"{'-' if b < 0 else ''}{size}i + {latex(a)}".replace("+ -", "- ")
+    )
+    right += forms(
+        f"{latex(a)}{sign}i{size}".replace("ii", "i") if size else text,
+        f"{{{text}}}",
+        plain(value).replace("I", "i"),
+    )
+    right += [
+        Form(f"z = {text}", text),
+        Form(f"{latex(a)} {sign} {size}\\mathrm{{i}}", text),
+        Form(f"\\left({text}\\right)"),
+    ]
     others = (a - b * sp.I, b + a * sp.I, -value, value + 1, value + sp.I)
     return right, [Form(latex(v)) for v in others if sp.simplify(v - value) != 0]
 
@@ -184,10 +220,21 @@ def complex_number(text: str) -> Forms:
 def expression(text: str) -> Forms:
     value = formula(text)
     letters = sorted(value.free_symbols, key=str)
-    right = forms(text, latex(sp.expand(value)), latex(sp.factor(value)), plain(value), plain(sp.expand(value)))
-    right += forms(str(sp.latex(sp.expand(value), order="rev-lex")), f"{{{text}}}", text.replace("\\frac", "\\dfrac"))
+    right = forms(
+        text, latex(sp.expand(value)), latex(sp.factor(value)), plain(value), plain(sp.expand(value))
+    )
+    right += forms(
+        str(sp.latex(sp.expand(value), order="rev-lex")), f"{{{text}}}", text.replace("\\frac", "\\dfrac")
+    )
     right += [Form(f"f({letters[0]}) = {text}", text), Form(f"\\left({text}\\right)")]
-    others = [value + 1, -value, 2 * value, value.subs(letters[0], letters[0] + 1), value - 2, value * letters[0]]
+    others = [
+        value + 1,
+        -value,
+        2 * value,
+        value.subs(letters[0], letters[0] + 1),
+        value - 2,
+        value * letters[0],
+    ]
     return right, [Form(latex(sp.expand(v))) for v in others]
 
 
@@ -195,7 +242,9 @@ def scientific(text: str) -> Forms:
     """``3.2e5``."""
     m, e = text.split("e")
     exponent = int(e)
-    right = forms(text, f"{m} \\times 10^{{{exponent}}}", f"{m}\\cdot 10^{{{exponent}}}", f"{m}*10^{{{exponent}}}")
+    right = forms(
+        text, f"{m} \\times 10^{{{exponent}}}", f"{m}\\cdot 10^{{{exponent}}}", f"{m}*10^{{{exponent}}}"
+    )
     right += [Form(f"{m}\\,\\times\\,10^{{{exponent}}}"), Form(f"E = {m} \\times 10^{{{exponent}}}", text)]
     value = formula(text)
     right.append(Form(f"{m} \\times 10^{exponent}" if 0 <= exponent < 10 else f"{m} × 10^{{{exponent}}}"))
@@ -203,4 +252,3 @@ def scientific(text: str) -> Forms:
     right += [Form(decimals(value))] if abs(exponent) < 8 else []
     moved = [f"{m} \\times 10^{{{exponent + 1}}}", f"{m}e{exponent - 1}", f"-{m} \\times 10^{{{exponent}}}"]
     return right, forms(*moved, f"{m} \\times 10^{{{-exponent}}}", f"{decimals(formula(m) + 1)}e{exponent}")
-

@@ -34,7 +34,9 @@ FUNCTIONS = {
     "arctan": sp.atan,
 }
 #: Dress that means nothing; blanks go by themselves.
-DRESS = re.compile(r"\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![a-z])|\\ |~|\\big[lrg]?(?![a-z])")
+DRESS = re.compile(
+    r"(?<!\\)\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![a-z])|(?<!\\)\\ |~|\\big[lrg]?(?![a-z])"
+)
 NAMED = {"\\mathbb{R}": sp.S.Reals, "\\mathbb R": sp.S.Reals, "all": sp.S.Reals, "none": sp.S.EmptySet}
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
@@ -114,7 +116,9 @@ def _series(text: str, type_: str) -> Series:
     if len(split(text)) == 1 and text[:1] in ("(", "{") and text[-1:] in (")", "}"):
         bracket, inner = text[0], text[1:-1]
     items = tuple(
-        _series(part, "tuple") if part.startswith("(") and len(split(part[1:-1])) > 1 else Number(formula(part))
+        _series(part, "tuple")
+        if part.startswith("(") and len(split(part[1:-1])) > 1
+        else Number(formula(part))
         for part in split(inner)
     )
     return Series(bracket, items)

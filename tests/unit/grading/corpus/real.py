@@ -100,7 +100,9 @@ def structured(gold: str, problem: str = "") -> tuple[str, str] | None:
 
 
 def _composed(text: str, problem: str) -> str | None:
-    if re.search(r"\\(in|prime|floor|l?ceil|text|operatorname|dot)|_|\\pm|[A-Za-z]\([a-z0-9]\)|\.\.|!|\|", text):
+    if re.search(
+        r"\\(in|prime|floor|l?ceil|text|operatorname|dot)|_|\\pm|[A-Za-z]\([a-z0-9]\)|\.\.|!|\|", text
+    ):
         return None
     if "\\cup" in text or "\\infty" in text or re.fullmatch(r"\[.*[\])]|\(.*\]", text):
         return "interval" if len(split(text)) == 1 or "\\cup" in text else None

@@ -37,13 +37,18 @@ TYPES: dict[str, tuple[Callable[[str], Forms], str, str]] = {
     "list": (structures.list_, "list", r"3,8 ;; -2,5,9 ;; \frac{1}{3},4 ;; 12,19,27,40"),
     "set": (structures.set_, "set", r"\{2,9\} ;; \{-4,1,6\} ;; \{3,5,8,13\}"),
     "interval": (structures.region, "region", r"[3,8) ;; (-\infty,5] ;; (\frac{1}{2},\infty) ;; [-6,-1]"),
-    "union": (structures.region, "region", r"(-\infty,-4)\cup(9,\infty) ;; [1,2]\cup[7,11) ;; (0,3)\cup(3,12)"),
+    "union": (
+        structures.region,
+        "region",
+        r"(-\infty,-4)\cup(9,\infty) ;; [1,2]\cup[7,11) ;; (0,3)\cup(3,12)",
+    ),
     "inequality": (structures.region, "region", r"x>14 ;; x\le -3 ;; 2<x\le 17"),
     "equation": (structures.equation, "equation", "y=4x-7 ;; 3x+5y=22 ;; x^2+y^2=29 ;; 2x-y+6z=11"),
     "matrix": (
         structures.matrix,
         "matrix",
-        r"\begin{pmatrix} 4 & -1 \\ 7 & 3 \end{pmatrix} ;; \begin{pmatrix} 2 & 0 & 5 \\ 1 & 8 & -6 \end{pmatrix} ;; "
+        r"\begin{pmatrix} 4 & -1 \\ 7 & 3 \end{pmatrix} ;; "
+        r"\begin{pmatrix} 2 & 0 & 5 \\ 1 & 8 & -6 \end{pmatrix} ;; "
         r"\begin{pmatrix} \frac{1}{3} \\ 9 \\ -4 \end{pmatrix}",
     ),
     "base-n": (structures.base, "base", "314_7 ;; 1021_3 ;; 265_8"),
@@ -53,7 +58,11 @@ TYPES: dict[str, tuple[Callable[[str], Forms], str, str]] = {
         "time",
         r"7:45 \text{ p.m.} ;; 10:20 \text{ a.m.} ;; 3:05 \text{ p.m.}",
     ),
-    "word": (structures.word, "word", r"\text{even} ;; \text{north} ;; \text{ellipse} ;; \text{Dora} ;; \text{listen}"),
+    "word": (
+        structures.word,
+        "word",
+        r"\text{even} ;; \text{north} ;; \text{ellipse} ;; \text{Dora} ;; \text{listen}",
+    ),
     "yes-no": (structures.word, "word", r"\text{yes} ;; \text{false}"),
     "choice": (structures.choice, "word", r"B ;; \text{D} ;; \text{(E)} ;; C"),
 }
