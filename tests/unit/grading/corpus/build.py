@@ -18,7 +18,7 @@ BOXED = (
     "So the final answer is $\\boxed{<a>}$.",
     "\\boxed{<a>}",
     "Simplifying both sides leaves one possibility.\n\n\\[\n\\boxed{<a>}\n\\]",
-    "<think>\nFirst try 19, which fails; 6 + 5 = 11 does not help.\n</think>\n\nThe answer is $\\boxed{<a>}$.",
+    "<think>\nFirst try 19, which fails; 6 + 5 = 11 is no help.\n</think>\n\nThe answer is $\\boxed{<a>}$.",
     "**Final Answer**\n\n$\\boxed{<a>}$",
     "Step 3: put it together.\nTherefore, $$\\boxed{ <a> }.$$ This completes the solution.",
 )
@@ -95,7 +95,7 @@ def _responses(forms: list[Form], turn: int, most: int) -> list[tuple[Form, str]
     chosen, seen = [], set()
     for n in range(8 * most):
         form, lap = forms[n % len(forms)], n // len(forms)
-        response = _wheel(form.text, turn + 3 * n + lap)
+        response = _wheel(form.text, turn + n + lap)
         if response not in seen and len(chosen) < most:
             seen.add(response)
             chosen.append((form, response))
@@ -107,8 +107,9 @@ def _wheel(answer: str, turn: int) -> str:
     if answer.startswith("$"):  # a dollar sign of its own, not mathematics
         return (*PLAIN, BOXED[1])[turn % 6].replace("<a>", answer)
     if turn % 3 < 2:
-        return BOXED[turn % len(BOXED)].replace("<a>", answer)
+        return BOXED[(turn + turn // 3) % len(BOXED)].replace("<a>", answer)
     bare = re.fullmatch(r"[-+\w .,:/()%*^=]+", answer)
+    turn //= 3
     wheel = PLAIN if bare and turn % 2 else STATED
     if not bare and answer.endswith("."):
         wheel = BOXED
