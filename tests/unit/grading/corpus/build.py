@@ -113,4 +113,4 @@ def _wheel(answer: str, turn: int) -> str:
     wheel = PLAIN if bare and turn % 2 else STATED
     if not bare and answer.endswith("."):
         wheel = BOXED
-    return wheel[turn % len(wheel)].replace("<a>", answer)
+    return wheel[turn % len(wheel)].replace("<a>", answer).replace("..", ".")
