@@ -68,10 +68,10 @@ def controller_count(m0: int, n_kept: int, h: float, target: float) -> int:
 
 
 class EntropyState(Component):
-    """h, the sampled-token entropy estimate of the last update."""
+    """h, the sampled-token entropy estimate of the last update (nats); ``name`` is put before its metric."""
 
-    def __init__(self, target: float) -> None:
-        self.h, self.target = 0.0, target
+    def __init__(self, target: float, name: str = "aepo") -> None:
+        self.h, self.target, self.name = 0.0, target, name
 
     def state_dict(self) -> dict[str, Any]:
         return {"h": self.h}
@@ -81,7 +81,7 @@ class EntropyState(Component):
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         self.h = signals.update_nll
-        return {"aepo/h": self.h, "target_error": abs(self.h - self.target)}
+        return {f"{self.name}/h": self.h, "target_error": abs(self.h - self.target)}
 
 
 @dataclass(frozen=True)

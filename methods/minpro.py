@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from entrobench import (
     AGGREGATIONS,
+    AbsoluteBounds,
     BoundedWeight,
-    FixedBounds,
     Method,
     PrefixMinimumRatio,
     RunConfig,
@@ -52,5 +52,5 @@ class MinPRO(Method):
 
     def stages(self) -> Stages:
         ratio = PrefixMinimumRatio(at_most=0.0 if self.seeded else math.inf)
-        weight = BoundedWeight("minpro", ratio, FixedBounds(1 - self.floor, self.cap - 1))
+        weight = BoundedWeight("minpro", ratio, AbsoluteBounds(self.floor, self.cap))
         return grpo_stages().with_(loss=score_loss(weight, self.aggregation))

@@ -125,6 +125,18 @@ class FixedBounds(Bounds):
         )
 
 
+@dataclass(frozen=True)
+class AbsoluteBounds(Bounds):
+    """``low`` and ``high`` themselves."""
+
+    low: float
+    high: float
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
+        dtype = current["logp"].dtype
+        return Out((torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype)))
+
+
 class TokenWeight(Stage):
     """A constant weight on each token's loss, ``[B]`` or ``[B,T]``."""
 
