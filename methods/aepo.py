@@ -94,6 +94,7 @@ class TemperedRollout(RolloutProgram):
     extra_share: float
 
     engine_needs = frozenset({"temperature"})
+    writes_tags = frozenset({"tempered", "extra"})
 
     def run(self, ctx: StepContext) -> Program:
         temperature = extra_temperature(self.state.h, self.state.target, self.high, self.low)
@@ -113,6 +114,8 @@ class MixTempered(Selection):
     state: EntropyState
     reinforce_share: float
     threshold: float
+
+    reads_tags = frozenset({"tempered"})
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         tempered = batch.tags["tempered"] > 0

@@ -64,6 +64,8 @@ def elastic_bounds(
 class TagPassVariance(Selection):
     """Keeps every row; notes v_g while whole groups are at hand (a minibatch may cut them)."""
 
+    writes_tags = frozenset({"pass_variance"})
+
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         return Out(batch.with_tags(pass_variance=pass_variance(batch.correct_B, batch.group_B)))
 
@@ -76,6 +78,8 @@ class ElasticBounds(Bounds):
     k_micro: float
     k_macro: float
     cap: float
+
+    reads_tags = frozenset({"pass_variance"})
 
     def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
         # A rollout's advantage is the same on all its tokens and 0 on padding. In float64, so that k = 0
