@@ -22,7 +22,7 @@ _EXPORTS = {
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
     "Benchmark": "harness.problems.problem",
-    "bounded": "harness.stages.score",
+    "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
     "clipped_surrogate": "harness.stages.loss",
@@ -50,6 +50,7 @@ _EXPORTS = {
     "KL_ESTIMATORS": "harness.stages.regularise",
     "KL_METRIC": "harness.stages.credit",
     "KLReward": "harness.stages.credit",
+    "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
     "less_kl": "harness.stages.credit",
     "load_records": "harness.report.data.load",
@@ -73,6 +74,7 @@ _EXPORTS = {
     "PromptSource": "harness.stages.base",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_single_update": "harness.stages.method",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
     "Regulariser": "harness.stages.base",
@@ -207,11 +209,14 @@ if TYPE_CHECKING:
     from harness.stages.loss import TokenRatio as TokenRatio
     from harness.stages.loss import TokenSelection as TokenSelection
     from harness.stages.loss import TokenWeight as TokenWeight
+    from harness.stages.loss import bounded as bounded
     from harness.stages.loss import clipped_surrogate as clipped_surrogate
     from harness.stages.loss import clipped_tokens as clipped_tokens
+    from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio
     from harness.stages.loss import sequence_log_ratio as sequence_log_ratio
     from harness.stages.method import Method as Method
+    from harness.stages.method import refuse_single_update as refuse_single_update
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio
     from harness.stages.ratios import SegmentRatio as SegmentRatio
@@ -223,7 +228,6 @@ if TYPE_CHECKING:
     from harness.stages.regularise import ReferenceKL as ReferenceKL
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
-    from harness.stages.score import bounded as bounded
     from harness.stages.score import score_loss as score_loss
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP

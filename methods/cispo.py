@@ -22,6 +22,7 @@ from entrobench import (
     UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
     score_loss,
 )
@@ -39,10 +40,7 @@ class CISPO(Method):
     def validate(self, run: RunConfig) -> None:
         if self.floor >= self.cap:
             raise UserError("method.floor must be below method.cap; lower floor (0 is none) or raise cap")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every weight at 1, so CISPO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every weight at 1, so CISPO is GRPO")
 
     def stages(self) -> Stages:
         weight = BoundedWeight("cispo", bounds=AbsoluteBounds(self.floor, self.cap))

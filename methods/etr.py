@@ -28,9 +28,9 @@ from entrobench import (
     Stages,
     Stats,
     StepContext,
-    UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
 )
 
@@ -110,10 +110,7 @@ class ETR(Method):
     aggregation: str = hp("seq-mean-token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so ETR does nothing; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so ETR does nothing")
 
     def stages(self) -> Stages:
         k_macro = self.k_macro if self.macro == "explicit" else 0.0
