@@ -14,6 +14,7 @@ from harness import __version__ as __version__
 
 #: Name -> the module that defines it. The block for type checkers below says the same; a test compares them.
 _EXPORTS = {
+    "AbsoluteBounds": "harness.stages.loss",
     "Advantage": "harness.stages.base",
     "after_hashes": "harness.problem_sets.rows",
     "aggregate": "harness.stages.aggregate",
@@ -21,7 +22,7 @@ _EXPORTS = {
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
     "Benchmark": "harness.problems.problem",
-    "bounded": "harness.stages.score",
+    "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
     "clipped_surrogate": "harness.stages.loss",
@@ -47,8 +48,11 @@ _EXPORTS = {
     "KeepAll": "harness.stages.defaults",
     "kl_estimate": "harness.stages.regularise",
     "KL_ESTIMATORS": "harness.stages.regularise",
+    "KL_METRIC": "harness.stages.credit",
     "KLReward": "harness.stages.credit",
+    "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
+    "less_kl": "harness.stages.credit",
     "load_records": "harness.report.data.load",
     "log_ratio": "harness.stages.loss",
     "LOGP": "harness.stages.token_stats",
@@ -70,6 +74,7 @@ _EXPORTS = {
     "PromptSource": "harness.stages.base",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_single_update": "harness.stages.method",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
     "Regulariser": "harness.stages.base",
@@ -98,6 +103,7 @@ _EXPORTS = {
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
     "token_coefficients": "harness.stages.aggregate",
+    "token_mean_kl": "harness.stages.credit",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
     "TokenSelection": "harness.stages.loss",
@@ -174,12 +180,15 @@ if TYPE_CHECKING:
     from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
+    from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
     from harness.stages.credit import KLReward as KLReward
     from harness.stages.credit import at_last_token as at_last_token
     from harness.stages.credit import leave_one_out as leave_one_out
+    from harness.stages.credit import less_kl as less_kl
     from harness.stages.credit import reference_kl as reference_kl
     from harness.stages.credit import returns_to_go as returns_to_go
+    from harness.stages.credit import token_mean_kl as token_mean_kl
     from harness.stages.credit import whitened as whitened
     from harness.stages.defaults import GroupAdvantage as GroupAdvantage
     from harness.stages.defaults import KeepAll as KeepAll
@@ -191,6 +200,7 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
     from harness.stages.loss import PolicyLoss as PolicyLoss
@@ -199,11 +209,14 @@ if TYPE_CHECKING:
     from harness.stages.loss import TokenRatio as TokenRatio
     from harness.stages.loss import TokenSelection as TokenSelection
     from harness.stages.loss import TokenWeight as TokenWeight
+    from harness.stages.loss import bounded as bounded
     from harness.stages.loss import clipped_surrogate as clipped_surrogate
     from harness.stages.loss import clipped_tokens as clipped_tokens
+    from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio
     from harness.stages.loss import sequence_log_ratio as sequence_log_ratio
     from harness.stages.method import Method as Method
+    from harness.stages.method import refuse_single_update as refuse_single_update
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio
     from harness.stages.ratios import SegmentRatio as SegmentRatio
@@ -215,7 +228,6 @@ if TYPE_CHECKING:
     from harness.stages.regularise import ReferenceKL as ReferenceKL
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
-    from harness.stages.score import bounded as bounded
     from harness.stages.score import score_loss as score_loss
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP

@@ -68,10 +68,10 @@ def controller_count(m0: int, n_kept: int, h: float, target: float) -> int:
 
 
 class EntropyState(Component):
-    """h, the sampled-token entropy estimate of the last update."""
+    """h, the sampled-token entropy estimate of the last update (nats); ``name`` is put before its metric."""
 
-    def __init__(self, target: float) -> None:
-        self.h, self.target = 0.0, target
+    def __init__(self, target: float, name: str = "aepo") -> None:
+        self.h, self.target, self.name = 0.0, target, name
 
     def state_dict(self) -> dict[str, Any]:
         return {"h": self.h}
@@ -81,7 +81,7 @@ class EntropyState(Component):
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         self.h = signals.update_nll
-        return {"aepo/h": self.h, "target_error": abs(self.h - self.target)}
+        return {f"{self.name}/h": self.h, "target_error": abs(self.h - self.target)}
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class TemperedRollout(RolloutProgram):
     extra_share: float
 
     engine_needs = frozenset({"temperature"})
+    writes_tags = frozenset({"tempered", "extra"})
 
     def run(self, ctx: StepContext) -> Program:
         temperature = extra_temperature(self.state.h, self.state.target, self.high, self.low)
@@ -113,6 +114,8 @@ class MixTempered(Selection):
     state: EntropyState
     reinforce_share: float
     threshold: float
+
+    reads_tags = frozenset({"tempered"})
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         tempered = batch.tags["tempered"] > 0

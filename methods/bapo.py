@@ -37,6 +37,7 @@ from entrobench import (
     grpo_stages,
     hp,
     log_ratio,
+    refuse_single_update,
     register,
 )
 
@@ -141,10 +142,7 @@ class BAPOReleased(Method):
         for side in ("low", "high"):
             if getattr(self, f"{side}_start") > getattr(self, f"{side}_max"):
                 raise UserError(f"method.{side}_start exceeds method.{side}_max; raise the maximum")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so BAPO does nothing; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so BAPO does nothing")
 
     def stages(self) -> Stages:
         bounds = SearchedBounds(

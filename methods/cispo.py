@@ -10,61 +10,22 @@ loses its gradient, whatever its ratio. The paper has no floor and does not prin
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from entrobench import (
     AGGREGATIONS,
-    LOGP,
-    Batch,
-    FixedBounds,
+    AbsoluteBounds,
+    BoundedWeight,
     Method,
-    Out,
-    PolicyLoss,
     RunConfig,
-    Stage,
     Stages,
-    Stats,
-    TokenRatio,
-    TokenWeight,
     UserError,
-    aggregate,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
+    score_loss,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def truncated(ratio_BT: Tensor, floor: float, cap: float) -> Tensor:
-    """clip(r, floor, cap), ``[B,T]``."""
-    return ratio_BT.clamp(floor, cap)
-
-
-@dataclass(frozen=True)
-class TruncatedRatio(TokenWeight):
-    """The weight above, a constant of the update, with the shares of tokens it differs from the ratio at."""
-
-    floor: float
-    cap: float
-    ratio: TokenRatio = TokenRatio()
-
-    old_stats = (LOGP,)
-    current_stats = (LOGP,)
-
-    def parts(self) -> tuple[Stage, ...]:
-        return (self.ratio,)
-
-    def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
-        ratio = self.ratio.log_ratio(batch, current).exp()
-        weight = truncated(ratio, self.floor, self.cap)
-        events = {"cispo/capped": weight < ratio, "cispo/floored": weight > ratio}
-        mask = batch.mask_BT.to(ratio.dtype)
-        shares = {k: float(aggregate("token-mean", e.to(ratio.dtype), mask)) for k, e in events.items()}
-        return Out(weight, shares)
 
 
 @register("cispo")
@@ -79,17 +40,8 @@ class CISPO(Method):
     def validate(self, run: RunConfig) -> None:
         if self.floor >= self.cap:
             raise UserError("method.floor must be below method.cap; lower floor (0 is none) or raise cap")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every weight at 1, so CISPO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every weight at 1, so CISPO is GRPO")
 
     def stages(self) -> Stages:
-        return grpo_stages().with_(
-            loss=PolicyLoss(
-                bounds=FixedBounds(math.inf, math.inf),  # no token is dropped: clip_low and clip_high log 0
-                weight=TruncatedRatio(self.floor, self.cap),
-                surrogate="score",
-                aggregation=self.aggregation,
-            )
-        )
+        weight = BoundedWeight("cispo", bounds=AbsoluteBounds(self.floor, self.cap))
+        return grpo_stages().with_(loss=score_loss(weight, self.aggregation))

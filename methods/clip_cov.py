@@ -32,6 +32,7 @@ from entrobench import (
     clipped_tokens,
     grpo_stages,
     hp,
+    largest,
     register,
 )
 
@@ -57,11 +58,7 @@ def candidates(cov_BT: Tensor, clipped_BT: Tensor, mask_BT: Tensor, w_low: float
 
 def drawn(candidates_BT: Tensor, draw_BT: Tensor, n: int) -> Tensor:
     """Bool ``[B,T]``: the ``n`` candidates (or all, if fewer) with the smallest random numbers."""
-    priority = torch.where(candidates_BT, draw_BT, torch.inf).flatten()
-    order = priority.argsort(stable=True)[: min(n, int(candidates_BT.sum()))]
-    chosen = torch.zeros(priority.shape, dtype=torch.bool)
-    chosen[order] = True
-    return chosen.reshape(candidates_BT.shape)
+    return largest(-draw_BT, candidates_BT, n)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from entrobench import (
     UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
 )
 
@@ -38,10 +39,7 @@ class ClipLowHigh(Method):
     def validate(self, run: RunConfig) -> None:
         if self.eps_high is None and (self.eps_low is None or self.eps_low >= 1):
             raise UserError("both sides of the clip are off; set method.eps_low < 1 or method.eps_high")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1 and clips nothing; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1 and clips nothing")
 
     def stages(self) -> Stages:
         off = (math.inf if eps is None else eps for eps in (self.eps_low, self.eps_high))

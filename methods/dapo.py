@@ -100,6 +100,8 @@ class DynamicSampling(RolloutProgram):
     gen_factor: float
     max_gen_batches: int
 
+    writes_tags = frozenset({"extra"})
+
     def run(self, ctx: StepContext) -> Program:
         per_round = max(round(self.gen_factor * ctx.prompts_per_step), 1)
         kept: list[Batch] = []

@@ -15,22 +15,19 @@ then the clipped loss on A'. rho is a constant, and is not clipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from entrobench import (
     AGGREGATIONS,
     LOGP,
     Advantage,
     Batch,
-    Component,
     FixedBounds,
     Method,
     Out,
     PolicyLoss,
     ScaledLogProb,
-    Signals,
     Stages,
     StepContext,
     TokenStat,
@@ -40,14 +37,10 @@ from entrobench import (
     hp,
     register,
 )
+from methods.aepo import EntropyState, extra_temperature
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def virtual_temperature(h: float, target: float, high: float, low: float) -> float:
-    """T: hot while the entropy is at or below the target, cold above."""
-    return high if h <= target else low
 
 
 def mixing(h: float, target: float, gap_cap: float, accuracy: float) -> float:
@@ -68,28 +61,11 @@ def mixed_advantage(advantage_B: Tensor, good_B: Tensor, rho_BT: Tensor, alpha: 
     return (1 - alpha) * advantage_B[:, None] + alpha * good_B[:, None] * rho_BT
 
 
-class EntropyEstimate(Component):
-    """h, the sampled-token entropy estimate of the last update (nats)."""
-
-    def __init__(self, target: float) -> None:
-        self.h, self.target = 0.0, target
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"h": self.h}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.h = float(state["h"])
-
-    def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
-        self.h = signals.update_nll
-        return {"dcpo/h": self.h, "target_error": abs(self.h - self.target)}
-
-
 @dataclass(frozen=True)
 class VirtualTemperature(Advantage):
     """A' above."""
 
-    state: EntropyEstimate
+    state: EntropyState
     t_high: float
     t_low: float
     gap_cap: float
@@ -102,7 +78,7 @@ class VirtualTemperature(Advantage):
 
     @property
     def temperature(self) -> float:
-        return virtual_temperature(self.state.h, self.state.target, self.t_high, self.t_low)
+        return extra_temperature(self.state.h, self.state.target, self.t_high, self.t_low)
 
     @property
     def tempered(self) -> ScaledLogProb:
@@ -140,7 +116,7 @@ class DCPO(Method):
     aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def stages(self) -> Stages:
-        state = EntropyEstimate(self.entropy_target)
+        state = EntropyState(self.entropy_target, "dcpo")
         return grpo_stages().with_(
             advantage=VirtualTemperature(state, self.t_high, self.t_low, self.gap_cap, self.score_threshold),
             loss=PolicyLoss(

@@ -25,9 +25,9 @@ from entrobench import (
     Stages,
     Stats,
     TokenRatio,
-    UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
     score_loss,
 )
@@ -86,10 +86,7 @@ class DISPO(Method):
     aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every weight at 1, so DISPO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every weight at 1, so DISPO is GRPO")
 
     def stages(self) -> Stages:
         bounds = BoundsBySign((self.eps_low_pos, self.eps_high_pos), (self.eps_low_neg, self.eps_high_neg))

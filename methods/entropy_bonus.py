@@ -14,26 +14,22 @@ ref_logp), summed over the row, with beta fixed or adaptive (arXiv 1909.08593): 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from entrobench import (
     AGGREGATIONS,
     KL_ESTIMATORS,
-    LOGP,
-    Batch,
+    KL_METRIC,
     Component,
     EntropyBonus,
     FixedBounds,
+    KLReward,
     Method,
-    Out,
     PolicyLoss,
     ReferenceKL,
     Regulariser,
-    Reward,
     RunConfig,
     Signals,
     Stages,
@@ -47,22 +43,11 @@ from entrobench import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-KL_METRIC = "kl_in_reward/kl"
 
-
-def penalised_rewards(
-    score_B: Tensor, old_logp_BT: Tensor, ref_logp_BT: Tensor, mask_BT: Tensor, beta: float
-) -> Tensor:
-    """Token rewards ``[B,T]``: the score on the last response token minus ``beta (old_logp - ref_logp)``."""
-    mask = mask_BT.to(old_logp_BT.dtype)
-    last = torch.arange(mask.shape[1]) == mask.sum(1, keepdim=True) - 1
-    return last * score_B[:, None].to(mask.dtype) - beta * (old_logp_BT - ref_logp_BT) * mask
-
-
-def sequence_kl(old_logp_BT: Tensor, ref_logp_BT: Tensor, mask_BT: Tensor) -> float:
-    """Mean over rows of the token mean of ``old_logp - ref_logp`` (divisor ``length + 1e-8`` as in verl)."""
-    mask = mask_BT.to(old_logp_BT.dtype)
-    return float((((old_logp_BT - ref_logp_BT) * mask).sum(1) / (mask.sum(1) + 1e-8)).mean())
+def sequence_kl(kl_BT: Tensor, mask_BT: Tensor) -> float:
+    """Mean over rows of the row's token mean (divisor ``length + 1e-8`` as in verl)."""
+    mask = mask_BT.to(kl_BT.dtype)
+    return float(((kl_BT * mask).sum(1) / (mask.sum(1) + 1e-8)).mean())
 
 
 def adapted_beta(
@@ -78,6 +63,10 @@ class AdaptiveKL(Component):
 
     def __init__(self, beta: float, target: float, horizon: float) -> None:
         self.beta, self.target, self.horizon = beta, target, horizon
+
+    def applied(self) -> float:
+        """The weight of this step's rewards."""
+        return self.beta
 
     def state_dict(self) -> dict[str, Any]:
         return {"beta": self.beta}
@@ -126,22 +115,6 @@ class AdaptiveEntropy(Component):
         self.coef, self.last_entropy = float(state["coef"]), float(state["last_entropy"])
 
 
-@dataclass(frozen=True)
-class PenalisedReward(Reward):
-    """Verdict minus the summed KL to the reference, under the old policy; carries no gradient."""
-
-    control: AdaptiveKL
-    old_stats = (LOGP,)
-    needs_reference = True
-
-    def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
-        if batch.ref_logp_BT is None:
-            raise ValueError("the batch carries no reference log-probs")
-        old, ref, mask = batch.old["logp"], batch.ref_logp_BT, batch.mask_BT
-        metrics = {KL_METRIC: sequence_kl(old, ref, mask)}
-        return Out(penalised_rewards(batch.correct_B, old, ref, mask, self.control.beta), metrics)
-
-
 @register("entropy-bonus")
 @dataclass(frozen=True)
 class EntropyAndKL(Method):
@@ -186,10 +159,12 @@ class EntropyAndKL(Method):
         if self.kl_coef:
             regularisers.append(ReferenceKL(self.kl_coef, self.kl_estimator, self.aggregation))
         if self.kl_in_reward_coef:
-            beta = AdaptiveKL(self.kl_in_reward_coef, self.kl_target, self.kl_horizon)
-            changes["reward"] = PenalisedReward(beta)
+            beta: float | Callable[[], float] = self.kl_in_reward_coef
             if self.kl_adaptive:
-                changes["components"]["adaptive_kl"] = beta
+                adaptive = AdaptiveKL(self.kl_in_reward_coef, self.kl_target, self.kl_horizon)
+                beta = adaptive.applied
+                changes["components"]["adaptive_kl"] = adaptive
+            changes["reward"] = KLReward(beta, mean=sequence_kl)
         bounds = FixedBounds(self.eps_low, self.eps_high)
         loss = PolicyLoss(bounds=bounds, dual_clip=self.dual_clip, aggregation=self.aggregation)
         return grpo_stages().with_(loss=loss, regularisers=tuple(regularisers), **changes)

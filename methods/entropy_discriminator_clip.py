@@ -34,6 +34,7 @@ from entrobench import (
     TokenStat,
     grpo_stages,
     hp,
+    largest,
     register,
 )
 from methods.entropy_polarity import FACTOR
@@ -75,10 +76,7 @@ def removed_by_change(
     if int(out.sum()) <= max_fraction * tokens:
         return out
     negative = out & (advantage_BT < 0)
-    ranked = torch.where(negative, d_BT, -torch.inf).flatten().argsort(descending=True, stable=True)
-    capped = torch.zeros(d_BT.numel(), dtype=torch.bool)
-    capped[ranked[: max(int(max_fraction * tokens), 1)]] = True
-    return (out & ~negative) | (capped.reshape(d_BT.shape) & negative)
+    return (out & ~negative) | largest(d_BT, negative, max(int(max_fraction * tokens), 1))
 
 
 @dataclass(frozen=True)

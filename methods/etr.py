@@ -28,9 +28,9 @@ from entrobench import (
     Stages,
     Stats,
     StepContext,
-    UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
 )
 
@@ -64,6 +64,8 @@ def elastic_bounds(
 class TagPassVariance(Selection):
     """Keeps every row; notes v_g while whole groups are at hand (a minibatch may cut them)."""
 
+    writes_tags = frozenset({"pass_variance"})
+
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         return Out(batch.with_tags(pass_variance=pass_variance(batch.correct_B, batch.group_B)))
 
@@ -76,6 +78,8 @@ class ElasticBounds(Bounds):
     k_micro: float
     k_macro: float
     cap: float
+
+    reads_tags = frozenset({"pass_variance"})
 
     def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
         # A rollout's advantage is the same on all its tokens and 0 on padding. In float64, so that k = 0
@@ -106,10 +110,7 @@ class ETR(Method):
     aggregation: str = hp("seq-mean-token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so ETR does nothing; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so ETR does nothing")
 
     def stages(self) -> Stages:
         k_macro = self.k_macro if self.macro == "explicit" else 0.0

@@ -39,6 +39,7 @@ from entrobench import (
     aggregate,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
 )
 
@@ -155,11 +156,7 @@ class _FlexibleEntropy(Method):
         for side in ("high", "low"):
             if getattr(self, f"alpha_{side}") + getattr(self, f"beta_{side}") < 0:
                 raise UserError(f"the threshold is negative at p = 1; raise method.beta_{side}")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so the thresholds do nothing; "
-                "raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so the thresholds do nothing")
 
     def stages(self) -> Stages:
         phase = Phase(getattr(self, "h_min_frac", None))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from entrobench import ENTROPY, Batch, Out, PolicyLoss, Stages, Stats, TokenSelection, hp, register
+from entrobench import ENTROPY, Batch, Out, PolicyLoss, Stages, Stats, TokenSelection, hp, largest, register
 from methods.dapo import DAPO
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 def top_count(entropy_BT: Tensor, mask_BT: Tensor, rho: float) -> Tensor:
     """Bool ``[B,T]``: exactly ``max(1, ceil(N rho))`` tokens of largest entropy; of equals the earlier."""
     n = max(1, int(int(mask_BT.sum()) * rho + 0.9999))
-    flat = torch.where(mask_BT, entropy_BT, -torch.inf).flatten()
-    kept = torch.zeros(flat.shape, dtype=torch.bool)
-    kept[flat.argsort(descending=True, stable=True)[:n]] = True
-    return kept.reshape(entropy_BT.shape) & mask_BT
+    return largest(entropy_BT, mask_BT, n)
 
 
 def above_quantile(entropy_BT: Tensor, mask_BT: Tensor, rho: float) -> Tensor:

@@ -19,9 +19,9 @@ from entrobench import (
     RunConfig,
     SequenceRatio,
     Stages,
-    UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
 )
 
@@ -35,10 +35,7 @@ class GSPO(Method):
     eps_high: float = hp(4e-4, "clip of the response's ratio above 1", ge=0)
 
     def validate(self, run: RunConfig) -> None:
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so GSPO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so GSPO is GRPO")
 
     def stages(self) -> Stages:
         loss = PolicyLoss(

@@ -144,6 +144,8 @@ class MarkConflicts(Selection):
     released: bool
     pad_id: int | None = None
 
+    writes_tags = frozenset({"conflict_weight"})
+
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Batch]:
         # A rollout has one advantage on all its tokens; every response has a first token.
         advantage_B = batch.advantages()[:, 0]
@@ -163,6 +165,8 @@ class MarkConflicts(Selection):
 @dataclass(frozen=True)
 class ConflictWeight(TokenWeight):
     """What :class:`MarkConflicts` noted."""
+
+    reads_tags = frozenset({"conflict_weight"})
 
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
         return Out(batch.token_tags["conflict_weight"].to(current["logp"].dtype))

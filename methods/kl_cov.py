@@ -31,10 +31,11 @@ from entrobench import (
     Stages,
     Stats,
     TokenRatio,
-    UserError,
     grpo_stages,
     hp,
     kl_estimate,
+    largest,
+    refuse_single_update,
     register,
 )
 from methods.clip_cov import covariance
@@ -50,14 +51,6 @@ def distance(logp_BT: Tensor, old_logp_BT: Tensor, rounding: float = ROUNDING) -
     """``|logp - old_logp|``, ``[B,T]``; 0 without a gradient where it is at most ``rounding``."""
     absolute = kl_estimate("abs", logp_BT, old_logp_BT)
     return torch.where(absolute > rounding, absolute, 0.0)
-
-
-def largest(value_BT: Tensor, mask_BT: Tensor, n: int) -> Tensor:
-    """Bool ``[B,T]``: the ``n`` largest values inside the mask; of equal ones the earlier token."""
-    flat = torch.where(mask_BT, value_BT, -torch.inf).flatten()
-    chosen = torch.zeros(flat.shape, dtype=torch.bool)
-    chosen[flat.argsort(descending=True, stable=True)[:n]] = True
-    return chosen.reshape(value_BT.shape) & mask_BT
 
 
 @dataclass(frozen=True)
@@ -107,11 +100,7 @@ class KLCov(Method):
     aggregation: str = hp("token-mean", "reduction of loss and penalty", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "with one update per rollout current equals old, so KL-Cov does nothing; "
-                "raise train.minibatches"
-            )
+        refuse_single_update(run, "current equal to old, so KL-Cov does nothing")
 
     def stages(self) -> Stages:
         return grpo_stages().with_(

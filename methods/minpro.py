@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from entrobench import (
     AGGREGATIONS,
+    AbsoluteBounds,
     BoundedWeight,
-    FixedBounds,
     Method,
     PrefixMinimumRatio,
     RunConfig,
@@ -27,6 +27,7 @@ from entrobench import (
     UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
     score_loss,
 )
@@ -45,12 +46,9 @@ class MinPRO(Method):
     def validate(self, run: RunConfig) -> None:
         if self.floor >= self.cap:
             raise UserError("method.floor must be below method.cap; lower floor (0 is none) or raise cap")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so MinPRO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so MinPRO is GRPO")
 
     def stages(self) -> Stages:
         ratio = PrefixMinimumRatio(at_most=0.0 if self.seeded else math.inf)
-        weight = BoundedWeight("minpro", ratio, FixedBounds(1 - self.floor, self.cap - 1))
+        weight = BoundedWeight("minpro", ratio, AbsoluteBounds(self.floor, self.cap))
         return grpo_stages().with_(loss=score_loss(weight, self.aggregation))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from entrobench import (
     AGGREGATIONS,
+    KL_METRIC,
     LOGP,
     REWARD_KL_ESTIMATORS,
     Advantage,
@@ -41,9 +42,11 @@ from entrobench import (
     grpo_stages,
     hp,
     leave_one_out,
+    less_kl,
     reference_kl,
     register,
     returns_to_go,
+    token_mean_kl,
     whitened,
 )
 
@@ -113,10 +116,9 @@ class BaselineThenKL(Advantage):
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         score = less_baseline(batch.rewards(), batch.group_B, self.baseline)
         kl = reference_kl(batch, self.estimator)
-        token_reward = at_last_token(score.to(kl.dtype), batch.mask_BT) - self.coef * kl
-        mean = float(kl.sum() / batch.mask_BT.sum().clamp(min=1))
+        token_reward = less_kl(score, kl, batch.mask_BT, self.coef)
         credit = whitened(returns_to_go(token_reward, batch.mask_BT), batch.mask_BT, self.whiten)
-        return Out(credit, {"kl_in_reward/kl": mean})
+        return Out(credit, {KL_METRIC: token_mean_kl(kl, batch.mask_BT)})
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from entrobench import (
     UserError,
     grpo_stages,
     hp,
+    refuse_single_update,
     register,
     segment_means,
     segment_numbers,
@@ -108,10 +109,7 @@ class SSPO(Method):
     def validate(self, run: RunConfig) -> None:
         if self.scale_lo > self.scale_hi:
             raise UserError("method.scale_lo exceeds method.scale_hi; lower it")
-        if run.train.minibatches * run.train.epochs == 1:
-            raise UserError(
-                "one update per rollout keeps every ratio at 1, so SSPO is GRPO; raise train.minibatches"
-            )
+        refuse_single_update(run, "every ratio at 1, so SSPO is GRPO")
 
     def stages(self) -> Stages:
         bounds = EntropyBounds(self.eps_low, self.eps_high, self.scale_lo, self.scale_hi)

@@ -133,6 +133,7 @@ class VarianceControl(TokenWeight):
     minibatch_scope = True
     corrects_rollouts = True
     current_stats = (LOGP,)
+    reads_tags = frozenset({"grad_norm"})
 
     def baseline_weights(self, log_weight_B: Tensor, norm_B: Tensor, length_B: Tensor) -> Tensor:
         """W, ``[B]``; ``norm_B`` is the norm of the summed score function."""

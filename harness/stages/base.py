@@ -16,6 +16,8 @@ Every stage may declare what it needs; the trainer computes nothing else:
 * ``minibatch_scope``: the stage's ``prepare`` takes statistics over the whole minibatch, so a minibatch that
   is split into micro-batches gets a no-gradient pre-pass;
 * ``engine_needs``: capabilities the rollout engine must offer;
+* ``reads_tags``, ``writes_tags``: names of the batch's tags (``tags`` and ``token_tags``) that the stage
+  cannot do without, and those that it sets; a composition without the writer of a tag is refused;
 * ``corrects_rollouts``: the stage weighs tokens by ``batch.rollout_logp_BT`` itself, so the run's own
   correction (``rollout.correction``) would count twice and is refused;
 * ``needs_fresh_rollouts``: it reads what this step's rollout program left behind in a component, so rollouts
@@ -182,6 +184,8 @@ class Stage:
     needs_draws: bool = False
     minibatch_scope: bool = False
     engine_needs: frozenset[str] = frozenset()
+    reads_tags: frozenset[str] = frozenset()
+    writes_tags: frozenset[str] = frozenset()
     corrects_rollouts: bool = False
     needs_fresh_rollouts: bool = False
 

@@ -111,6 +111,12 @@ class Batch:
             raise ValueError("no advantages yet: they are set by the advantage stage")
         return self.advantage_BT
 
+    def reference_logp(self) -> Tensor:
+        """``ref_logp_BT``, present where a stage sets ``needs_reference``."""
+        if self.ref_logp_BT is None:
+            raise ValueError("the batch carries no reference log-probs: the stage must set needs_reference")
+        return self.ref_logp_BT
+
     def rewards(self) -> Tensor:
         """``reward_B``, present from the reward stage on."""
         if self.reward_B is None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -230,9 +226,8 @@ def _refuse_missing_tags(
 
 def _tags_at(stages: Stages, stage: str) -> tuple[set[str], set[str]]:
     """Tags that the stage, with all that stands inside it, reads and writes."""
-    kinds: list[Any] = [type(part) for part in _stages_in(_value(stages, stage))]
-    found = [tags_of(kind) for kind in kinds]
-    return {tag for reads, _ in found for tag in reads}, {tag for _, writes in found for tag in writes}
+    found = list(_stages_in(_value(stages, stage)))
+    return {t for part in found for t in part.reads_tags}, {t for part in found for t in part.writes_tags}
 
 
 def _stages_in(value: Any) -> Iterator[Stage]:
@@ -240,37 +235,3 @@ def _stages_in(value: Any) -> Iterator[Stage]:
         if isinstance(item, Stage):
             yield item
             yield from _stages_in(item.parts())
-
-
-@lru_cache(maxsize=512)
-def tags_of(cls: type) -> tuple[frozenset[str], frozenset[str]]:
-    """Tags that a stage's source reads (``batch.tags["x"]``) and writes (``with_tags(x=…)``).
-
-    Functions of the stage's module that it calls are read too; ``tags.get`` can do without the tag.
-    """
-    reads: set[str] = set()
-    writes: set[str] = set()
-    module = sys.modules.get(cls.__module__)
-    waiting: list[Any] = [c for c in cls.__mro__ if c.__module__ not in ("builtins", "harness.stages.base")]
-    seen: set[Any] = set()
-    while waiting:
-        item = waiting.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(item)))
-        except (OSError, TypeError, SyntaxError):
-            continue  # made without a file: nothing can be said about it
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
-                if node.value.attr in ("tags", "token_tags") and isinstance(node.slice, ast.Constant):
-                    reads.add(str(node.slice.value))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if node.func.attr in ("with_tags", "with_token_tags"):
-                    writes |= {word.arg for word in node.keywords if word.arg}
-            elif isinstance(node, ast.Name):
-                called = getattr(module, node.id, None)
-                if isinstance(called, FunctionType) and called.__module__ == cls.__module__:
-                    waiting.append(called)
-    return frozenset(reads), frozenset(writes)

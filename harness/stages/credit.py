@@ -11,7 +11,7 @@ import torch
 from harness.stages.base import Out, Reward, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_mean_std
-from harness.stages.regularise import kl_estimate
+from harness.stages.regularise import coefficient_now, kl_estimate
 from harness.stages.token_stats import LOGP
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Estimators that make sense in a reward, where only their value counts.
 REWARD_KL_ESTIMATORS = ("k1", "abs", "k2", "k3")
+#: What the KL in the reward is logged as.
+KL_METRIC = "kl_in_reward/kl"
 WHITENINGS = ("none", "mean", "unbiased", "biased")
 
 
@@ -77,10 +79,18 @@ def whitened(value_BT: Tensor, mask_BT: Tensor, how: str, eps: float = 1e-8) -> 
 
 def reference_kl(batch: Batch, estimator: str = "k1") -> Tensor:
     """The estimate of KL(old policy || reference) at each response token, ``[B,T]``; 0 on padding."""
-    if batch.ref_logp_BT is None:
-        raise ValueError("the batch carries no reference log-probs: the stage must set needs_reference")
-    kl = kl_estimate(estimator, batch.old["logp"], batch.ref_logp_BT)
+    kl = kl_estimate(estimator, batch.old["logp"], batch.reference_logp())
     return torch.where(batch.mask_BT, kl, 0.0)
+
+
+def less_kl(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, coef: float) -> Tensor:
+    """Token rewards ``[B,T]``: the score on the last response token minus ``coef`` times each token's KL."""
+    return at_last_token(score_B.to(kl_BT.dtype), mask_BT) - coef * kl_BT
+
+
+def token_mean_kl(kl_BT: Tensor, mask_BT: Tensor) -> float:
+    """Mean over all response tokens; ``kl_BT`` is 0 on padding."""
+    return float(kl_BT.sum() / mask_BT.sum().clamp(min=1))
 
 
 @dataclass(frozen=True)
@@ -88,19 +98,20 @@ class KLReward(Reward):
     """Score on the last token minus ``coef`` times the KL of each token, under the old policy; no gradient.
 
     Summed over the row it is what a baseline or a group mean is taken of: the KL enters before them.
+    ``mean`` is how :data:`KL_METRIC` averages the KL ``[B,T]`` over the mask.
     """
 
     coef: float | Callable[[], float]
     estimator: str = "k1"
     right: float = 1.0
     wrong: float = 0.0
+    mean: Callable[[Tensor, Tensor], float] = token_mean_kl
 
     old_stats = (LOGP,)
     needs_reference = True
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
-        coef = self.coef() if callable(self.coef) else self.coef
         kl = reference_kl(batch, self.estimator)
-        score = at_last_token(self.wrong + (self.right - self.wrong) * batch.correct_B, batch.mask_BT)
-        mean = float(kl.sum() / batch.mask_BT.sum().clamp(min=1))
-        return Out(score.to(kl.dtype) - coef * kl, {"kl_in_reward/kl": mean})
+        score = self.wrong + (self.right - self.wrong) * batch.correct_B
+        reward = less_kl(score, kl, batch.mask_BT, coefficient_now(self.coef))
+        return Out(reward, {KL_METRIC: self.mean(kl, batch.mask_BT)})

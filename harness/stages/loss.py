@@ -24,6 +24,12 @@ def log_ratio(logp_BT: Tensor, old_logp_BT: Tensor, clamp: float | None = LOG_RA
     return difference if clamp is None else difference.clamp(-clamp, clamp)
 
 
+def bounded(ratio_BT: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """clip(r, low, high), ``[B,T]``; the bounds are scalars, ``[B,1]`` or ``[B,T]``."""
+    low_t, high_t = (torch.as_tensor(bound, dtype=ratio_BT.dtype) for bound in (low, high))
+    return torch.minimum(torch.maximum(ratio_BT, low_t), high_t)
+
+
 def clipped_surrogate(
     ratio_BT: Tensor,
     advantage_BT: Tensor,
@@ -38,10 +44,7 @@ def clipped_surrogate(
         low, high: explicit ratio bounds (``1 - eps``, ``1 + eps``): scalar, ``[B,1]`` or ``[B,T]``.
         dual_clip: where A < 0 the loss is capped at ``-A * dual_clip`` (arXiv 1912.09729); None is off.
     """
-    low_t = torch.as_tensor(low, dtype=ratio_BT.dtype)
-    high_t = torch.as_tensor(high, dtype=ratio_BT.dtype)
-    clipped = torch.minimum(torch.maximum(ratio_BT, low_t), high_t)
-    loss = torch.maximum(-advantage_BT * ratio_BT, -advantage_BT * clipped)
+    loss = torch.maximum(-advantage_BT * ratio_BT, -advantage_BT * bounded(ratio_BT, low, high))
     if dual_clip is not None:
         loss = torch.where(advantage_BT < 0, torch.minimum(loss, -advantage_BT * dual_clip), loss)
     return loss
@@ -125,6 +128,18 @@ class FixedBounds(Bounds):
         )
 
 
+@dataclass(frozen=True)
+class AbsoluteBounds(Bounds):
+    """``low`` and ``high`` themselves."""
+
+    low: float
+    high: float
+
+    def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
+        dtype = current["logp"].dtype
+        return Out((torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype)))
+
+
 class TokenWeight(Stage):
     """A constant weight on each token's loss, ``[B]`` or ``[B,T]``."""
 
@@ -152,6 +167,14 @@ class TokenSelection(Stage):
 
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
         raise NotImplementedError
+
+
+def largest(value_BT: Tensor, mask_BT: Tensor, n: int) -> Tensor:
+    """Bool ``[B,T]``: the ``n`` largest values inside the mask; of equal ones the earlier token."""
+    flat = torch.where(mask_BT, value_BT, -torch.inf).flatten()
+    chosen = torch.zeros(flat.shape, dtype=torch.bool)
+    chosen[flat.argsort(descending=True, stable=True)[:n]] = True
+    return chosen.reshape(value_BT.shape) & mask_BT
 
 
 def counted_share(aggregation: str, kept_BT: Tensor, mask_BT: Tensor, divisor: str = "kept") -> Tensor:

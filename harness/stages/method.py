@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.util.errors import UserError
+
 if TYPE_CHECKING:
     from harness.config.schema import RunConfig
     from harness.stages.base import Stages
@@ -34,3 +36,16 @@ class Method:
 
     def hyperparameters(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def refuse_single_update(run: RunConfig, keeps: str) -> None:
+    """Refuse a run whose rollouts are trained on once, where the old policy is the current one.
+
+    Args:
+        keeps: what that leads to, for the message: ``every ratio at 1, so GSPO is GRPO``.
+
+    Raises:
+        UserError: one minibatch and one epoch.
+    """
+    if run.train.minibatches * run.train.epochs == 1:
+        raise UserError(f"one update per rollout keeps {keeps}; raise train.minibatches")

@@ -57,6 +57,11 @@ def kl_estimate(
     return k3 if value_clamp is None else k3.clamp(-value_clamp, value_clamp)
 
 
+def coefficient_now(coef: float | Callable[[], float]) -> float:
+    """``coef``, or what it returns where it is a function, read at this moment."""
+    return coef() if callable(coef) else coef
+
+
 @dataclass(frozen=True)
 class EntropyBonus(Regulariser):
     """``- coef * agg(entropy)``; ``coef`` is a number or a function read at every update."""
@@ -67,7 +72,7 @@ class EntropyBonus(Regulariser):
     current_stats = (ENTROPY,)
 
     def coefficient(self) -> float:
-        return self.coef() if callable(self.coef) else self.coef
+        return coefficient_now(self.coef)
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
         return -current["entropy"]
@@ -88,12 +93,10 @@ class ReferenceKL(Regulariser):
     needs_reference = True
 
     def coefficient(self) -> float:
-        return self.coef() if callable(self.coef) else self.coef
+        return coefficient_now(self.coef)
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
-        if batch.ref_logp_BT is None:
-            raise ValueError("the batch carries no reference log-probs")
         return kl_estimate(
-            self.estimator, current["logp"], batch.ref_logp_BT, exponent_clamp=self.exponent_clamp,
+            self.estimator, current["logp"], batch.reference_logp(), exponent_clamp=self.exponent_clamp,
             value_clamp=self.value_clamp, log_ratio_clamp=self.log_ratio_clamp,
         )  # fmt: skip

@@ -6,22 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from harness.stages.aggregate import aggregate
 from harness.stages.base import Out, Stage, Stats
 from harness.stages.batch import Batch
-from harness.stages.loss import Bounds, FixedBounds, PolicyLoss, TokenRatio, TokenWeight, as_column
+from harness.stages.loss import Bounds, FixedBounds, PolicyLoss, TokenRatio, TokenWeight, as_column, bounded
 from harness.stages.token_stats import LOGP
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def bounded(ratio_BT: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """clip(r, low, high), ``[B,T]``; the bounds are scalars, ``[B,1]`` or ``[B,T]``."""
-    low_t, high_t = (torch.as_tensor(bound, dtype=ratio_BT.dtype) for bound in (low, high))
-    return torch.minimum(torch.maximum(ratio_BT, low_t), high_t)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ FORMULAS = {
     ],
     "entropy-bonus": [
         "harness.stages:kl_estimate",
-        "methods.entropy_bonus:penalised_rewards",
+        "harness.stages.credit:less_kl",
         "methods.entropy_bonus:sequence_kl",
         "methods.entropy_bonus:adapted_beta",
         "methods.entropy_bonus:AdaptiveEntropy.applied",
@@ -91,7 +91,7 @@ FORMULAS = {
     ],
     "progrpo": ["methods.progrpo:confidence", "methods.progrpo:reweighted", "methods.progrpo:lowest_share"],
     "gspo": ["harness.stages.loss:sequence_log_ratio", "harness.stages:clipped_tokens"],
-    "cispo": ["methods.cispo:truncated", "harness.stages:log_ratio"],
+    "cispo": ["harness.stages.score:bounded", "harness.stages:log_ratio"],
     "drgrpo": [
         "harness.stages:group_normalised",
         "harness.stages:kl_estimate",
@@ -140,7 +140,7 @@ FORMULAS = {
         "harness.stages.loss:clipped_surrogate",
     ],
     "dcpo": [
-        "methods.dcpo:virtual_temperature",
+        "methods.dcpo:extra_temperature",
         "methods.dcpo:mixing",
         "methods.dcpo:tempered_ratio",
         "methods.dcpo:mixed_advantage",

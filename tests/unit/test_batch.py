@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -100,6 +101,23 @@ def test_concat_fills_missing_tags_and_refuses_half_set_fields(batch: Batch) -> 
     assert concat([batch, tagged]).tags["replay"].tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(ValueError, match="'reward_B' is set in some of them only"):
         concat([batch, batch.with_(reward_B=None)])
+
+
+@pytest.mark.parametrize(
+    ("field", "read", "remedy"),
+    [
+        ("reward_B", Batch.rewards, "set by the reward stage"),
+        ("advantage_BT", Batch.advantages, "set by the advantage stage"),
+        ("ref_logp_BT", Batch.reference_logp, "must set needs_reference"),
+    ],
+)
+def test_what_no_stage_has_set_is_refused(
+    batch: Batch, field: str, read: Callable[[Batch], torch.Tensor], remedy: str
+) -> None:
+    value = torch.ones(len(batch))
+    assert read(batch.with_(**{field: value})) is value
+    with pytest.raises(ValueError, match=remedy):
+        read(batch.with_(**{field: None}))
 
 
 def test_plain_form_survives_a_checkpoint(batch: Batch) -> None:

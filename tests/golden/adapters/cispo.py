@@ -8,8 +8,8 @@ from golden_support import AGGREGATION, loss_and_grad, make_batch, spread, tenso
 from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
 from harness.stages.defaults import group_normalised
-from harness.stages.loss import PolicyLoss, TokenRatio, log_ratio
-from methods.cispo import TruncatedRatio, truncated
+from harness.stages.loss import AbsoluteBounds, PolicyLoss, TokenRatio, log_ratio
+from harness.stages.score import BoundedWeight, bounded
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -26,11 +26,11 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     token_ratio = TokenRatio(hp["log_ratio_clamp"])
 
     def stage(floor: float, cap: float, aggregation: str) -> PolicyLoss:
-        weight = TruncatedRatio(floor, cap, token_ratio)
+        weight = BoundedWeight("cispo", token_ratio, AbsoluteBounds(floor, cap))
         return PolicyLoss(weight=weight, surrogate="score", aggregation=aggregation)
 
     ratio = log_ratio(logp, old, hp["log_ratio_clamp"]).exp()
-    weight = truncated(ratio, floor, cap)
+    weight = bounded(ratio, floor, cap)
     out: dict[str, object] = {
         "out_advantages": advantage,
         "out_weights": weight,

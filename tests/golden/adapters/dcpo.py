@@ -8,7 +8,8 @@ from golden_support import loss_and_grad, make_batch, tensor
 from harness.registry.golden import GoldenCase
 from harness.stages.base import StepContext
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
-from methods.dcpo import EntropyEstimate, VirtualTemperature
+from methods.aepo import EntropyState
+from methods.dcpo import VirtualTemperature
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -16,7 +17,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     assert hp["std_ddof"] == 1
     logp, old, tokens = tensor(case, "logp"), tensor(case, "old_logp"), tensor(case, "tokens")
     logits, rewards = tensor(case, "old_logits"), tensor(case, "rewards")
-    state = EntropyEstimate(hp["entropy_target"])
+    state = EntropyState(hp["entropy_target"])
     state.h = hp["prev_entropy"]
     stage = VirtualTemperature(
         state, hp["temperature_low_entropy"], hp["temperature_high_entropy"], hp["gap_cap"],

@@ -12,11 +12,12 @@ from torch import Tensor
 from harness.model.logits import token_stats
 from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
+from harness.stages.credit import less_kl
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from harness.stages.regularise import EntropyBonus, kl_estimate
 from harness.stages.token_stats import ENTROPY, LOGP
-from methods.entropy_bonus import AdaptiveEntropy, adapted_beta, penalised_rewards, sequence_kl
+from methods.entropy_bonus import AdaptiveEntropy, adapted_beta, sequence_kl
 
 
 def stats_of(logits: Tensor, tokens: Tensor) -> dict[str, Tensor]:
@@ -65,14 +66,15 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         out[f"out_kl_{key}"], out[f"out_klloss_{key}"] = value.detach(), loss.detach()
         out[f"out_grad_logp_kl_{key}"] = torch.autograd.grad(loss, leaf)[0]
 
-    token_reward = penalised_rewards(tensor(case, "rewards"), old, ref, mask, hp["kl_in_reward_coef"])
+    kl_BT = (old - ref) * mask
+    token_reward = less_kl(tensor(case, "rewards"), kl_BT, mask, hp["kl_in_reward_coef"])
     advantage = group_normalised(
         token_reward.sum(1), tensor(case, "groups"), eps=hp["std_eps"], ddof=hp["std_ddof"]
     )
     out["out_token_rewards_kl"], out["out_advantages_kl_in_reward"] = token_reward, spread(advantage, mask)
 
     adaptive = hp["adaptive_kl"]
-    kl = sequence_kl(old, ref, mask)
+    kl = sequence_kl(kl_BT, mask)
     out["out_current_kl"] = kl
     out["out_adaptive_kl_coef"] = adapted_beta(
         adaptive["init"], kl, len(mask), adaptive["target"], adaptive["horizon"], adaptive["error_clip"]
