@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config.composition import STAGE_NAMES
 from harness.config.schema import RunConfig, slug
 from harness.evaluation.in_run import check_run
 from harness.model.checks import check_model
@@ -104,7 +103,7 @@ class Job:
 class Backend(Protocol):
     """What a sweep asks of the runs."""
 
-    def compose(self, overrides: list[str]) -> RunConfig: ...
+    def compose(self, settings: Mapping[str, Any]) -> RunConfig: ...
 
     def identity(self, run: RunConfig) -> str: ...
 
@@ -124,9 +123,9 @@ class Runs:
         self._names: dict[str, str] = {}
         self._classes: dict[str, Any] = {}
 
-    def compose(self, overrides: list[str]) -> RunConfig:
-        named = [_with_full_path(override) for override in overrides]
-        run = compose(named, self._load)
+    def compose(self, settings: Mapping[str, Any]) -> RunConfig:
+        named = {key: _with_full_path(key, value) for key, value in settings.items()}
+        run = compose(named, load=self._load)
         check_names(run)
         return run
 
@@ -155,12 +154,10 @@ class Runs:
         return str(methods.find(method).hash)
 
 
-def _with_full_path(override: str) -> str:
+def _with_full_path(key: str, value: Any) -> Any:
     """A method file's full path, so that workers and later commands find it from anywhere."""
-    key, sign, value = override.partition("=")
-    if sign and (key == "method" or key.removeprefix("+").replace("-", "_") in STAGE_NAMES):
-        return f"{key}={method_reference(value)}"
-    return override
+    named = key == "method" or key.startswith("+")
+    return method_reference(value) if named and isinstance(value, str) and ".py" in value else value
 
 
 def check_names(run: RunConfig) -> None:
