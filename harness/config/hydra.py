@@ -27,7 +27,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"'{word}' is not an override; write key=value, e.g. train.steps=200")
         if key == "method":
             found[key] = value.strip("'\"")
-        elif key.startswith("+") and "." not in key:
+        elif key.startswith("+") and not key.startswith("++") and "." not in key:
             stage = key.replace("-", "_")
             if stage in found:
                 raise UserError(

@@ -73,7 +73,7 @@ def _fields(cls: type) -> tuple[tuple[str, Any, Any], ...]:
 
 
 def typed(key: str, value: Any, kind: Any) -> Any:
-    """``value`` as the type ``kind`` of the setting ``key``: int, float, bool, str, a list, or None beside one.
+    """``value`` as the ``kind`` of the setting ``key``: int, float, bool, str, a list, or None beside one.
 
     Raises:
         UserError: another type; names the key, the value, what is wanted and an example.

@@ -119,18 +119,21 @@ def _base_jobs(
 def _seeds(
     sweep: Sweep, run: RunConfig, role: str, label: str, setting: Setting, backend: Backend, **more: Any
 ) -> Iterator[Job]:
+    plain = to_dict(run)  # once: seeds share the sections
     for seed in sweep.seeds:
         key = f"{role}/{label}/{setting.name}/s{seed}"
-        yield job(replace(run, seed=seed), key, role, label, setting, backend, **more)
+        own = replace(run, seed=seed)
+        yield job(own, key, role, label, setting, backend, config=plain | {"seed": seed}, **more)
 
 
 def job(
-    run: RunConfig, key: str, role: str, label: str, setting: Setting, backend: Backend, **more: Any
-) -> Job:
-    """The job of one training run."""
+    run: RunConfig, key: str, role: str, label: str, setting: Setting, backend: Backend,
+    config: Mapping[str, Any] | None = None, **more: Any,
+) -> Job:  # fmt: skip
+    """The job of one training run; ``config``: its plain values, where they are known already."""
     folder = backend.folder(run)
     return Job(
-        key, role, label, run.method_name, run.seed, folder.name, folder, to_dict(run),
+        key, role, label, run.method_name, run.seed, folder.name, folder, config or to_dict(run),
         model=setting.model.name, training_set=setting.training_set.name, **more,
     )  # fmt: skip
 
