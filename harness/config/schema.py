@@ -162,7 +162,9 @@ class RunConfig:
     runs_dir: str = hp("runs", "where the folders of the runs are", absent=NEVER_COUNTS)
 
 
-SECTIONS = {f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)}
+SECTIONS: dict[str, Any] = {
+    f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)
+}
 
 
 def to_dict(run: RunConfig) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def identity_dict(run: RunConfig) -> dict[str, Any]:
     for f in _fields(RunConfig):
         value = getattr(run, f.name)
         if f.name in SECTIONS:
-            inner = ((g, getattr(value, g.name)) for g in _fields(type(value)))
+            inner = ((g, getattr(value, g.name)) for g in _fields(SECTIONS[f.name]))
             out[f.name] = {g.name: own for g, own in inner if counts(g, own)}
         elif f.name == "method":
             out[f.name] = _plain(value)
@@ -187,10 +189,11 @@ def identity_dict(run: RunConfig) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """``asdict`` for values of settings, of which only lists are copied: a plan makes a thousand."""
-    own = _fields(type(value))
+    cls: Any = type(value)
+    own = _fields(cls)
     if own:
         return {f.name: _plain(getattr(value, f.name)) for f in own}
-    return list(value) if isinstance(value, list) else ({} if is_dataclass(value) else value)
+    return list(value) if isinstance(value, list) else {} if is_dataclass(value) else value
 
 
 @cache

@@ -37,6 +37,28 @@ def hydra_composed(overrides: Sequence[str], root: type, method: type) -> dict[s
         raise UserError(f"{full_key + ': ' if full_key else ''}{first}") from error
 
 
+def applied(words: Sequence[str], root: type, method: type) -> dict[str, Any]:
+    """As :func:`hydra_composed`, a hundred times faster: Hydra's parser, then OmegaConf, as Hydra calls them.
+
+    Raises:
+        UserError: whatever Hydra's parser or OmegaConf refuses.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    node = _schema(root, method)
+    try:
+        for override in OverridesParser.create().parse_overrides(list(words)):
+            if override.is_sweep_override():
+                raise UserError("several values")
+            OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+        return dict(OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error)) from error
+
+
 def _schema(root: type, method: type) -> Any:
     """The typed configuration node with its defaults."""
     from omegaconf import OmegaConf
