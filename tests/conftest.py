@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,10 @@ class FakeBackend:
     def __init__(self) -> None:
         self.code = "1"
 
-    def compose(self, overrides: list[str]) -> Any:
-        from harness.registry import methods
+    def compose(self, settings: Mapping[str, Any]) -> Any:
         from harness.run.compose import compose
 
-        return compose(overrides, methods.load)
+        return compose(settings)
 
     def identity(self, run: Any) -> str:
         from harness.config.schema import to_dict

@@ -90,7 +90,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command is None:
         parser().print_help()
         return 0
-    load_when_used("torch")
+    for heavy in ("torch", "numpy"):
+        load_when_used(heavy)
     verb = getattr(arguments, "verb", None)
     target, names = COMMANDS.get(f"{arguments.command} {verb}") or COMMANDS[arguments.command]
     module, _, function = target.partition(":")

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.config.hydra import parse
 from harness.config.schema import to_dict
 from harness.model.checks import check_vocabulary
 from harness.model.memory import Plan, find_shape, plan_memory
 from harness.model.memory.estimate import GIB, PROMPT_TOKENS
 from harness.model.source import resolve_model
-from harness.registry import benchmarks, methods
+from harness.registry import benchmarks
 from harness.run.compose import compose
 from harness.sweep.resources import slurm_resources
 from harness.util.errors import UserError
@@ -23,16 +24,16 @@ MEMORY = "80G"
 def plan_memory_of(words: Sequence[str]) -> int:
     """Print the table for the run that ``words`` describe; exit code 1 when it does not fit."""
     own = {"gpus": "1", "memory": MEMORY, "prompt_tokens": str(PROMPT_TOKENS)}
-    overrides = []
+    typed = []
     for word in words:
         key, sign, value = word.partition("=")
         if key in own and sign:
             own[key] = value
         else:
-            overrides.append(f"model.path={value}" if key == "model" and sign else word)
+            typed.append(f"model.path={value}" if key == "model" and sign else word)
     gpus, prompt = (_whole(own[key], key) for key in ("gpus", "prompt_tokens"))
     memory = gpu_bytes(own["memory"])
-    run = compose(overrides, methods.load)
+    run = compose(parse(typed))
     path = resolve_model(run.model.path, benchmarks.shipped_models())
     shape = find_shape(path, run.model.revision)
     check_vocabulary(shape.vocab, run.train.logits_chunk_mib)

@@ -139,7 +139,7 @@ def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
         return [told] if waiting else []
     lines = [f"untuned (not ranked): {', '.join(untuned)}"]
     if sweep.extra:
-        lines[0] += f"; {' '.join(sweep.extra)} stands above what tuning chose"
+        lines[0] += f"; {' '.join(sweep.typed)} stands above what tuning chose"
     elif sweep.tuning:
         a_place = sum(len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods)
         trials = len(sweep.tuning_grid) * a_place

@@ -11,10 +11,10 @@ from typing import Any
 
 from harness.cli.liveline import LiveLine
 from harness.cli.worker import end_with_parent, locked_together
+from harness.config.hydra import parse
 from harness.distributed.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, in_child, launch
 from harness.distributed.processes import launched_size
 from harness.distributed.world import joined
-from harness.registry import methods
 from harness.rollout.engines.base import EngineDied
 from harness.run import execute as runs
 from harness.run.compose import from_dict
@@ -35,7 +35,7 @@ Event = Callable[[dict[str, Any]], None]
 def train(overrides: Sequence[str]) -> int:
     """Train and evaluate the run that ``overrides`` describe."""
     backend = Runs()
-    run = backend.compose(list(overrides))
+    run = backend.compose(parse(overrides))
     return _execute(run, backend.folder(run), ["train", *overrides])
 
 
@@ -45,7 +45,7 @@ def evaluate(folder: str) -> int:
     if not (path / "config.json").is_file():
         raise UserError(f"{folder} is not a run folder (no config.json in it)")
     raw = read_json(path / "config.json")["config"]
-    run = from_dict(raw | {"runs_dir": str(path.resolve().parent)}, methods.load)
+    run = from_dict(raw | {"runs_dir": str(path.resolve().parent)})
     now = Runs().folder(run)
     if now.name != path.resolve().name:
         raise UserError(

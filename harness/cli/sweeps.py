@@ -169,7 +169,7 @@ def tune(sweep: Sweep) -> int:
     """
     if sweep.extra:
         raise UserError(
-            f"tuning with {' '.join(sweep.extra)} would choose for other runs than the file's; "
+            f"tuning with {' '.join(sweep.typed)} would choose for other runs than the file's; "
             "write the setting into the sweep file, or into a copy of it"
         )
     backend = Runs()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from harness.distributed.launch import INTERRUPTED, code_of, in_child, launch
 from harness.distributed.processes import launched_size
 from harness.distributed.world import joined
-from harness.registry import methods
 from harness.run import execute as runs
 from harness.run.compose import from_dict
 from harness.run.execute import status
@@ -77,7 +76,7 @@ def _launch(job: dict[str, Any], job_file: str, folder: Path) -> int:
 
 
 def _run_of(job: dict[str, Any]) -> Any:
-    return from_dict(job["config"], methods.load)
+    return from_dict(job["config"])
 
 
 def _share(job: dict[str, Any]) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,15 +77,14 @@ def parse(name: str) -> Composition:
     return Composition(base, ordered).renamed(str)
 
 
-def from_words(name: str, words: Sequence[str]) -> str:
-    """``name`` with the words ``+stage=method`` of a command line.
+def with_parts(name: str, parts: Mapping[str, str]) -> str:
+    """``name`` with further ``parts``, stage -> method.
 
     Raises:
-        UserError: a word is none; the message names the nearest stage.
+        UserError: no such stage; the message names the nearest.
     """
-    for word in words:
-        stage, sign, method = word[1:].partition("=")
-        if not sign or stage.replace("-", "_") not in STAGE_NAMES:
+    for stage, method in parts.items():
+        if stage.replace("-", "_") not in STAGE_NAMES:
             raise unknown("stage", stage, STAGE_NAMES, "(+stage=METHOD takes a stage from a method)")
         name += f"+{stage}={method}"
     return name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from harness.config.fields import NEVER_COUNTS, counts, hp
@@ -161,28 +162,44 @@ class RunConfig:
     runs_dir: str = hp("runs", "where the folders of the runs are", absent=NEVER_COUNTS)
 
 
-SECTIONS = {f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)}
+SECTIONS: dict[str, Any] = {
+    f.name: f.default_factory for f in fields(RunConfig) if is_dataclass(f.default_factory)
+}
 
 
 def to_dict(run: RunConfig) -> dict[str, Any]:
     """The run as plain values, ``method`` with its hyper-parameters."""
-    plain = {f.name: getattr(run, f.name) for f in fields(run)}
-    return {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in plain.items()}
+    return dict(_plain(run))
 
 
 def identity_dict(run: RunConfig) -> dict[str, Any]:
     """Of :func:`to_dict` what influences the numbers, so that equal numbers have equal identities."""
     out: dict[str, Any] = {}
-    for f in fields(run):
+    for f in _fields(RunConfig):
         value = getattr(run, f.name)
         if f.name in SECTIONS:
-            inner = {g.name: getattr(value, g.name) for g in fields(value)}
-            out[f.name] = {g.name: inner[g.name] for g in fields(value) if counts(g, inner[g.name])}
+            inner = ((g, getattr(value, g.name)) for g in _fields(SECTIONS[f.name]))
+            out[f.name] = {g.name: own for g, own in inner if counts(g, own)}
         elif f.name == "method":
-            out[f.name] = asdict(value)
+            out[f.name] = _plain(value)
         elif f.name != "method_name" and counts(f, value):
             out[f.name] = value
     return out
+
+
+def _plain(value: Any) -> Any:
+    """``asdict`` for values of settings, of which only lists are copied: a plan makes a thousand."""
+    cls: Any = type(value)
+    own = _fields(cls)
+    if own:
+        return {f.name: _plain(getattr(value, f.name)) for f in own}
+    return list(value) if isinstance(value, list) else {} if is_dataclass(value) else value
+
+
+@cache
+def _fields(cls: Any) -> tuple[Field[Any], ...]:
+    """The fields of a dataclass; none of another type."""
+    return fields(cls) if is_dataclass(cls) else ()
 
 
 def slug(text: str) -> str:

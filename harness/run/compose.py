@@ -2,63 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
-from harness.config.composition import from_words, is_composed, method_keys, parse
+from harness.config.composition import is_composed, method_keys, parse, with_parts
 from harness.config.fields import check_ranges
-from harness.config.hydra import resolve
 from harness.config.schema import SECTIONS, EvalConfig, RunConfig
+from harness.config.values import RENAMED, flatten, made, typed, types_of
 from harness.registry import methods
 from harness.rollout.settings import check_rollouts
 from harness.stages.method import Method
 from harness.util.errors import UserError, nearest, unknown
 
-#: Resolves a method name to its class; the registry's ``load``.
-MethodLoader = Callable[[str], type[Method]]
+#: Sections and single values of a run; the method's hyper-parameters are beside them.
+_TOP = tuple(f.name for f in fields(RunConfig) if f.name != "method_name")
 
 
-def compose(overrides: Sequence[str], load_method: MethodLoader) -> RunConfig:
-    """The run that ``overrides`` describe, e.g. ``["method=steer", "train.lr=2e-4", "method.w_min=0.7"]``.
+def compose(settings: Mapping[str, Any], *, load: Callable[[str], Any] = methods.load) -> RunConfig:
+    """The run that ``settings`` describe, e.g. ``{"method": "steer", "train.lr": 2e-4}``.
 
     Args:
-        overrides: Hydra override grammar; ``method=<name>`` chooses the method (default ``grpo``), and
-            ``+<stage>=<method>`` takes a stage from another one (:mod:`harness.config.composition`).
-        load_method: resolves a method name to its class.
+        settings: values by dotted key, or nested. ``method`` is a name (default ``grpo``), and
+            ``+<stage>`` takes a stage from another method (:mod:`harness.config.composition`).
+        load: resolves a method name to its class; the registry's, or one that remembers.
 
     Raises:
         UserError: unknown name, wrong type, value out of range, or a combination the method refuses.
     """
-    name = RunConfig.method_name
-    taken: list[str] = []
-    rest: list[str] = []
-    for override in overrides:
-        if "=" not in override:
-            raise UserError(f"'{override}' is not an override; write key=value, e.g. train.steps=200")
-        key, _, value = override.partition("=")
-        if key == "method":
-            name = value.strip("'\"")
-        elif key.startswith("+") and "." not in key:
-            taken.append(override)
-        else:
-            rest.append(override)
-    name = from_words(name, taken)
-    cls = load_method(name)
+    flat = flatten(settings)
+    parts = {key[1:]: str(flat.pop(key)) for key in list(flat) if key.startswith("+")}
+    name = with_parts(str(flat.pop("method", RunConfig.method_name)), parts)
+    cls = load(name)
     # self-composition is the method itself: one thing has one name and one identity
     name = parse(name).name if is_composed(name) else name
-    for override in rest:
-        _check_key(override.partition("=")[0].lstrip("+~"), cls, name)
-    return _build(resolve(rest, RunConfig, cls), cls, name)
+    known, values = _types(cls), {}
+    for key, value in flat.items():
+        if key not in known:
+            raise _unknown(key, cls, name)
+        values[key] = typed(key, value, known[key])
+    return _checked(values, cls, name)
 
 
-def _build(raw: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:
-    sections = {key: factory(**raw[key]) for key, factory in SECTIONS.items()}  # type: ignore[operator]
-    plain = {k: raw[k] for k in ("seed", "device", "runs_dir")}
-    evaluation = sections["eval"]
-    if evaluation.benchmarks and evaluation.splits == EvalConfig().splits:
-        evaluation.splits = []  # the default names the micro testbed's; benchmarks take its place
-    run = RunConfig(method=cls(**raw["method"]), method_name=name, **sections, **plain)
+def from_dict(raw: Mapping[str, Any]) -> RunConfig:
+    """The inverse of :func:`to_dict`, also of older runs; values are checked again."""
+    stored = flatten({key: value for key, value in raw.items() if key != "method_name"})
+    return compose({RENAMED.get(k, k): v for k, v in stored.items()} | {"method": raw["method_name"]})
+
+
+@lru_cache(maxsize=512)
+def _types(cls: type) -> dict[str, Any]:
+    """Key -> type of all settings of a run of the method class ``cls``."""
+    general = {k: kind for k, kind in types_of(RunConfig).items() if k not in ("method", "method_name")}
+    return general | {f"method.{k}": kind for k, kind in types_of(cls).items()}
+
+
+def _checked(values: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:
+    run = made(RunConfig, values)
+    run.method, run.method_name = made(cls, values, "method."), name
+    if run.eval.benchmarks and run.eval.splits == EvalConfig().splits:
+        run.eval.splits = []  # the default names the micro testbed's; benchmarks take its place
     check_ranges(run, "run")
     for key in SECTIONS:
         check_ranges(getattr(run, key), key)
@@ -100,31 +104,22 @@ def _check_combinations(run: RunConfig) -> None:
         raise UserError("eval.splits is empty; name at least one test split, or eval.benchmarks")
 
 
-def _check_key(key: str, cls: type[Method], name: str) -> None:
-    """Refuse an unknown key with the nearest valid ones, before Hydra's longer message."""
+def _unknown(key: str, cls: type[Method], name: str) -> UserError:
+    """The complaint about a key that is none: with the nearest valid ones, or its new name."""
     head, _, tail = key.partition(".")
-    top = [f.name for f in fields(RunConfig) if f.name != "method_name"]
-    if head not in top:
-        everything = [f"{s}.{f.name}" for s, c in SECTIONS.items() for f in fields(c)]  # type: ignore[arg-type]
-        inner = [e for e in everything if e.endswith(f".{head}")]
-        inner += [f"method.{k}" for k in method_keys(cls) if k in (head, key) or k.endswith(f".{head}")]
-        if inner:
-            raise UserError(f"unknown setting '{key}'; did you mean {' or '.join(inner)}?")
-        raise unknown("setting", key, top)
+    if key in RENAMED:
+        return UserError(f"{key} is called {RENAMED[key]} now; write {RENAMED[key]}=…")
     if head == "method":
-        known = method_keys(cls)
-        if tail not in known:
-            close = nearest(tail, known) or [k for k in known if k.endswith(f".{tail}")]
-            hint = f"did you mean {' or '.join(close)}?" if close else f"it has: {', '.join(known)}"
-            raise UserError(f"method '{name}' has no hyper-parameter '{tail}'; {hint}")
-    elif head in SECTIONS:
-        known = [f.name for f in fields(SECTIONS[head])]  # type: ignore[arg-type]
-        if not tail or tail not in known:
-            raise unknown("setting", key, [f"{head}.{k}" for k in known])
-    elif tail:
-        raise UserError(f"'{head}' is a single value; write {head}=…")
-
-
-def from_dict(raw: Mapping[str, Any], load_method: MethodLoader) -> RunConfig:
-    """The inverse of :func:`to_dict`; values are checked again."""
-    return _build(raw, load_method(str(raw["method_name"])), str(raw["method_name"]))
+        own = method_keys(cls)
+        close = nearest(tail, own) or [k for k in own if k.endswith(f".{tail}")]
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has: {', '.join(own)}"
+        return UserError(f"method '{name}' has no hyper-parameter '{tail}'; {hint}")
+    if head in SECTIONS:
+        return unknown("setting", key, [k for k in types_of(RunConfig) if k.startswith(f"{head}.")])
+    if head in _TOP:
+        return UserError(f"'{head}' is a single value; write {head}=…")
+    inner = [k for k in types_of(RunConfig) if k.endswith(f".{head}")]
+    inner += [f"method.{k}" for k in method_keys(cls) if k in (head, key) or k.endswith(f".{head}")]
+    if inner:
+        return UserError(f"unknown setting '{key}'; did you mean {' or '.join(inner)}?")
+    return unknown("setting", key, _TOP)

@@ -22,13 +22,13 @@ NUMERICS_VERSION = 2
 
 
 @cache
-def _method_hash(name: str) -> str:
-    return str(methods.find(name).hash)
+def _method(name: str) -> methods.MethodEntry:
+    return methods.find(name)
 
 
 @cache
-def _method_name(name: str) -> str:
-    return str(methods.find(name).name)
+def _method_hash(name: str) -> str:
+    return str(_method(name).hash)
 
 
 @cache
@@ -46,7 +46,7 @@ def identity_parts(run: RunConfig) -> dict[str, Any]:
     parts = {
         "config": identity_dict(run),
         # by name and content, not by path: a method file may be moved
-        "method": _method_name(run.method_name),
+        "method": _method(run.method_name).name,
         "method_hash": _method_hash(run.method_name),
         "numerics_version": NUMERICS_VERSION,
         "data": _data_fingerprint(run.data.benchmark),
@@ -64,7 +64,7 @@ def identity(run: RunConfig) -> str:
 
 
 def run_id(run: RunConfig) -> str:
-    return f"{slug(_method_name(run.method_name))}-s{run.seed}-{identity(run)}"
+    return f"{slug(_method(run.method_name).name)}-s{run.seed}-{identity(run)}"
 
 
 def run_folder(run: RunConfig) -> Path:

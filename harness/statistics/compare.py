@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from harness.statistics.estimators import FloatArray
 from harness.statistics.intervals import MIN_SEEDS, combine_variances, problem_variance
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from harness.statistics.estimators import FloatArray
 
 
 @dataclass(frozen=True)

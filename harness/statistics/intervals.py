@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from harness.statistics.estimators import FloatArray
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from harness.statistics.estimators import FloatArray
 
 MIN_SEEDS = 3
 

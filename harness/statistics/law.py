@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from harness.statistics.estimators import FloatArray
 from harness.statistics.intervals import MIN_SEEDS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from harness.statistics.estimators import FloatArray
 
 #: Points of one run below which a line through them says nothing.
 MIN_POINTS = 3

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.config.schema import SECTIONS
-from harness.sweep.text import flatten, mapping_of, positive_number
+from harness.config.values import flatten
+from harness.sweep.text import mapping_of, positive_number
 from harness.util.errors import UserError, unknown
 
 Overrides = Mapping[str, Any]

@@ -34,7 +34,7 @@ def plan_key(sweep: Sweep) -> str | None:
     )  # fmt: skip
     models = [str(value) for table in tables for key, value in table.items() if key == "model.path"]
     folders = [model for model in models if model not in shipped and Path(model).expanduser().is_dir()]
-    if folders or "model.path" in str(sweep.extra):
+    if folders or "model.path" in sweep.extra:
         return None
     digest = hashlib.sha256(f"{sweep!r}\0{os.environ.get(_ACCEPTED, '')}".encode())
     for file in _inputs(sweep, list(shipped.values())):

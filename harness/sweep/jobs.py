@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.config.composition import STAGE_NAMES
-from harness.config.schema import RunConfig, slug
+from harness.config.schema import RunConfig
 from harness.evaluation.in_run import check_run
 from harness.model.checks import check_model
 from harness.model.source import resolve_model
@@ -104,7 +103,7 @@ class Job:
 class Backend(Protocol):
     """What a sweep asks of the runs."""
 
-    def compose(self, overrides: list[str]) -> RunConfig: ...
+    def compose(self, settings: Mapping[str, Any]) -> RunConfig: ...
 
     def identity(self, run: RunConfig) -> str: ...
 
@@ -121,13 +120,13 @@ class Runs:
     """The backend: :mod:`harness.run.execute`, with what is the same for many runs looked up once."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
         self._classes: dict[str, Any] = {}
+        self._benchmarks, self._models = benchmarks.names(), benchmarks.shipped_models()
 
-    def compose(self, overrides: list[str]) -> RunConfig:
-        named = [_with_full_path(override) for override in overrides]
-        run = compose(named, self._load)
-        check_names(run)
+    def compose(self, settings: Mapping[str, Any]) -> RunConfig:
+        named = {key: _with_full_path(key, value) for key, value in settings.items()}
+        run = compose(named, load=self._load)
+        check_names(run, self._benchmarks, self._models)
         return run
 
     def _load(self, name: str) -> Any:
@@ -140,10 +139,7 @@ class Runs:
         return runs.identity(run)
 
     def folder(self, run: RunConfig) -> Path:
-        if run.method_name not in self._names:
-            self._names[run.method_name] = slug(methods.find(run.method_name).name)
-        name = f"{self._names[run.method_name]}-s{run.seed}-{self.identity(run)}"
-        return Path(run.runs_dir).expanduser() / name
+        return runs.run_folder(run)
 
     def base_folder(self, run: RunConfig) -> Path:
         return runs.base_folder(run)
@@ -155,22 +151,22 @@ class Runs:
         return str(methods.find(method).hash)
 
 
-def _with_full_path(override: str) -> str:
+def _with_full_path(key: str, value: Any) -> Any:
     """A method file's full path, so that workers and later commands find it from anywhere."""
-    key, sign, value = override.partition("=")
-    if sign and (key == "method" or key.removeprefix("+").replace("-", "_") in STAGE_NAMES):
-        return f"{key}={method_reference(value)}"
-    return override
+    named = key == "method" or key.startswith("+")
+    return method_reference(value) if named and isinstance(value, str) and ".py" in value else value
 
 
-def check_names(run: RunConfig) -> None:
+def check_names(run: RunConfig, known: Sequence[str], shipped: Mapping[str, Path]) -> None:
     """Refuse a mistyped benchmark, split or model before any work.
+
+    Args:
+        known: registered benchmarks; shipped: the models that come with them.
 
     Raises:
         UserError: names the nearest valid ones.
     """
-    registry = benchmarks
-    splits = list(registry.load(run.data.benchmark).splits())
+    splits = list(benchmarks.load(run.data.benchmark).splits())
     for split in (run.data.train_split, run.data.validation_split, *run.eval.splits):
         if split not in splits:
             raise unknown(
@@ -179,6 +175,6 @@ def check_names(run: RunConfig) -> None:
                 splits,
                 "(eval.splits=… or eval.benchmarks=… sets what is evaluated)",
             )
-    check_run(run, registry.names())
+    check_run(run, known)
     check_installed(run)
-    check_model(run, resolve_model(run.model.path, registry.shipped_models()))
+    check_model(run, resolve_model(run.model.path, shipped))

@@ -23,7 +23,7 @@ from harness.sweep.controls import (
     resolved,
 )
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.spec import overrides
+from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
 from harness.util.errors import UserError
@@ -83,18 +83,18 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
         jobs += _base_jobs(sweep, setting, temperatures, backend)
         for name in sweep.methods:
             choice = choices.get(table_name(name))
-            run = backend.compose(overrides(sweep, setting, name, (choice or {}).get("settings", {})))
+            run = backend.compose(settings_of(sweep, setting, name, (choice or {}).get("settings", {})))
             jobs += _seeds(sweep, run, "method", table_name(name), setting, backend, choice=choice)
         for label, own in sweep.controls.items():
             name = str(own.get("method") or RunConfig().method_name)
             choice = choices.get(table_name(name))
             settings = (choice or {}).get("settings", {})
-            plain = backend.compose(overrides(sweep, setting, name, settings))
+            plain = backend.compose(settings_of(sweep, setting, name, settings))
             best = chosen_temperature(temperatures, table_name(name), choices)
             changes = resolved(sweep, own, plain, best)
             if changes is None:
                 continue  # its temperature is not tuned yet; harness.sweep.controls.left_out names it
-            run = backend.compose(overrides(sweep, setting, name, settings, changes))
+            run = backend.compose(settings_of(sweep, setting, name, settings, changes))
             more = {"choice": choice, "changes": changes}
             jobs += _seeds(sweep, run, "control", label, setting, backend, **more)
     return jobs
@@ -103,7 +103,7 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
 def _base_jobs(
     sweep: Sweep, setting: Setting, temperatures: Mapping[str, Any], backend: Backend
 ) -> Iterator[Job]:
-    plain = backend.compose(overrides(sweep, setting, ""))
+    plain = backend.compose(settings_of(sweep, setting, ""))
     for temperature in sweep.base_temperatures:
         chosen = chosen_temperature(temperatures, BASE, {}) if temperature == TUNED else float(temperature)
         if chosen is None:
@@ -112,25 +112,28 @@ def _base_jobs(
         changes = {TEMPERATURE: chosen}
         if temperature == TUNED:
             label, changes = BASE_AT_BEST, at_temperature(plain, chosen)
-        run = backend.compose(overrides(sweep, setting, "", changes))
+        run = backend.compose(settings_of(sweep, setting, "", changes))
         yield base_job(run, label, setting, backend, changes=None if label == BASE else changes)
 
 
 def _seeds(
     sweep: Sweep, run: RunConfig, role: str, label: str, setting: Setting, backend: Backend, **more: Any
 ) -> Iterator[Job]:
+    plain = to_dict(run)  # once: seeds share the sections
     for seed in sweep.seeds:
         key = f"{role}/{label}/{setting.name}/s{seed}"
-        yield job(replace(run, seed=seed), key, role, label, setting, backend, **more)
+        own = replace(run, seed=seed)
+        yield job(own, key, role, label, setting, backend, config=plain | {"seed": seed}, **more)
 
 
 def job(
-    run: RunConfig, key: str, role: str, label: str, setting: Setting, backend: Backend, **more: Any
-) -> Job:
-    """The job of one training run."""
+    run: RunConfig, key: str, role: str, label: str, setting: Setting, backend: Backend,
+    config: Mapping[str, Any] | None = None, **more: Any,
+) -> Job:  # fmt: skip
+    """The job of one training run; ``config``: its plain values, where they are known already."""
     folder = backend.folder(run)
     return Job(
-        key, role, label, run.method_name, run.seed, folder.name, folder, to_dict(run),
+        key, role, label, run.method_name, run.seed, folder.name, folder, config or to_dict(run),
         model=setting.model.name, training_set=setting.training_set.name, **more,
     )  # fmt: skip
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.composition import is_composed, parse
+from harness.config.values import flatten
 from harness.registry import methods
 from harness.sweep.axes import Overrides
-from harness.sweep.text import check_keys, flatten, list_of, mapping_of, positive_number, whole_number
+from harness.sweep.text import check_keys, list_of, mapping_of, positive_number, whole_number
 from harness.util.errors import UserError
 
 

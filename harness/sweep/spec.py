@@ -7,7 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from harness.config.hydra import parse
 from harness.config.schema import slug
+from harness.config.values import flatten
 from harness.sweep.axes import AXES, Overrides, Setting, narrowed
 from harness.sweep.controls import BASE, BASE_AT_BEST, TUNED, check_controls
 from harness.sweep.resources import slurm_resources
@@ -15,10 +17,8 @@ from harness.sweep.sections import method_reference, read_reproduces, read_tunin
 from harness.sweep.sweep import Sweep
 from harness.sweep.text import (
     check_keys,
-    flatten,
     list_of,
     mapping_of,
-    override,
     positive_number,
     read_yaml,
     scalar,
@@ -31,7 +31,7 @@ OPTIONS = (
     "launcher", "workers", "runs_dir", "results_dir", "name", "methods", "models", "training_sets", "seeds",
     "allow_stale_tuning",
 )  # fmt: skip
-_FILE_KEYS = [f.name for f in fields(Sweep) if f.name not in ("path", "extra")]
+_FILE_KEYS = [f.name for f in fields(Sweep) if f.name not in ("path", "extra", "typed")]
 AXIS_KEYS = tuple(axis.key for axis in AXES)
 
 
@@ -39,14 +39,15 @@ def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
     """Read and check a sweep file.
 
     Args:
-        options: ``key=value`` from the command line: :data:`OPTIONS`, or overrides of every run.
+        options: ``key=value`` from the command line: :data:`OPTIONS`, or a setting of every run
+            (Hydra's grammar).
 
     Raises:
         UserError: anything that is wrong, with the key and the nearest valid one.
     """
     raw = read_yaml(path)
     check_keys(raw, _FILE_KEYS, str(path))
-    extra = []
+    typed = []
     for option in options:
         key, sign, value = option.partition("=")
         if not sign:
@@ -65,15 +66,15 @@ def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
                 "option", key, [*OPTIONS, "device"], "(or a setting of the runs such as train.lr=…)"
             )
         else:
-            extra.append(option)
+            typed.append(option)
     return _check(
-        _build(path, raw, tuple(extra)), any(o.partition("=")[0] in ("methods", *AXIS_KEYS) for o in options)
+        _build(path, raw, typed), any(o.partition("=")[0] in ("methods", *AXIS_KEYS) for o in options)
     )
 
 
-def _build(path: Path, raw: Mapping[str, Any], extra: tuple[str, ...]) -> Sweep:
+def _build(path: Path, raw: Mapping[str, Any], typed: Sequence[str]) -> Sweep:
     where = str(path)
-    values: dict[str, Any] = {"path": path, "extra": extra, "name": path.stem}
+    values: dict[str, Any] = {"path": path, "extra": parse(typed), "typed": tuple(typed), "name": path.stem}
     values |= {k: v for k, v in raw.items() if v is not None}
     values["name"] = str(values["name"])
     for key in ("methods", "seeds"):
@@ -157,11 +158,11 @@ def _check(sweep: Sweep, narrowed: bool) -> Sweep:
     return sweep
 
 
-def overrides(sweep: Sweep, setting: Setting, name: str, *layers: Overrides) -> list[str]:
-    """Override strings of a run of ``name`` (empty: the untrained model) at ``place``; later layers win.
+def settings_of(sweep: Sweep, setting: Setting, name: str, *layers: Overrides) -> dict[str, Any]:
+    """Settings of a run of ``name`` (empty: the untrained model) at ``setting``; later layers win.
 
     From general to special: the sweep's settings, the model's, the training set's, the method's, the
-    method's at this place, ``layers``, the command line.
+    method's at this setting, ``layers``, the command line.
     """
     merged: dict[str, Any] = {
         "runs_dir": sweep.runs_dir, **sweep.settings, **setting.settings,
@@ -170,5 +171,4 @@ def overrides(sweep: Sweep, setting: Setting, name: str, *layers: Overrides) -> 
     for layer in layers:
         merged |= layer
     merged.pop("method", None)
-    head = [f"method={name}"] if name else []
-    return [*head, *(override(k, v) for k, v in merged.items()), *sweep.extra]
+    return {**({"method": name} if name else {}), **merged, **sweep.extra}

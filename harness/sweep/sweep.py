@@ -31,6 +31,7 @@ class Sweep:
         reproduces: for the recipe of a paper, what it reproduces.
         launcher: where runs go; local, slurm: resources per launcher.
         runs_dir, results_dir: where run folders and result records live.
+        extra: settings of every run from the command line, and typed: as they stood there.
     """
 
     path: Path
@@ -55,7 +56,8 @@ class Sweep:
     slurm: Overrides = field(default_factory=dict)
     runs_dir: str = "runs"
     results_dir: str = "results"
-    extra: tuple[str, ...] = ()
+    extra: Overrides = field(default_factory=dict)
+    typed: tuple[str, ...] = ()
 
     @property
     def tuned_path(self) -> Path:

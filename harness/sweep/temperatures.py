@@ -16,7 +16,7 @@ from harness.sweep.axes import Overrides, Setting
 from harness.sweep.controls import BASE, TEMPERATURE, tempered
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import base_job, job, table_name
-from harness.sweep.spec import overrides
+from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import Trial, tuning_of, write_tuned
@@ -70,9 +70,9 @@ def _job(
     tuning = tuning_of(sweep)
     method = "" if name == BASE else name
     own = {TEMPERATURE: temperature, "eval.benchmarks": [], "seed": tuning.seed}
-    plain = backend.compose(overrides(sweep, setting, method, tuning.settings, settings))
+    plain = backend.compose(settings_of(sweep, setting, method, tuning.settings, settings))
     own |= {"eval.splits": [plain.data.validation_split], "eval.n": plain.eval.frontier_n}
-    run = backend.compose(overrides(sweep, setting, method, tuning.settings, settings, own))
+    run = backend.compose(settings_of(sweep, setting, method, tuning.settings, settings, own))
     shown = f"{table_name(name)} T={temperature:g}"
     if name == BASE:
         return base_job(run, shown, setting, backend)

@@ -1,4 +1,4 @@
-"""Reading YAML strictly, and writing values in Hydra's override grammar."""
+"""Reading YAML strictly."""
 
 from __future__ import annotations
 
@@ -44,35 +44,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(f"{path} must hold a mapping of settings")
     return raw
-
-
-def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"train": {"lr": 1}}`` as ``{"train.lr": 1}``; dotted keys stay as they are."""
-    flat: dict[str, Any] = {}
-    for key, value in raw.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def override(key: str, value: Any) -> str:
-    """``key=value`` in Hydra's grammar, e.g. ``eval.splits=['test_id']``."""
-    return f"{key}={_literal(value)}"
-
-
-def _literal(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_literal(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\") if str(value).endswith("\\") else str(value)
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 def check_keys(raw: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -17,7 +17,7 @@ from harness.sweep.axes import Overrides
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import job, table_name
 from harness.sweep.sections import Tuning
-from harness.sweep.spec import overrides
+from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
 from harness.util.errors import UserError, unknown
@@ -54,7 +54,7 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
                 for index, knob in enumerate(tuning.knobs[name]):
                     settings = {"train.lr": lr, **knob}
                     layers = (tuning.settings, settings, {"seed": tuning.seed})
-                    run = backend.compose(overrides(sweep, setting, name, *layers))
+                    run = backend.compose(settings_of(sweep, setting, name, *layers))
                     _check_metric(sweep, run)
                     label = table_name(name)
                     shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.run import execute as runs
-from harness.run.compose import compose
+from tests.helpers.settings import composed
 from tests.helpers.tiny import LetterBenchmark
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -27,10 +27,8 @@ def register_letters() -> None:
 
 def configured(overrides: Sequence[str]) -> RunConfig:
     """The run of ``overrides``; two processes given the same ones mean the same run."""
-    from harness.registry import methods as registry
-
     register_letters()
-    return compose(overrides, registry.load)
+    return composed(*overrides)
 
 
 def _execute(overrides: Sequence[str], options: dict[str, Any]) -> None:

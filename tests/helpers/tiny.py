@@ -16,10 +16,10 @@ import torch
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy, load_policy
 from harness.problems.problem import Benchmark, Problem, Verdict
-from harness.run.compose import compose
 from harness.stages.base import Stages
 from harness.stages.batch import Batch
 from harness.train.trainer import Trainer
+from tests.helpers.settings import composed
 
 SENTENCES = (
     "the quick brown fox jumps over the lazy dog",
@@ -145,11 +145,9 @@ SMALL = (
 
 def small_run(*overrides: str, method: str = "grpo") -> RunConfig:
     """A run of the tiny model on :class:`LetterBenchmark`, with a few rollouts a step."""
-    from harness.registry import methods as registry
-
     given = {o.partition("=")[0] for o in overrides}
     base = [o for o in SMALL if o.partition("=")[0] not in given]
-    return compose([f"method={method}", f"model.path={tiny_folder()}", *base, *overrides], registry.load)
+    return composed(f"method={method}", f"model.path={tiny_folder()}", *base, *overrides)
 
 
 def tiny_trainer(

@@ -33,14 +33,13 @@ from harness.config.schema import RunConfig, slug, to_dict
 from harness.model.logits import chunk_rows, token_stats
 from harness.model.memory import KNOWN, ModelShape, plan_memory
 from harness.model.policy import Policy
-from harness.registry import methods
-from harness.run.compose import compose
 from harness.run.untested import PATHS
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.train.trainer import Trainer
 from harness.util.environment import commit, versions
 from harness.util.files import write_json
 from tests.helpers.live_bytes import LiveBytes
+from tests.helpers.settings import composed
 from tests.helpers.tiny import LetterBenchmark, build_tokenizer
 from tests.performance.timing import table, timed
 
@@ -114,16 +113,13 @@ def open_trainer(shape: ModelShape, length: int, sizes: Sizes, device: str) -> T
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     group = 4
-    run: RunConfig = compose(
-        [
-            "method=grpo", "model.path=micro", "model.compute_dtype=bfloat16", "train.random_reward=true",
-            f"rollout.prompts_per_step={sizes.rollouts // group}", f"rollout.group_size={group}",
-            f"rollout.max_response_tokens={length}", "train.minibatches=2", "train.epochs=1",
-            f"train.micro_batch_rows={sizes.micro_rows}", "train.lr=1e-6", f"device={device}",
-            f"eval.batch_rows={sizes.rollouts}",
-            f"train.activation_checkpointing={str(length > min(sizes.lengths)).lower()}",
-        ],
-        methods.load,
+    run: RunConfig = composed(
+        "method=grpo", "model.path=micro", "model.compute_dtype=bfloat16", "train.random_reward=true",
+        f"rollout.prompts_per_step={sizes.rollouts // group}", f"rollout.group_size={group}",
+        f"rollout.max_response_tokens={length}", "train.minibatches=2", "train.epochs=1",
+        f"train.micro_batch_rows={sizes.micro_rows}", "train.lr=1e-6", f"device={device}",
+        f"eval.batch_rows={sizes.rollouts}",
+        f"train.activation_checkpointing={str(length > min(sizes.lengths)).lower()}",
     )  # fmt: skip
     tokenizer = build_tokenizer()
     config = Qwen2Config(

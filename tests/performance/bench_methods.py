@@ -42,6 +42,7 @@ from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
+from tests.helpers.settings import composed
 from tests.helpers.tiny import SMALL, LetterBenchmark, build_model, build_tokenizer, tiny_folder
 from tests.performance.timing import Comparison, order
 
@@ -57,7 +58,7 @@ Opened = tuple[RunConfig, Policy, Benchmark]
 
 def open_micro(method: str) -> Opened:
     """The micro testbed with its default settings."""
-    run = compose([f"method={method}", "device=cpu"], methods.load)
+    run = compose({"method": method, "device": "cpu"})
     return run, *open_run(run)
 
 
@@ -65,7 +66,7 @@ def open_large(method: str) -> Opened:
     """A random model of two layers under a head of :data:`VOCAB` tokens."""
     given = {o.partition("=")[0] for o in LARGE}
     settings = [*(o for o in SMALL if o.partition("=")[0] not in given), *LARGE]
-    run = compose([f"method={method}", f"model.path={tiny_folder()}", *settings], methods.load)
+    run = composed(f"method={method}", f"model.path={tiny_folder()}", *settings)
     tokenizer = build_tokenizer()
     model = build_model(
         tokenizer, scale=0.1, vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=2 * HIDDEN,

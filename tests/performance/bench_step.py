@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import slug
-from harness.registry import methods
-from harness.run.compose import compose
 from harness.run.set_up import open_run
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError
+from tests.helpers.settings import composed
 from tests.performance.timing import table, timed
 
 FOLDER = Path(__file__).parents[2] / "results" / "performance"
@@ -25,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "results" / "performance"
 
 def measure(overrides: Sequence[str], steps: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds of every stage over ``steps`` training steps of the run that ``overrides`` describe."""
-    run = compose([*overrides, f"train.steps={steps + warm_up}"], methods.load)
+    run = composed(*overrides, f"train.steps={steps + warm_up}")
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
     seconds: dict[str, list[float]] = {"whole step": []}

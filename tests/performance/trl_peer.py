@@ -16,7 +16,6 @@ from torch import Tensor
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Problem
-from harness.registry import methods
 from harness.run.compose import compose
 from harness.run.set_up import open_run
 from harness.stages.base import Minibatch, Stages
@@ -63,13 +62,13 @@ class Settings:
         """The same settings as a run of ours."""
         settings = {
             "method.eps_low": self.eps, "method.eps_high": self.eps, "method.kl_coef": self.beta,
-            "method.aggregation": AGGREGATION_OF[self.loss_type], "model.path": f"'{self.model}'",
+            "method.aggregation": AGGREGATION_OF[self.loss_type], "model.path": self.model,
             "rollout.prompts_per_step": self.prompts, "rollout.group_size": self.group_size,
             "rollout.max_response_tokens": self.max_tokens, "train.lr": self.lr,
             "train.minibatches": self.minibatches, "train.epochs": self.epochs, "train.steps": 1_000_000,
             "seed": self.seed, "device": "cpu",
         }  # fmt: skip
-        return compose([f"{key}={value}" for key, value in settings.items()], methods.load)
+        return compose(settings)
 
 
 class Scratch:

@@ -16,7 +16,7 @@ from harness.cli import main
 from harness.config.composition import parse
 from harness.config.schema import RunConfig, to_dict
 from harness.registry import methods as registry
-from harness.run.compose import compose, from_dict
+from harness.run.compose import from_dict
 from harness.run.identity import identity, identity_parts, run_id
 from harness.stages.base import Stages
 from harness.stages.compose import changes
@@ -29,6 +29,7 @@ from methods.aepo import AEPO
 from methods.entropy_bonus import EntropyAndKL
 from methods.fork_tokens import HighEntropy
 from methods.gspo import GSPO
+from tests.helpers.settings import composed
 from tests.helpers.tiny import small_run, tiny_trainer
 
 NAMES = list(registry.entries())
@@ -123,7 +124,7 @@ def test_self_composition_is_the_method_itself(name: str) -> None:
 
 
 def test_self_composition_has_the_identity_of_the_method() -> None:
-    own, plain = (compose([f"method={m}"], registry.load) for m in ("steer+loss=steer+plan=steer", "steer"))
+    own, plain = (composed(f"method={m}") for m in ("steer+loss=steer+plan=steer", "steer"))
     assert own == plain and run_id(own) == run_id(plain)
 
 
@@ -134,14 +135,14 @@ def test_one_composition_has_one_name_however_it_is_written() -> None:
         ["+weights=fork-tokens", "method='grpo'", "+loss=gspo"],
         ["+loss=gspo", "+weights=fork-tokens"],
     )
-    runs = [compose(words, registry.load) for words in ways]
+    runs = [composed(*words) for words in ways]
     assert {run.method_name for run in runs} == {BOTH} and all(run == runs[0] for run in runs)
     assert parse("dapo+group-filter=grpo").name == "dapo+group_filter=grpo"
     assert run_id(runs[0]).startswith("grpo-loss-gspo-weights-fork-tokens-s1-")
 
 
 def test_the_identity_hashes_every_method_file(tmp_path: Path) -> None:
-    source = (Path(registry.FOLDER) / "gspo.py").read_text()
+    source = registry.find("gspo").file.read_text()
     files = {}
     for name in ("one", "two"):
         files[name] = tmp_path / f"{name}.py"
@@ -158,10 +159,10 @@ def test_the_identity_hashes_every_method_file(tmp_path: Path) -> None:
 
 def test_a_run_survives_its_record() -> None:
     values = ["method.fork_tokens.rho=0.5", "method.gspo.eps_low=1e-3"]
-    run = compose([f"method={BOTH}", *values], registry.load)
-    again = from_dict(to_dict(run), registry.load)
+    run = composed(f"method={BOTH}", *values)
+    again = from_dict(to_dict(run))
     assert again == run and identity(again) == identity(run)
-    assert identity(run) != identity(compose([f"method={BOTH}"], registry.load))
+    assert identity(run) != identity(composed(f"method={BOTH}"))
     parts = identity_parts(run)
     assert parts["method"] == BOTH and parts["config"]["method"]["fork_tokens"]["rho"] == 0.5
 
@@ -220,7 +221,7 @@ def test_hyperparameters_of_base_and_parts_arrive() -> None:
 )
 def test_what_does_not_fit_is_refused_before_any_work(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as refused:
-        compose(words, registry.load)
+        composed(*words)
     assert message in str(refused.value)
 
 
@@ -228,7 +229,7 @@ def test_a_loss_of_another_kind_has_no_pieces(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     file.write_text(
         "from dataclasses import dataclass\n"
-        "from harness.config.method import Method, hp\n"
+        "from entrobench import Method, hp\n"
         "from harness.stages import Loss, Stages, grpo_stages\n"
         "from harness.registry.methods import register\n\n\n"
         "class OddLoss(Loss):\n    pass\n\n\n"
@@ -237,8 +238,8 @@ def test_a_loss_of_another_kind_has_no_pieces(tmp_path: Path) -> None:
         "    def stages(self) -> Stages:\n        return grpo_stages().with_(loss=OddLoss())\n"
     )
     with pytest.raises(UserError, match="the loss of odd is a OddLoss, which has no bounds to exchange"):
-        compose([f"method=grpo+bounds={file}"], registry.load)
-    assert compose([f"method=grpo+loss={file}"], registry.load).method_name == f"grpo+loss={file}"
+        composed(f"method=grpo+bounds={file}")
+    assert composed(f"method=grpo+loss={file}").method_name == f"grpo+loss={file}"
 
 
 # --- where it is used -------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def test_a_row_of_a_sweep(tmp_path: Path, sweep_file: Callable[..., Path]) -> No
     row = next(job for job in jobs if job.label == BOTH)
     assert row.run_id.startswith("grpo-loss-gspo-weights-fork-tokens-s1-") and row.choice is None
     assert row.config["method"]["scale"] == "none" and "gspo" in row.config["method"]
-    assert from_dict(row.config, registry.load).method_name == BOTH
+    assert from_dict(row.config).method_name == BOTH
     with pytest.raises(UserError, match="did you mean gspo"):
         load_sweep(sweep_file(methods=["grpo+loss=gpso"]))
 

@@ -10,12 +10,12 @@ import torch
 
 from harness.config.schema import identity_dict
 from harness.registry import methods as registry
-from harness.run.compose import compose
 from harness.run.set_up import stages_of
 from harness.stages.base import Diagnostic
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError
 from methods.entropy_polarity import FACTOR, polarity, polarity_terms
+from tests.helpers.settings import composed
 from tests.helpers.tiny import LetterBenchmark, small_run, tiny_policy
 
 ON = "train.diagnostics=[entropy-polarity]"
@@ -106,7 +106,7 @@ def test_runs_without_diagnostics_keep_their_identity() -> None:
 
 def test_an_unknown_diagnostic_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="did you mean entropy-polarity"):
-        compose(["train.diagnostics=[entropy-polarty]"], registry.load)
+        composed("train.diagnostics=[entropy-polarty]")
     assert list(registry.diagnostics()) == ["entropy-polarity"]
 
 

@@ -38,12 +38,12 @@ def test_a_back_end_that_is_asked_for_stands_above_the_models_own() -> None:
 def test_it_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN | {"layer_types": ["linear_attention"]}))
     with pytest.raises(UserError, match="layers of kind linear_attention"):
-        Runs().compose([f"model.path={tmp_path}"])
+        Runs().compose({"model.path": str(tmp_path)})
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text(json.dumps(QWEN))
     with pytest.raises(UserError, match="train.logits_chunk_mib=4 or more"):
-        Runs().compose([f"model.path={other}", "train.logits_chunk_mib=1"])
+        Runs().compose({"model.path": str(other), "train.logits_chunk_mib": 1})
 
 
 def test_eager_attention_is_padded_and_gives_the_same_statistics() -> None:

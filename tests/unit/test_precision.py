@@ -16,9 +16,7 @@ from harness.config.schema import identity_dict
 from harness.model.logits import head_logits, token_stats
 from harness.model.policy import Policy
 from harness.model.sharding import Network
-from harness.registry import methods as registry
 from harness.rollout import sampler
-from harness.run.compose import compose
 from harness.stages.base import Minibatch
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP
@@ -26,6 +24,7 @@ from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog, backward
 from harness.util.errors import UserError
 from tests.helpers import together
+from tests.helpers.settings import composed
 from tests.helpers.tiny import build_model, make_batch, tiny_policy, tiny_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -265,11 +264,11 @@ def test_sharded_bf16_is_the_bf16_of_one_process(sharded: Path) -> None:
 
 
 def test_defaults_are_not_part_of_the_identity() -> None:
-    run = compose([], registry.load)
+    run = composed()
     known = identity_dict(run)
     assert not {"compute_dtype", "attention"} & set(known["model"])
     assert not {"logits_chunk_mib", "activation_checkpointing"} & set(known["train"])
-    assert identity_dict(compose([BF16], registry.load))["model"]["compute_dtype"] == "bfloat16"
+    assert identity_dict(composed(BF16))["model"]["compute_dtype"] == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -281,4 +280,4 @@ def test_defaults_are_not_part_of_the_identity() -> None:
 )
 def test_what_makes_no_sense_is_refused(overrides: list[str], remedy: str) -> None:
     with pytest.raises(UserError, match=remedy):
-        compose(overrides, registry.load)
+        composed(*overrides)

@@ -119,7 +119,7 @@ def test_plan_names_match_the_runs_own(sweep_file: Write) -> None:
     from harness.run import execute as runs
     from harness.sweep.jobs import Runs
 
-    run = Runs().compose(["method=entrocraft@released", "seed=4"])
+    run = Runs().compose({"method": "entrocraft@released", "seed": 4})
     assert Runs().folder(run) == runs.run_folder(run)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.sweep.spec import load_sweep, overrides
-from harness.sweep.text import override, read_yaml
+from harness.sweep.spec import load_sweep, settings_of
+from harness.sweep.text import read_yaml
 from harness.util.errors import UserError
 
 Write = Callable[..., Path]
@@ -24,10 +24,10 @@ def test_reads_settings_in_both_notations(sweep_file: Write) -> None:
 def test_later_layers_win_and_the_command_line_wins_over_all(sweep_file: Write) -> None:
     path = sweep_file(per_method={"dapo": {"train.lr": 1e-4, "method": {"eps_high": 0.3}}})
     sweep = load_sweep(path, ["train.steps=9"])
-    found = overrides(sweep, sweep.grid[0], "dapo", {"train.lr": 3e-4})
-    assert found[0] == "method=dapo" and found[-1] == "train.steps=9"
-    assert "train.lr=0.0003" in found and "method.eps_high=0.3" in found
-    assert not any(text.startswith("method.") for text in overrides(sweep, sweep.grid[0], "grpo"))
+    found = settings_of(sweep, sweep.grid[0], "dapo", {"train.lr": 3e-4})
+    assert found["method"] == "dapo" and found["train.steps"] == 9
+    assert found["train.lr"] == 3e-4 and found["method.eps_high"] == 0.3
+    assert not any(key.startswith("method.") for key in settings_of(sweep, sweep.grid[0], "grpo"))
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,8 @@ def test_yaml_reads_scientific_numbers_and_refuses_doubled_keys(tmp_path: Path) 
 @pytest.mark.parametrize(
     "value", [None, True, 3, -1.5e-7, "a b", "it's", "x=y,[z]", "null", "", "C:\\d", "e\\"]
 )
-def test_overrides_keep_their_value(value: Any) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_override(override("a.b", value))
-    assert parsed.value() == value
-    nested = OverridesParser.create().parse_override(override("a.b", [value, value]))
-    assert nested.value() == [value, value]
+def test_settings_keep_their_value(sweep_file: Write, value: Any) -> None:
+    sweep = load_sweep(sweep_file(settings={"a.b": value, "a": {"c": [value, value]}}))
+    found = settings_of(sweep, sweep.grid[0], "grpo")
+    assert found["a.b"] == value and type(found["a.b"]) is type(value)
+    assert found["a.c"] == [value, value]

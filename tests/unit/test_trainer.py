@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from harness.problems.problem import Problem, Verdict
-from harness.registry import methods
-from harness.run.compose import compose
 from harness.run.set_up import open_run
 from harness.stages.base import (
     Advantage,
@@ -38,6 +36,7 @@ from harness.stages.defaults import PlainRollout, grpo_stages
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError
+from tests.helpers.settings import composed
 from tests.helpers.tiny import LetterBenchmark, tiny_trainer
 
 #: What every training step logs.
@@ -80,10 +79,7 @@ def test_metrics_are_there_and_finite() -> None:
 
 
 def test_micro_testbed_steps() -> None:
-    run = compose(
-        ["model.path=micro", "data.benchmark=micro", "rollout.prompts_per_step=4", "train.steps=2"],
-        methods.load,
-    )
+    run = composed("model.path=micro", "data.benchmark=micro", "rollout.prompts_per_step=4", "train.steps=2")
     policy, benchmark = open_run(run)
     trainer = Trainer(run, policy, benchmark, run.method.stages())
     while not trainer.finished():

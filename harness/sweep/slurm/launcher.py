@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.registry import methods
 from harness.run.compose import from_dict
 from harness.run.state import RunState, needs_start
 from harness.sweep.jobs import Job
@@ -97,7 +96,7 @@ class SlurmLauncher:
             kind = (job.method, prompts, max(size, job.processes))
             if kind not in checked:
                 checked.add(kind)
-                check_processes(from_dict(job.config, methods.load), kind[2])
+                check_processes(from_dict(job.config), kind[2])
 
     def _submit(self, kind: str, tasks: list[Task], jobs: Sequence[Job], after: str = "") -> str:
         from harness.sweep.slurm.script import command_of, executor

@@ -16,7 +16,6 @@ from typing import Any
 
 from harness.distributed.processes import launched_size
 from harness.distributed.world import joined, plain_group
-from harness.registry import methods
 from harness.run.compose import from_dict
 from harness.sweep.jobs import Job
 from harness.util.files import read_json, write_json
@@ -80,7 +79,7 @@ def one_step(config: Mapping[str, Any]) -> str:
     from harness.run.set_up import device_of, open_run
     from harness.train.trainer import Trainer
 
-    run = from_dict(config, methods.load)
+    run = from_dict(config)
     policy, benchmark = open_run(run)
     Trainer(run, policy, benchmark, run.method.stages()).step()
     with tempfile.NamedTemporaryFile(dir=_writable(run.runs_dir)) as handle:
