@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline import make_step, plan_of, rows_of, update
 
 from harness.cli import main
 from harness.config.composition import parse
@@ -30,6 +29,7 @@ from methods.entropy_bonus import EntropyAndKL
 from methods.fork_tokens import HighEntropy
 from methods.gspo import GSPO
 from tests.helpers.tiny import small_run, tiny_trainer
+from tests.methods.support.pipeline import make_step, plan_of, rows_of, update
 
 NAMES = list(registry.entries())
 BOTH = "grpo+loss=gspo+weights=fork-tokens"
