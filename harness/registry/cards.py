@@ -1,4 +1,7 @@
-"""Method cards: the Markdown file beside a method, with a YAML header that tables and tests read."""
+"""Method cards: the Markdown file beside a method, with a YAML header that tables and tests read.
+
+Which stages a method changes is not in it: :func:`changed_stages` asks the class.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.registry.methods import ComposedEntry, MethodEntry
+from harness.stages.compose import changes
+from harness.stages.method import Method
 from harness.util.errors import UserError
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
@@ -32,7 +37,6 @@ class Card:
     paper: str
     track: str
     fidelity: str
-    stages: tuple[str, ...]
     arxiv: str
     official_code: str
     reduces_to: Reduction | None
@@ -79,7 +83,6 @@ def read_card(entry: MethodEntry) -> Card:
         paper=need("paper"),
         track=raw["track"],
         fidelity=raw["fidelity"],
-        stages=tuple(need("stages")),
         arxiv=str(raw.get("arxiv") or "–"),
         official_code=str(raw.get("official_code") or "none found"),
         reduces_to=Reduction(**reduction) if reduction else None,
@@ -88,6 +91,19 @@ def read_card(entry: MethodEntry) -> Card:
         variants=dict(raw.get("variants") or {}),
         body=body.strip(),
     )
+
+
+def changed_stages(cls: type[Method]) -> tuple[str, ...]:
+    """Stages that differ from plain GRPO's at the default hyper-parameters, pieces of the loss one by one.
+
+    ``loss`` itself stands for the surrogate and the aggregation. Empty for GRPO.
+    """
+    return tuple(changes(cls().stages()))
+
+
+def changes_text(cls: type[Method]) -> str:
+    """The changed stages in words, for tables."""
+    return ", ".join(changed_stages(cls)) or "nothing"
 
 
 def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
@@ -123,7 +139,6 @@ def _composed_card(entry: ComposedEntry) -> Card:
         paper=f"composed here of {', '.join(names)}; published by nobody",
         track=others[0] if others else TRACKS[0],
         fidelity=COMPOSED,
-        stages=tuple(dict.fromkeys([*base.stages, *(stage for stage, *_ in parts)])),
         arxiv=", ".join(dict.fromkeys(card.arxiv for card in cards if card.arxiv != "–")) or "–",
         official_code="none",
         reduces_to=None,

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.config.fields import check_ranges
 from harness.config.schema import RunConfig
 from harness.registry import methods as registry
-from harness.registry.cards import read_card
+from harness.registry.cards import changed_stages, read_card
 from harness.stages.base import Component, Minibatch, Signals
 from harness.stages.batch import Batch
 from harness.stages.method import Method
@@ -189,7 +189,8 @@ def test_card_and_class(name: str) -> None:
     entry = registry.find(name)
     card, cls = read_card(entry), registry.load(name)
     assert cls.name == name and issubclass(cls, Method)
-    assert card.stages and card.body.startswith("## Formula")
+    assert card.body.startswith("## Formula")
+    assert bool(changed_stages(cls)) == (name != "grpo")
     assert "## Fidelity" in card.body and "## Pitfalls" in card.body and "## Reported" in card.body
     assert ("@" in name) == bool(card.variants)
     assert not card.variants or name.partition("@")[2] in card.variants
