@@ -6,6 +6,7 @@ Which stages a method changes is not in it: :func:`changed_stages` asks the clas
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,18 +113,25 @@ def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: there is no header.
     """
-    import yaml
-
     head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     if not separator:
         raise UserError(f"{path.name} has no YAML header between two '---' lines")
-    raw: dict[str, Any] = yaml.safe_load(head)
+    raw = dict(_parsed(head))
     for key in [k for k in raw if k.endswith("]")]:
         name, _, only = key[:-1].partition("[")
         value = raw.pop(key)
         if only == variant:
             raw[name] = value
     return raw, body
+
+
+@lru_cache(maxsize=256)
+def _parsed(head: str) -> dict[str, Any]:
+    """A header as YAML; a file's entries share it, and PyYAML is slow. Copy it before a change."""
+    import yaml
+
+    parsed: dict[str, Any] = yaml.load(head, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return parsed
 
 
 def _composed_card(entry: ComposedEntry) -> Card:
