@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.registry import golden
 from harness.registry.golden import compare, load_adapter, main, replay
 from harness.util.errors import UserError
 from tests.methods.support.cases import FOLDER
@@ -67,6 +68,28 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="adapters' folder"):
         replay(FOLDER, tmp_path / "none")
     assert load_adapter(FOLDER / "none") is None
+
+
+def vectors(folder: Path) -> Path:
+    """A copy of one case of steer, as somebody else's vectors would lie."""
+    (folder / "steer").mkdir()
+    for file in (FOLDER / "steer").glob("case1.*"):
+        (folder / "steer" / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_vectors_elsewhere_take_the_adapter_beside_them_or_the_checkouts(tmp_path: Path) -> None:
+    rows = replay(vectors(tmp_path))
+    assert rows and {row.status for row in rows} == {"ok"}
+    (tmp_path / "steer" / "adapter.py").write_text("def outputs(case):\n    return {}\n")
+    assert {row.status for row in replay(tmp_path / "steer")} == {"FAIL"}
+
+
+def test_without_any_adapter_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="run from a checkout"):
+        replay(vectors(tmp_path))
 
 
 MASK = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
