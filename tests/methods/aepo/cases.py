@@ -21,6 +21,6 @@ CASES = Cases(
         "methods.aepo:extra_temperature",
         "methods.aepo:kept_rows",
         "methods.aepo:controller_count",
-        "harness.stages:group_normalised",
+        "harness.stages.defaults:group_normalised",
     ],
 )

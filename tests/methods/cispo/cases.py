@@ -16,6 +16,6 @@ CASES = Cases(
     ],
     formulas=[
         "methods.cispo:truncated",
-        "harness.stages:log_ratio",
+        "harness.stages.loss:log_ratio",
     ],
 )

@@ -17,6 +17,6 @@ CASES = Cases(
     ],
     formulas=[
         "harness.stages.loss:clipped_surrogate",
-        "harness.stages:clipped_tokens",
+        "harness.stages.loss:clipped_tokens",
     ],
 )

@@ -17,6 +17,6 @@ CASES = Cases(
     formulas=[
         "methods.dapo:overlong_penalty",
         "methods.dapo:mixed_groups",
-        "harness.stages:group_normalised",
+        "harness.stages.defaults:group_normalised",
     ],
 )

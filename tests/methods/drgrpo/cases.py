@@ -11,8 +11,8 @@ CASES = Cases(
         ("drgrpo", {"eps_low": 0.1, "eps_high": 0.28, "kl_coef": 0.04}, {}),
     ],
     formulas=[
-        "harness.stages:group_normalised",
-        "harness.stages:kl_estimate",
+        "harness.stages.defaults:group_normalised",
+        "harness.stages.regularise:kl_estimate",
         "harness.stages.aggregate:token_coefficients",
         "harness.stages.loss:clipped_surrogate",
     ],

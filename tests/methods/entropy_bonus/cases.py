@@ -30,7 +30,7 @@ CASES = Cases(
         ("entropy-bonus", {"kl_adaptive": True}, {}, "kl_in_reward_coef"),
     ],
     formulas=[
-        "harness.stages:kl_estimate",
+        "harness.stages.regularise:kl_estimate",
         "methods.entropy_bonus:penalised_rewards",
         "methods.entropy_bonus:sequence_kl",
         "methods.entropy_bonus:adapted_beta",

@@ -21,6 +21,6 @@ CASES = Cases(
         "methods.fork_tokens:top_count",
         "methods.fork_tokens:above_quantile",
         "harness.stages.loss:clipped_surrogate",
-        "harness.stages:clipped_tokens",
+        "harness.stages.loss:clipped_tokens",
     ],
 )

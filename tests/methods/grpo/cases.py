@@ -18,11 +18,11 @@ CASES = Cases(
         ("grpo", {"reward_wrong": 2.0}, {}, "reward_right must exceed"),
     ],
     formulas=[
-        "harness.stages:group_normalised",
+        "harness.stages.defaults:group_normalised",
         "harness.stages.loss:clipped_surrogate",
         "harness.stages.loss:log_ratio",
-        "harness.stages:clipped_tokens",
-        "harness.stages:kl_estimate",
+        "harness.stages.loss:clipped_tokens",
+        "harness.stages.regularise:kl_estimate",
         "harness.stages.aggregate:token_coefficients",
     ],
 )

@@ -15,6 +15,6 @@ CASES = Cases(
     ],
     formulas=[
         "harness.stages.loss:sequence_log_ratio",
-        "harness.stages:clipped_tokens",
+        "harness.stages.loss:clipped_tokens",
     ],
 )

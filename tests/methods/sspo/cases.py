@@ -18,6 +18,6 @@ CASES = Cases(
     formulas=[
         "harness.stages.ratios:segment_means",
         "methods.sspo:scaled",
-        "harness.stages:group_normalised",
+        "harness.stages.defaults:group_normalised",
     ],
 )
