@@ -10,13 +10,12 @@ from typing import Any
 from harness.config.schema import RunConfig
 from harness.registry import cards, methods
 from harness.registry.pages import card_text, checkout, differing, pages, write
-from harness.stages.compose import changes
 from harness.stages.composed import ComposedMethod
 from harness.util.errors import UserError
 
 
 def list_methods() -> int:
-    """A table of all registered methods, from their cards; imports none of them."""
+    """A table of all registered methods, from their cards and classes; torch is not loaded."""
     from rich.console import Console
     from rich.table import Table
 
@@ -27,10 +26,14 @@ def list_methods() -> int:
     for entry in methods.entries().values():
         try:
             card = cards.read_card(entry)
+            changes = cards.changes_text(methods.load(entry.name))
         except UserError as error:
             missing.append(str(error))
             continue
-        table.add_row(entry.name, ", ".join(card.stages), card.track, card.fidelity, card.paper)
+        except Exception as error:  # a broken file must not hide the other methods
+            missing.append(f"{entry.file.name} cannot be used: {type(error).__name__}: {error}")
+            continue
+        table.add_row(entry.name, changes, card.track, card.fidelity, card.paper)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     diagnostics = methods.diagnostics()
@@ -74,7 +77,7 @@ def composed_text(entry: Any, card: Any, cls: type[ComposedMethod]) -> str:
     for part in dict.fromkeys(part for _, part in entry.parts):
         taken = {stage for stage, other in entry.parts if other == part}
         taken |= {"ratio", "bounds", "weights"} if "loss" in taken else set()
-        left = [s for s in changes(methods.load(part.name)().stages()) if s not in taken]
+        left = [s for s in cards.changed_stages(methods.load(part.name)) if s not in taken]
         if left:
             lines.append(f"\nNot taken from {part.name}, which changes them too: {', '.join(left)}.")
     file = ", ".join(dict.fromkeys(e.file.name for e in (entry.base, *(part for _, part in entry.parts))))

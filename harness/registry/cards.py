@@ -1,12 +1,18 @@
-"""Method cards: the Markdown file beside a method, with a YAML header that tables and tests read."""
+"""Method cards: the Markdown file beside a method, with a YAML header that tables and tests read.
+
+Which stages a method changes is not in it: :func:`changed_stages` asks the class.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.registry.methods import ComposedEntry, MethodEntry
+from harness.stages.compose import changes
+from harness.stages.method import Method
 from harness.util.errors import UserError
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
@@ -32,7 +38,6 @@ class Card:
     paper: str
     track: str
     fidelity: str
-    stages: tuple[str, ...]
     arxiv: str
     official_code: str
     reduces_to: Reduction | None
@@ -79,7 +84,6 @@ def read_card(entry: MethodEntry) -> Card:
         paper=need("paper"),
         track=raw["track"],
         fidelity=raw["fidelity"],
-        stages=tuple(need("stages")),
         arxiv=str(raw.get("arxiv") or "–"),
         official_code=str(raw.get("official_code") or "none found"),
         reduces_to=Reduction(**reduction) if reduction else None,
@@ -90,24 +94,44 @@ def read_card(entry: MethodEntry) -> Card:
     )
 
 
+def changed_stages(cls: type[Method]) -> tuple[str, ...]:
+    """Stages that differ from plain GRPO's at the default hyper-parameters, pieces of the loss one by one.
+
+    ``loss`` itself stands for the surrogate and the aggregation. Empty for GRPO.
+    """
+    return tuple(changes(cls().stages()))
+
+
+def changes_text(cls: type[Method]) -> str:
+    """The changed stages in words, for tables."""
+    return ", ".join(changed_stages(cls)) or "nothing"
+
+
 def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
     """A card's header as it stands for ``slug@variant`` (empty: for the entry without one), and its body.
 
     Raises:
         UserError: there is no header.
     """
-    import yaml
-
     head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     if not separator:
         raise UserError(f"{path.name} has no YAML header between two '---' lines")
-    raw: dict[str, Any] = yaml.safe_load(head)
+    raw = dict(_parsed(head))
     for key in [k for k in raw if k.endswith("]")]:
         name, _, only = key[:-1].partition("[")
         value = raw.pop(key)
         if only == variant:
             raw[name] = value
     return raw, body
+
+
+@lru_cache(maxsize=256)
+def _parsed(head: str) -> dict[str, Any]:
+    """A header as YAML; a file's entries share it, and PyYAML is slow. Copy it before a change."""
+    import yaml
+
+    parsed: dict[str, Any] = yaml.load(head, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return parsed
 
 
 def _composed_card(entry: ComposedEntry) -> Card:
@@ -123,7 +147,6 @@ def _composed_card(entry: ComposedEntry) -> Card:
         paper=f"composed here of {', '.join(names)}; published by nobody",
         track=others[0] if others else TRACKS[0],
         fidelity=COMPOSED,
-        stages=tuple(dict.fromkeys([*base.stages, *(stage for stage, *_ in parts)])),
         arxiv=", ".join(dict.fromkeys(card.arxiv for card in cards if card.arxiv != "–")) or "–",
         official_code="none",
         reduces_to=None,

@@ -1,10 +1,11 @@
 """Golden replay: stored inputs and outputs of the methods' official code against this project's formulas.
 
-A folder holds ``<slug>/caseN.json`` (hyper-parameters, tolerances, explanations) with ``<slug>/caseN.npz``
-(inputs, and outputs named ``out_*``). An adapter, ``<slug_with_underscores>.py`` in the adapters' folder,
+A method's folder, ``tests/methods/<file stem>/``, holds ``caseN.json`` (hyper-parameters, tolerances,
+explanations) with ``caseN.npz`` (inputs, and outputs named ``out_*``), and ``adapter.py`` beside them, which
 defines ``outputs(case) -> {name: array}``. It only renames and reshapes and reads every hyper-parameter from
 the json. It may also define ``MASKS = {output: stored array}`` where an output has a mask of its own (other
-row order), and ``NOT_COVERED = {output: reason}``.
+row order), and ``NOT_COVERED = {output: reason}``. Cases that lie elsewhere without an adapter, in a folder
+named as the method, are replayed by the checkout's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import numpy as np
 from harness.util.environment import ROOT
 from harness.util.errors import UserError
 
-ADAPTERS = Path("tests/golden/adapters")
+#: Where a checkout keeps its methods' tests; ``adapter.py`` lies in the folder of each.
+METHODS = Path("tests/methods")
+ADAPTER = "adapter.py"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class GoldenCase:
     name: str
     meta: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
+    folder: Path = Path()
 
     @property
     def hp(self) -> Mapping[str, Any]:
@@ -64,18 +68,18 @@ class ReplayRow:
         return f"{self.slug:<18} {self.case:<8} {self.output:<48} {errors:<27}  {self.status}{note}"
 
 
-def default_adapters() -> Path:
-    """The adapters of the checkout one stands in, or of the checkout this file belongs to.
+def checkout_folder() -> Path:
+    """The methods' tests of the checkout one stands in, or of the checkout this file belongs to.
 
     Raises:
         UserError: there are none, e.g. the package is installed without its tests.
     """
     for root in (Path.cwd(), ROOT):
-        if (root / ADAPTERS).is_dir():
-            return root / ADAPTERS
+        if (root / METHODS).is_dir():
+            return root / METHODS
     raise UserError(
-        f"no golden adapters: {ADAPTERS} is neither here nor beside the package "
-        "(installed without its tests?); run from a checkout or name the adapters' folder"
+        f"no golden adapter: neither an {ADAPTER} beside the cases, nor {METHODS} here or beside the package "
+        "(installed without its tests?); run from a checkout"
     )
 
 
@@ -96,27 +100,42 @@ def cases(folder: Path) -> Iterator[GoldenCase]:
             with np.load(file.with_suffix(".npz"), allow_pickle=False) as stored:
                 arrays = {k: stored[k] for k in stored.files}
             found = True
-            yield GoldenCase(
-                slug.resolve().name, file.stem, json.loads(file.read_text(encoding="utf-8")), arrays
-            )
+            meta = json.loads(file.read_text(encoding="utf-8"))
+            yield GoldenCase(slug.resolve().name, file.stem, meta, arrays, slug)
     if not found:
-        raise UserError(f"{folder} holds no <slug>/case*.json; name a folder of golden cases")
+        raise UserError(
+            f"{folder} holds no case*.json, and no folder in it does; name a folder of golden cases"
+        )
 
 
-def load_adapter(slug: str, adapters: Path) -> ModuleType | None:
-    """The adapter of a method, or None."""
-    file = adapters.resolve() / f"{slug.replace('-', '_')}.py"
+def load_adapter(folder: Path) -> ModuleType | None:
+    """The adapter in a method's folder, or None.
+
+    While it is imported, the folder and the root of its checkout are on the import path: adapters share
+    helpers.
+    """
+    file = folder.resolve() / ADAPTER
     if not file.is_file():
         return None
-    spec: Any = importlib.util.spec_from_file_location(f"golden_adapter_{file.stem}", file)
+    spec: Any = importlib.util.spec_from_file_location(f"golden_adapter_{folder.resolve().name}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(file.parent))  # adapters share helpers that lie beside them
+    root = next((p for p in file.parents if (p / METHODS).is_dir()), None)
+    added = [str(file.parent), *([str(root)] if root else [])]
+    sys.path[:0] = added
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(file.parent))
+        for path in added:
+            sys.path.remove(path)
     return module
+
+
+def _adapter_of(case: GoldenCase, adapters: Path | None) -> ModuleType | None:
+    """The adapter of a case: of ``adapters`` where given, else beside it, else the checkout's."""
+    if adapters is None and (case.folder / ADAPTER).is_file():
+        return load_adapter(case.folder)
+    return load_adapter((adapters or checkout_folder()) / case.slug.replace("-", "_"))
 
 
 def _where(stored: np.ndarray, mask_BT: np.ndarray | None) -> np.ndarray:
@@ -184,15 +203,18 @@ def check_case(case: GoldenCase, adapter: ModuleType | None) -> list[ReplayRow]:
 
 
 def replay(folder: Path, adapters: Path | None = None) -> list[ReplayRow]:
-    """Check every case of ``folder``; the adapters default to :func:`default_adapters`."""
-    where = adapters or default_adapters()
-    if not where.is_dir():
-        raise UserError(f"no adapters' folder {where}")
+    """Check every case of ``folder``.
+
+    Args:
+        adapters: a folder ``<method>/adapter.py`` to take instead of those beside the cases.
+    """
+    if adapters is not None and not adapters.is_dir():
+        raise UserError(f"no adapters' folder {adapters}")
     loaded: dict[str, ModuleType | None] = {}
     rows: list[ReplayRow] = []
     for case in cases(folder):
         if case.slug not in loaded:
-            loaded[case.slug] = load_adapter(case.slug, where)
+            loaded[case.slug] = _adapter_of(case, adapters)
         rows += check_case(case, loaded[case.slug])
     return rows
 

@@ -16,6 +16,7 @@ from typing import Any
 from harness.config.fields import range_text
 from harness.registry import cards, methods
 from harness.registry.costs import cost_page
+from harness.registry.golden import METHODS
 from harness.stages.method import Method
 from harness.util.environment import ROOT
 from harness.util.errors import UserError
@@ -23,10 +24,12 @@ from harness.util.files import write_text
 
 INDEX, COSTS = "README.md", "costs.md"
 MARK = "<!-- made by `entrobench methods docs`: edit the card beside the method's file instead -->"
-GOLDEN = Path("tests/golden/data")
 _ABOUT = """Where a paper and its code
 differ in what they do, both are entries; smaller differences stand on the method's page, under *Deviations*
 and *Pitfalls*.
+
+*Changes* names the stages that differ from plain GRPO's at the default hyper-parameters, the pieces of the
+loss one by one; `loss` itself is its surrogate and its aggregation.
 
 *Fidelity* says what the formula was checked against:
 
@@ -59,9 +62,10 @@ def checkout() -> Path:
 
 def pages(root: Path) -> dict[str, str]:
     """Every page by file name; ``root`` is the checkout whose golden cases are counted."""
+    groups = groupby(methods.entries().values(), lambda entry: entry.slug)
+    of_slug = [(slug, tuple(entries)) for slug, entries in groups]
     found = [
-        _Page(slug, tuple(entries), golden_cases(root / GOLDEN / slug))
-        for slug, entries in groupby(methods.entries().values(), lambda entry: entry.slug)
+        _Page(slug, entries, golden_cases(root / METHODS / entries[0].file.stem)) for slug, entries in of_slug
     ]
     costs = f"{MARK}\n\n[All methods](README.md)\n\n{cost_page(root, list(methods.entries()))}\n"
     return {INDEX: _index(found), COSTS: costs, **{f"{page.slug}.md": page.text() for page in found}}
@@ -114,7 +118,7 @@ def golden_cases(folder: Path) -> Golden:
     return Golden(len(files), tuple(code), any("derived" in s for s in sources))
 
 
-def _golden_text(slug: str, golden: Golden) -> list[str]:
+def _golden_text(folder: str, golden: Golden) -> list[str]:
     if not golden.cases:
         return ["No stored outputs of other code to compare with."]
     origin = [f"outputs of {', '.join(f'`{code}`' for code in golden.code)}"] if golden.code else []
@@ -122,7 +126,7 @@ def _golden_text(slug: str, golden: Golden) -> list[str]:
     return [
         f"{golden.cases} stored cases: {'; '.join(origin)}. The tests replay every one; by hand:",
         "",
-        f"    entrobench check golden {GOLDEN}/{slug}",
+        f"    entrobench check golden {METHODS}/{folder}",
     ]
 
 
@@ -147,17 +151,24 @@ class _Page:
         for entry, card in zip(self.entries, self.cards, strict=True):
             parts += [*card_head(entry.name, entry.file.name, card, methods.load(entry.name)), ""]
             bodies += [card.body] if card.body not in bodies else []
-        parts += ["\n\n".join(bodies), "", "## Golden vectors", "", *_golden_text(self.slug, self.golden)]
+        parts += [
+            "\n\n".join(bodies),
+            "",
+            "## Golden vectors",
+            "",
+            *_golden_text(self.entries[0].file.stem, self.golden),
+        ]
         return "\n".join(parts).rstrip() + "\n"
 
     def row(self) -> str:
         card = self.cards[0]
         names = "<br>".join(f"[`{entry.name}`]({self.slug}.md)" for entry in self.entries)
         kinds = "<br>".join(card.fidelity for card in self.cards)
+        changes = [cards.changes_text(methods.load(entry.name)) for entry in self.entries]
         cells = (
             names,
             _escaped(card.title),
-            ", ".join(card.stages),
+            "<br>".join(dict.fromkeys(changes)),
             kinds,
             self.golden.short,
             _paper(card),
@@ -180,7 +191,7 @@ def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
         "official code": card.official_code,
         "track": card.track,
         "fidelity": card.fidelity,
-        "changes": ", ".join(card.stages),
+        "changes": cards.changes_text(cls),
         "file": file,
     }
     lines += [f"- {key}: {value}" for key, value in facts.items()]

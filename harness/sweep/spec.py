@@ -24,6 +24,7 @@ from harness.sweep.text import (
     scalar,
     whole_number,
 )
+from harness.sweep.tracks import named_methods
 from harness.util.errors import UserError, unknown
 
 #: Keys that the command line sets as ``key=value`` besides the settings of the runs.
@@ -80,9 +81,7 @@ def _build(path: Path, raw: Mapping[str, Any], typed: Sequence[str]) -> Sweep:
     for key in ("methods", "seeds"):
         if not values.get(key):
             raise UserError(f"{where}: '{key}' is missing; list at least one")
-    values["methods"] = tuple(
-        method_reference(str(m), path.parent) for m in list_of(values, "methods", where)
-    )
+    values["methods"] = tuple(method_reference(m, path.parent) for m in named_methods(values, where))
     values["seeds"] = tuple(whole_number(s, f"{where}: seeds") for s in list_of(values, "seeds", where))
 
     def reference(name: str) -> str:

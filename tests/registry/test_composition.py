@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline import make_step, plan_of, rows_of, update
 
 from harness.cli import main
 from harness.config.composition import parse
@@ -31,6 +30,7 @@ from methods.fork_tokens import HighEntropy
 from methods.gspo import GSPO
 from tests.helpers.settings import composed
 from tests.helpers.tiny import small_run, tiny_trainer
+from tests.methods.support.pipeline import make_step, plan_of, rows_of, update
 
 NAMES = list(registry.entries())
 BOTH = "grpo+loss=gspo+weights=fork-tokens"
@@ -229,9 +229,7 @@ def test_a_loss_of_another_kind_has_no_pieces(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     file.write_text(
         "from dataclasses import dataclass\n"
-        "from entrobench import Method, hp\n"
-        "from harness.stages import Loss, Stages, grpo_stages\n"
-        "from harness.registry.methods import register\n\n\n"
+        "from entrobench import Loss, Method, Stages, grpo_stages, hp, register\n\n\n"
         "class OddLoss(Loss):\n    pass\n\n\n"
         '@register("odd")\n@dataclass(frozen=True)\nclass Odd(Method):\n'
         '    gain: float = hp(1.0, "unused")\n\n'

@@ -1,7 +1,8 @@
-"""``new-method``: three files that pass as they are, in a folder of one's own and in a checkout."""
+"""``new-method``: files that pass as they are, in a folder of one's own and in a checkout."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from harness.cli import main
 ROOT = Path(__file__).parent.parent.parent
 
 
-def _pytest(path: Path, root: Path) -> None:
+def _pytest(path: Path, root: Path, *options: str) -> str:
+    """The last line of pytest's report of ``path``, all of which passes."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path), *options],
         cwd=root, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
 
 
 def _files(root: Path) -> dict[Path, bytes]:
@@ -39,7 +42,7 @@ def test_outside_the_checkout(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
-    for package in ("harness", "methods", "benchmarks"):
+    for package in ("harness", "methods", "benchmarks", "tests/methods", "tests/helpers"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     before = _files(tmp_path)
@@ -48,9 +51,13 @@ def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
     after = _files(tmp_path)
     assert {path: after[path] for path in before} == before
     assert sorted(map(str, set(after) - set(before))) == [
-        "methods/bold_idea.md", "methods/bold_idea.py", "tests/methods/test_bold_idea.py",
+        "methods/bold_idea.md", "methods/bold_idea.py", "tests/methods/bold_idea/cases.py",
+        "tests/methods/bold_idea/reading.py", "tests/methods/bold_idea/test_bold_idea.py",
     ]  # fmt: skip
-    _pytest(tmp_path / "tests" / "methods" / "test_bold_idea.py", tmp_path)
+    _pytest(tmp_path / "tests" / "methods" / "bold_idea", tmp_path)
+    # the tests that all methods share find it by its cases
+    shared = _pytest(tmp_path / "tests" / "methods", tmp_path, "-k", "bold-idea or folder or has_a_reading")
+    assert re.match(r"(\d+) passed", shared) and "skipped" not in shared, shared
     listed = subprocess.run(
         [sys.executable, "-m", "entrobench", "methods"],
         cwd=tmp_path,
@@ -72,6 +79,10 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: Any) -> None:
 
 def test_what_is_written_is_tidy(tmp_path: Path) -> None:
     assert main(["new-method", "its_own", "--dir", str(tmp_path)]) == 0
+    for name, target in (("reading", "reading.py"), ("cases", "cases.py")):
+        text = (ROOT / "harness" / "cli" / "templates" / f"{name}.py.txt").read_text()
+        text = text.replace("$title", "Its Own").replace("$name", "its_own")
+        (tmp_path / target).write_text(text)
     config = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
     subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", *config], check=True)
     subprocess.run([sys.executable, "-m", "ruff", "format", "--check", "--no-cache", *config], check=True)

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.registry import methods as registry
+from harness.registry.cards import read_card
+from harness.registry.folders import Folder
+from harness.sweep import tracks
 from harness.sweep.spec import load_sweep, settings_of
 from harness.sweep.text import read_yaml
 from harness.util.errors import UserError
@@ -30,6 +34,31 @@ def test_later_layers_win_and_the_command_line_wins_over_all(sweep_file: Write) 
     assert not any(key.startswith("method.") for key in settings_of(sweep, sweep.grid[0], "grpo"))
 
 
+def test_methods_by_track(sweep_file: Write, tmp_path: Path) -> None:
+    cards = {name: read_card(entry) for name, entry in registry.entries().items()}
+    main = tuple(name for name, card in cards.items() if card.track == "main" and card.fidelity != "own")
+    assert load_sweep(sweep_file(methods={"tracks": ["main"]})).methods == main
+    chosen = {"tracks": ["main"], "except": ["bapo", "era@paper"], "also": ["grpo+bounds=dapo"]}
+    less = [name for name in main if not name.startswith("bapo@") and name != "era@paper"]
+    sweep = load_sweep(sweep_file(methods=chosen))
+    assert sweep.methods == (*less, "grpo+bounds=dapo") and len(less) == len(main) - 3
+    # named beside the tracks it is not taken twice, and without tracks `also` is a list
+    again = load_sweep(sweep_file(methods={"tracks": ["main"], "also": ["dapo"]})).methods
+    assert sorted(again) == sorted(main) and again[-1] == "dapo"
+    assert load_sweep(sweep_file(methods={"also": ["dapo"]})).methods == ("dapo",)
+    assert load_sweep(sweep_file(methods={"tracks": ["main"]}), ["methods=[grpo]"]).methods == ("grpo",)
+
+
+def test_a_method_of_ones_own_does_not_slip_into_a_track(
+    sweep_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, fidelity in (("mine", "own"), ("theirs", "paper-verified")):
+        (tmp_path / f"{name}.py").write_text(f'@register("{name}")\nclass A: ...\n')
+        (tmp_path / f"{name}.md").write_text(f"---\ntrack: main\nfidelity: {fidelity}\n---\n")
+    monkeypatch.setattr(tracks, "folders", lambda kind: (Folder(tmp_path, kind),))
+    assert tracks.named_methods({"methods": {"tracks": ["main"]}}, "s.yaml") == ["theirs"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -38,6 +67,12 @@ def test_later_layers_win_and_the_command_line_wins_over_all(sweep_file: Write) 
         ({"methods": []}, "'methods' is missing"),
         ({"methods": "grpo"}, "'methods' must be a list"),
         ({"methods": ["grpo", "grpo"]}, "lists 'grpo' twice"),
+        ({"methods": {"tracks": ["mian"]}}, "unknown track.*'mian'; did you mean main"),
+        ({"methods": {"track": ["main"]}}, "unknown key.*'track'; did you mean tracks"),
+        ({"methods": {"tracks": "main"}}, "'tracks' must be a list"),
+        ({"methods": {"tracks": ["length"]}}, "no published method is of track length"),
+        ({"methods": {"tracks": ["main"], "except": ["dappo"]}}, "except: 'dappo'; did you mean dapo"),
+        ({"methods": {"tracks": ["main"], "also": ["dappo"]}}, "unknown method 'dappo'; did you mean dapo"),
         ({"seeds": [1, 1]}, "lists '1' twice"),
         ({"seeds": [1, -2]}, "not a whole number"),
         ({"seeds": ["a"]}, "not a whole number"),

@@ -1,0 +1,177 @@
+"""A step without a model: logits stand for the policy, the stages run in the trainer's order, the update is
+the trainer's own. Gives what a method trained on, its loss and the gradient with respect to the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.model.logits import token_stats
+from harness.problems.problem import Problem, Verdict
+from harness.stages.base import Minibatch, Stages, StepContext
+from harness.stages.batch import Batch
+from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.train.update import UpdateLog, backward, token_draws
+from tests.methods.support.reading import Recorded
+
+VOCAB, WIDTH_T, WIDTH_P = 7, 6, 5
+PIECES = ("a", "b,", "c", ".", "d e", "\n", "f")  # what the tokens say
+GROUPS, SIZE, TEMPERED_GROUPS = 5, 4, 1
+KINDS = ("random", "all-equal", "one-token", "truncated", "far")
+
+
+@dataclass
+class LogitsPolicy:
+    """A policy that looks its logits up by the ``row`` tag; an identity head, so hidden states are logits."""
+
+    logits_BTV: Tensor
+    prompt_logits_BPV: Tensor
+    temperature: float
+
+    def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
+        rows, out = batch.tags["row"].long(), {}
+        for region, ids, logits in (
+            ("response", batch.response_BT, self.logits_BTV[rows, : batch.response_BT.shape[1]]),
+            ("prompt", batch.prompt_BP, self.prompt_logits_BPV[rows].roll(1, 1)),
+        ):
+            chosen = [s for s in dict.fromkeys(wanted) if s.on == region]
+            if chosen:
+                flat = logits.reshape(-1, logits.shape[-1])
+                head = torch.eye(logits.shape[-1], dtype=logits.dtype)
+                values = token_stats(flat, head, ids.reshape(-1), chosen, temperature=self.temperature)
+                out |= {k: v.reshape(ids.shape) for k, v in values.items()}
+        return out
+
+    @property
+    def model(self) -> LogitsPolicy:
+        return self
+
+    def parameters(self) -> list[Tensor]:
+        """The logits are what is trained."""
+        return [self.logits_BTV]
+
+    @torch.no_grad()
+    def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
+        return self.stats(batch, wanted)
+
+
+@dataclass
+class Step:
+    """Rollouts, the three policies and the context of one step."""
+
+    batch: Batch
+    current: LogitsPolicy
+    old: LogitsPolicy
+    reference: LogitsPolicy
+    ctx: StepContext
+
+    def recorded(self, **state: float) -> Recorded:
+        """The step for a plain reading."""
+        b, logits = self.batch, self.current.logits_BTV.detach().clone().requires_grad_()
+        return Recorded(
+            logits=logits, parameters=[logits], rollout_logp=b.rollout_logp_BT,
+            old_logits=self.old.logits_BTV, ref_logits=self.reference.logits_BTV,
+            prompt_logits=self.old.prompt_logits_BPV, tokens=b.response_BT, prompt_tokens=b.prompt_BP,
+            prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(), groups=b.group_B.tolist(),
+            correct=[bool(c) for c in b.correct_B], tempered=[bool(t) for t in b.tags["tempered"]],
+            temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
+            max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
+            pieces=dict(enumerate(PIECES)),
+        )  # fmt: skip
+
+
+def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> Step:
+    """A synthetic step; the last group is tagged ``tempered``.
+
+    Args:
+        kind: ``random``, or an edge case: ``all-equal`` verdicts, ``one-token`` responses, every row
+            ``truncated``, ratios ``far`` outside any clip.
+    """
+    g = torch.Generator().manual_seed(seed)
+    rows = GROUPS * SIZE
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    old = 1.5 * normal(rows, WIDTH_T, VOCAB)
+    current = old + (8.0 if kind == "far" else 0.4) * normal(rows, WIDTH_T, VOCAB)
+    reference, prompt = old + 0.3 * normal(rows, WIDTH_T, VOCAB), normal(rows, WIDTH_P, VOCAB)
+    tokens = torch.randint(VOCAB, (rows, WIDTH_T), generator=g)
+    length_B = torch.randint(1, WIDTH_T + 1, (rows,), generator=g)
+    if kind == "one-token":
+        length_B = torch.ones_like(length_B)
+    if kind == "truncated":
+        length_B = torch.full_like(length_B, WIDTH_T)
+    group_B = torch.arange(GROUPS).repeat_interleave(SIZE)
+    prompt_length_B = torch.randint(2, WIDTH_P + 1, (GROUPS,), generator=g)[group_B]
+    correct = (torch.rand(rows, generator=g) < 0.5).tolist()
+    correct[:SIZE] = [True] * SIZE  # one group all right, one all wrong, one surely mixed
+    correct[SIZE : 2 * SIZE] = [False] * SIZE
+    correct[2 * SIZE : 2 * SIZE + 2] = [True, False]
+    correct[-SIZE:-1] = [True, False, True]
+    if kind == "all-equal":
+        correct = [True] * rows
+    batch = Batch(
+        prompt_BP=torch.randint(VOCAB, (GROUPS, WIDTH_P), generator=g)[group_B],
+        prompt_mask_BP=torch.arange(WIDTH_P) >= WIDTH_P - prompt_length_B[:, None],
+        response_BT=tokens,
+        mask_BT=torch.arange(WIDTH_T) < length_B[:, None],
+        group_B=group_B,
+        sample_B=torch.arange(SIZE).repeat(GROUPS),
+        temperature_B=torch.full((rows,), 0.8),
+        truncated_B=length_B == WIDTH_T,
+        rollout_logp_BT=torch.zeros(rows, WIDTH_T),
+        problems=tuple(Problem(str(i), "?") for i in group_B.tolist()),
+        texts=("",) * rows,
+        verdicts=tuple(Verdict("right" if c else "wrong") for c in correct),
+        tags={"row": torch.arange(rows), "tempered": (group_B >= GROUPS - TEMPERED_GROUPS).float()},
+    )
+    ctx = StepContext(
+        step=3, fraction=0.3, total_steps=10, seed=seed, prompts_per_step=GROUPS, group_size=SIZE,
+        max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches, started=0.2,
+        decode=lambda rows: ["".join(PIECES[i] for i in row) for row in rows],
+    )  # fmt: skip
+    policies = [LogitsPolicy(z, prompt, ctx.temperature) for z in (current, old, reference)]
+    batch = batch.with_(rollout_logp_BT=policies[1].stats(batch, (LOGP,))["logp"])
+    return Step(batch, *policies, ctx)
+
+
+def plan_of(stages: Stages, step: Step) -> list[Minibatch]:
+    """The stages from the rewards to the update plan, as the trainer runs them."""
+    declared = stages.of_step()
+    wanted = dict.fromkeys([LOGP, ENTROPY, *(s for stage in declared for s in stage.old_stats)])
+    batch = step.batch
+    with torch.no_grad():
+        batch = batch.with_(old=step.old.stats(batch, wanted))
+        if any(stage.needs_reference for stage in declared):
+            batch = batch.with_(ref_logp_BT=step.reference.stats(batch, (LOGP,))["logp"])
+    reward = stages.reward(batch, step.ctx).value
+    if reward.ndim == 2:
+        batch = batch.with_(reward_BT=reward)
+        reward = (reward * batch.mask_BT).sum(1)
+    batch = batch.with_(reward_B=reward)
+    batch = batch.rows(stages.group_filter(batch, step.ctx).value)
+    if not len(batch):
+        return []
+    advantage = stages.advantage(batch, step.ctx).value
+    spread = advantage[:, None] if advantage.ndim == 1 else advantage
+    batch = batch.with_(advantage_BT=torch.where(batch.mask_BT, spread.expand(batch.mask_BT.shape), 0.0))
+    selected = stages.selection(batch, step.ctx).value
+    return [m for m in stages.plan(selected, step.ctx).value if len(m.batch)]
+
+
+def update(stages: Stages, step: Step, minibatch: Minibatch, micro_rows: int = 1000) -> tuple[float, Tensor]:
+    """Loss of one optimiser step and its gradient with respect to the current logits ``[B,T,V]``."""
+    leaf = step.current.logits_BTV.detach().clone().requires_grad_()
+    policy: Any = replace(step.current, logits_BTV=leaf)
+    width = step.ctx.max_response_tokens
+    loss, _ = backward(policy, stages, minibatch, UpdateLog(), micro_rows=micro_rows, width=width)
+    return loss, torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def rows_of(minibatches: Sequence[Minibatch]) -> list[int]:
+    return [int(row) for m in minibatches for row in m.batch.tags["row"]]

@@ -1,0 +1,133 @@
+"""One real trainer step as it happened: rollouts, weights at every moment that matters, gradient of each
+optimiser step; and the raw logits that those weights give, by plain forward passes of single rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.stages.batch import Batch
+from harness.train import update as update_module
+from harness.train.trainer import Trainer
+from tests.methods.support.reading import Recorded
+
+
+@dataclass
+class Update:
+    """One optimiser step: ``rows`` are numbers of rollouts, ``model`` is as it was before it."""
+
+    rows: list[int]
+    model: Any
+    state: dict[str, float]
+    fraction: float
+    started: float
+    loss: float = float("nan")
+    gradient: dict[str, Tensor] = field(default_factory=dict)
+    after: dict[str, Tensor] = field(default_factory=dict)
+    draws: Tensor | None = None
+
+
+@dataclass
+class Step:
+    """``model`` and ``reference`` as before the first update, ``batch`` what the rollout program returned."""
+
+    trainer: Trainer
+    model: Any
+    optimizer: Mapping[str, Any]
+    updates_before: int
+    batch: Batch
+    updates: list[Update]
+    metrics: dict[str, float]
+    reference: Any = None
+
+    def recorded(self, update: Update) -> tuple[Recorded, Any]:
+        """The step for a plain reading, and the model copy that its ``logits`` depend on."""
+        b, current = self.batch, copy.deepcopy(update.model).requires_grad_()
+        reference = self.model if self.reference is None else self.reference
+        logits, _ = raw_logits(current, b)
+        with torch.no_grad():
+            old, prompt = raw_logits(self.model, b)
+            ref, _ = raw_logits(reference, b)
+        tempered = b.tags.get("tempered", torch.zeros(len(b)))
+        recorded = Recorded(
+            logits=logits, old_logits=old, ref_logits=ref, prompt_logits=prompt, tokens=b.response_BT,
+            prompt_tokens=b.prompt_BP, prompt_mask=b.prompt_mask_BP, lengths=b.length_B.tolist(),
+            groups=b.group_B.tolist(), correct=[bool(c) for c in b.correct_B],
+            tempered=[bool(t) for t in tempered], temperature=self.trainer.run.rollout.temperature,
+            fraction=update.fraction, started=update.started,
+            max_response_tokens=self.trainer.run.rollout.max_response_tokens,
+            state=update.state, draws=update.draws, parameters=list(current.parameters()),
+            rollout_logp=b.rollout_logp_BT,
+            pieces={i: self.trainer.policy.decode([[i]])[0] for i in set(b.response_BT.flatten().tolist())},
+        )  # fmt: skip
+        return recorded, current
+
+
+def raw_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """``[B,T,V]`` and ``[B,P,V]``, row by row without padding or packing; 0 where there is no token."""
+    responses, prompts = [], []
+    for i in range(len(batch)):
+        prompt = batch.prompt_BP[i][batch.prompt_mask_BP[i]]
+        response = batch.response_BT[i][batch.mask_BT[i]]
+        logits = model(torch.cat([prompt, response])[None]).logits[0]
+        answer = logits[len(prompt) - 1 : -1]
+        after = batch.response_BT.shape[1] - len(response)
+        before = batch.prompt_BP.shape[1] - len(prompt)
+        responses.append(torch.nn.functional.pad(answer, (0, 0, 0, after)))
+        prompts.append(torch.nn.functional.pad(logits[: len(prompt)], (0, 0, before, 0)))
+    return torch.stack(responses), torch.stack(prompts)
+
+
+def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
+    """Take one step of ``trainer`` and keep what it did; ``state`` is put into the components before."""
+    for name, values in state.items():
+        trainer.stages.components[name].load_state_dict(values)
+    step = Step(
+        trainer, copy.deepcopy(trainer.policy.model), copy.deepcopy(trainer.optimizer.state_dict()),
+        trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
+        reference=copy.deepcopy(trainer.reference.model) if trainer.reference else None,
+    )  # fmt: skip
+    stage = trainer.rollouts
+    rollouts, update, draws = stage.run_program, trainer.update, update_module.token_draws
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def keep_rollouts(ctx: Any) -> Batch:
+        step.batch = rollouts(ctx)
+        return step.batch
+
+    def keep_gradient(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        named = trainer.policy.model.named_parameters()
+        step.updates[-1].gradient = {n: p.grad.clone() for n, p in named if p.grad is not None}
+        return clip(parameters, *args, **kwargs)
+
+    def keep_draws(batch: Batch, key: tuple[object, ...]) -> Tensor:
+        given = draws(batch, key)
+        everywhere = torch.full(step.batch.mask_BT.shape, float("nan"), dtype=given.dtype)
+        everywhere[batch.tags["row"].long(), : given.shape[1]] = given
+        step.updates[-1].draws = everywhere
+        return given
+
+    def keep_update(minibatch: Any, log: Any, ctx: Any) -> Any:
+        now = {k: c.state_dict() for k, c in trainer.stages.components.items()}
+        flat = {k: v for values in now.values() for k, v in values.items()}
+        rows = minibatch.batch.tags["row"].tolist()
+        model = copy.deepcopy(trainer.policy.model)
+        step.updates.append(Update(rows, model, flat, ctx.fraction, ctx.started))
+        out = update(minibatch, log, ctx)
+        step.updates[-1].loss = out[0]
+        step.updates[-1].after = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+        return out
+
+    stage.run_program, trainer.update = keep_rollouts, keep_update  # type: ignore[method-assign]
+    torch.nn.utils.clip_grad_norm_, update_module.token_draws = keep_gradient, keep_draws
+    try:
+        step.metrics = trainer.step()
+    finally:
+        torch.nn.utils.clip_grad_norm_, update_module.token_draws = clip, draws
+        del stage.run_program, trainer.update
+    return step

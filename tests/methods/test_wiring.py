@@ -1,0 +1,179 @@
+"""Every method's update equals an independent plain reading of it, from raw logits: which policy's entropy,
+which temperature, which mask, which rows, which log-prob."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+import pytest
+import torch
+
+from harness.model.policy import Policy
+from harness.registry import methods as registry
+from harness.registry.cards import read_card
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.train import trainer as trainer_module
+from harness.train.trainer import Trainer
+from tests.helpers.tiny import tiny_trainer
+from tests.methods.support.cases import CASES, FOLDER, folder_of, module
+from tests.methods.support.pipeline import make_step, plan_of, rows_of, update
+from tests.methods.support.recorder import Step, record
+
+SETTINGS = [case for cases in CASES.values() for case in cases.readings]
+
+
+def test_every_published_method_has_a_reading() -> None:
+    """A method of one's own (fidelity ``own``) may do without: no sheet could be read independently."""
+    entries = registry.entries()
+    published = {name for name, entry in entries.items() if read_card(entry).fidelity != "own"}
+    with_reading = {n for n in entries if (FOLDER / folder_of(n) / "reading.py").is_file()}
+    assert {name for name, _, _ in SETTINGS} == published | with_reading
+
+
+def test_every_method_has_its_folder_and_every_folder_its_method() -> None:
+    """A folder is named as the method's file, and its cases name that file's entries alone."""
+    stems = {entry.file.stem for entry in registry.entries().values()}
+    assert set(CASES) == stems
+    for folder, cases in CASES.items():
+        assert cases.entries <= {n for n, e in registry.entries().items() if e.file.stem == folder}
+
+
+def options_of(reading: Any, variant: str) -> dict[str, Any]:
+    """Some readings are told by an argument that the paper's form is meant, the others by ``x.variant``."""
+    return {"paper": True} if variant == "paper" and "paper" in signature(reading.loss).parameters else {}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "values", "state"), SETTINGS)
+def test_update_equals_plain_reading(name: str, values: dict, state: dict, seed: int) -> None:
+    method = registry.load(name)(**values)
+    hp, step = method.hyperparameters(), make_step(seed)
+    slug, _, variant = name.partition("@")
+    reading = module(slug, "reading")
+    option = options_of(reading, variant)
+
+    def stages() -> Any:
+        made = method.stages()
+        for key, values in state.items():
+            made.components[key].load_state_dict(values)
+        return made
+
+    flat = {k: v for values in state.values() for k, v in values.items()}
+    plan = plan_of(stages(), step)
+    first = replace(step.recorded(**flat), variant=variant)
+    trained = reading.trained(first, hp, **(option if slug == "entrocraft" else {}))
+    assert sorted(rows_of(plan)) == sorted(trained)
+    assert len(plan) == 2
+    for minibatch in plan:
+        x = replace(step.recorded(**flat), variant=variant)
+        expected = reading.loss(x, hp, rows_of([minibatch]), **option)
+        (grad,) = torch.autograd.grad(expected, x.logits)
+        loss, ours = update(stages(), step, minibatch)
+        assert math.isclose(loss, float(expected.detach()), rel_tol=1e-5, abs_tol=1e-7)
+        torch.testing.assert_close(ours, grad, rtol=1e-5, atol=1e-8)
+        assert float(grad.abs().max()) > 0
+
+
+# --- one recorded step of the real trainer ----------------------------------------------------------------
+
+#: Four groups of four at a temperature that is not 1, split so that no minibatch is one forward pass.
+RECORDED = ("rollout.temperature=0.9", "train.micro_batch_rows=3", "train.lr=3e-3", "train.steps=10")
+
+
+def recorded_step(name: str, values: dict[str, Any], state: dict[str, Any]) -> Step:
+    """The second step of a run: the optimiser has moments, and the policy has left the reference."""
+    own = [f"method.{k}={'null' if v is None else v}" for k, v in values.items()]
+    trainer = tiny_trainer(*RECORDED, *own, method=name, dtype=torch.float64)
+    trainer.step()
+    return record(trainer, state)
+
+
+def check_recorded(step: Step, name: str, hp: dict[str, Any]) -> None:
+    """Rows, losses, gradients and weights of ``step`` against the plain reading.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    slug, _, variant = name.partition("@")
+    reading = module(slug, "reading")
+    option = options_of(reading, variant)
+    per_pass = len(step.updates) // 2  # two epochs
+    first = replace(step.recorded(step.updates[0])[0], variant=variant)
+    expected_rows = sorted(reading.trained(first, hp, **(option if slug == "entrocraft" else {})))
+    for start in (0, per_pass):
+        rows = [row for u in step.updates[start : start + per_pass] for row in u.rows]
+        assert sorted(rows) == expected_rows
+    train = step.trainer.run.train
+    for number, done in enumerate(step.updates):
+        x, model = step.recorded(done)
+        x = replace(x, variant=variant)
+        expected = reading.loss(x, hp, done.rows, **option)
+        expected = expected + 0.0 * x.logits.sum()  # every row of an update may be clipped
+        parameters = dict(model.named_parameters())
+        grads = torch.autograd.grad(expected, list(parameters.values()), allow_unused=True)
+        assert math.isclose(done.loss, float(expected.detach()), rel_tol=1e-6, abs_tol=1e-9)
+        for key, grad in zip(parameters, grads, strict=True):
+            want = torch.zeros_like(parameters[key]) if grad is None else grad
+            torch.testing.assert_close(done.gradient[key], want, rtol=1e-5, atol=1e-7)
+            parameters[key].grad = want
+        if number == 0:  # AdamW by the book, from the optimiser's state before the step
+            optimizer = torch.optim.AdamW(
+                parameters.values(), lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=0.0
+            )
+            optimizer.load_state_dict(step.optimizer)
+            optimizer.param_groups[0].update(lr=train.lr, fused=None)
+            torch.nn.utils.clip_grad_norm_(parameters.values(), train.max_grad_norm)
+            optimizer.step()
+            for key, weight in model.state_dict().items():
+                torch.testing.assert_close(done.after[key], weight, rtol=1e-5, atol=1e-6)
+    for before, after in zip(step.updates, step.updates[1:], strict=False):
+        for key, weight in after.model.state_dict().items():
+            assert torch.equal(before.after[key], weight)  # nothing else touches the weights
+
+
+@pytest.mark.parametrize(("name", "values", "state"), SETTINGS)
+def test_a_recorded_step_equals_plain_reading(name: str, values: dict, state: dict) -> None:
+    step = recorded_step(name, values, state)
+    assert len(set(step.batch.correct_B.tolist())) == 2
+    apart = step.metrics["ratio_p99"] > 1.001 > 0.999 > step.metrics["ratio_p01"]
+    assert apart or step.metrics["kl"] > 1e-6  # without a ratio in its loss a method logs 1
+    check_recorded(step, name, step.trainer.run.method.hyperparameters())
+
+
+def old_pass_at_temperature_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = Policy.scores
+    monkeypatch.setattr(
+        Policy, "scores", lambda self, *a: scores(Policy(self.model, self.tokenizer, 1.0), *a)
+    )
+
+
+def old_pass_of_the_current_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the old log-probs were taken anew before every optimiser step."""
+    update = Trainer.update
+
+    def fresh(self: Trainer, minibatch: Any, log: Any, ctx: Any) -> Any:
+        old = self.policy.scores(minibatch.batch, tuple([LOGP, ENTROPY]), 100)
+        return update(self, replace(minibatch, batch=minibatch.batch.with_(old=old)), log, ctx)
+
+    monkeypatch.setattr(Trainer, "update", fresh)
+
+
+def last_token_without_advantage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the last token of every response did not train."""
+    spread = trainer_module._over_tokens
+    monkeypatch.setattr(
+        trainer_module, "_over_tokens", lambda value, mask: spread(value, mask) * mask.roll(-1, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "mistake", [old_pass_at_temperature_one, old_pass_of_the_current_policy, last_token_without_advantage]
+)
+def test_a_mistake_in_the_trainer_is_noticed(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistake(monkeypatch)
+    step = recorded_step("grpo", {}, {})
+    with pytest.raises(AssertionError):
+        check_recorded(step, "grpo", step.trainer.run.method.hyperparameters())
