@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.analysis.levels import POWER
-from harness.report.data.grid import by_setting
 from harness.report.data.head import expected_of, read_head
 from harness.report.data.load import load_records
+from harness.report.data.settings import by_setting
 from harness.report.render.text import legend_of, short_table
 from harness.report.tables.build import build_report
 from harness.report.tables.columns import DASH, percent

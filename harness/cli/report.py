@@ -10,11 +10,11 @@ from harness.report.analysis.beside import set_beside
 from harness.report.analysis.model import Report
 from harness.report.analysis.select import RowSelection, of_models, parse, shown
 from harness.report.analysis.versus import compare_sweeps
-from harness.report.data.grid import SettingRecords, as_expected, by_setting, write_index
 from harness.report.data.groups import Record
 from harness.report.data.head import HEAD, expected_of, read_head
 from harness.report.data.load import load_records
 from harness.report.data.reported import load_reported
+from harness.report.data.settings import SettingRecords, as_expected, by_setting, write_index
 from harness.report.render.files import write_files, write_page
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.report.data.grid import as_expected, by_setting, write_index
+from harness.report.data.settings import as_expected, by_setting, write_index
 from harness.report.render.files import write_report
 from tests.unit.test_report import make_record, report, rows_of, table
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.report.analysis.model import Report
-from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group, Record
+from harness.report.data.settings import setting_of
 from harness.util.errors import UserError, unknown
 
 KEYS = ("tracks", "methods", "models")

@@ -14,9 +14,9 @@ import numpy as np
 from harness.report.analysis.entropy import Law
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.scores import Curve, entropy_curve, frontier_curves, frontier_k
-from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group
 from harness.report.data.provenance import run_facts, used
+from harness.report.data.settings import setting_of
 from harness.report.render.style import BASE, Style, styles
 from harness.report.tables.columns import interval_text
 
