@@ -133,24 +133,24 @@ def _row(
     first = group.records[0]
     curve_SK = report.curves.get(group.key)
     frontier = frontier_curves(group, k) if k else None
-    paper = str(group.card.get("paper") or "")
+    paper = group.card.paper or ""
     return {
         "id": group.key,
         "label": group.name,
         "method": group.method,
         "role": group.role,
         "track": group.track if group.role == "method" else None,
-        "title": group.card.get("title"),
+        "title": group.card.title,
         "paper": paper or None,
-        "link": paper_link(group.card.get("arxiv"), paper),
+        "link": paper_link(group.card.arxiv, paper),
         "page": pages.get(group.method) if group.role == "method" else None,
-        "fidelity": group.card.get("fidelity"),
+        "fidelity": group.card.fidelity,
         "reconstruction": group.reconstruction,
         "tuned": group.tuned,
-        "tuning_choice": first.get("tuning_choice"),
-        "changes": first.get("changes") or None,
+        "tuning_choice": first.tuning_choice,
+        "changes": first.changes or None,
         "used": used(first),
-        "hyperparameters": first.get("hyperparameters"),
+        "hyperparameters": first.hyperparameters,
         "look": {
             "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),
             "width": look.width,
@@ -207,8 +207,8 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
 
     Seeds that a token budget ended earlier have fewer windows: those that all have are told.
     """
-    traces = [record.get("trace") for record in group.records]
-    known = [trace for trace in traces if isinstance(trace, Mapping) and trace.get("step")]
+    traces = [record.trace for record in group.records]
+    known = [trace for trace in traces if trace.get("step")]
     if not known or len(known) < len(traces):
         return None
     names = sorted(set.intersection(*(set(trace) for trace in known)))

@@ -246,10 +246,10 @@ def set_columns(table: Table) -> list[Column]:
     """Columns of one test set: scores and how the answers look. Ranks are given once, for the headline."""
     votes = {key for line in table.lines for key, value in line.numbers.items() if key.startswith("maj@")}
     counts = {
-        int(entry["n"])
+        record.evals[table.name].n
         for line in table.lines
         for record in line.group.records
-        if (entry := record["evals"].get(table.name) or {}).get("n")
+        if table.name in record.evals
     }
     drawn = f" among the {counts.pop()} samples" if len(counts) == 1 else ""
     return [
