@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.records.load import load_records
 from harness.report.analysis.model import Report
 from harness.report.data.grid import by_setting
-from harness.report.data.load import load_records
 from harness.report.render.plot_data import json_text, report_data
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report
