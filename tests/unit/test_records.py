@@ -68,7 +68,7 @@ def test_what_the_oldest_records_lack_is_filled_in() -> None:
         ({"role": "judge"}, r"record m-s1 has role 'judge': use one of \('base', 'control', 'method'\)"),
         (
             {"seed": "one"},
-            r"record m-s1 is not of schema 2 \(Expected `int`, got `str` - at `\$.seed`\); col",
+            r"m-s1 is not of schema 2 \(Expected `int`, got `str` - at `\$.seed`\); col",
         ),
         ({"sede": 1}, r"unknown field `sede`\); collect the run again"),
         ({"evals": {"a": {"n": 4, "corect": [1]}}}, r"is not of schema 2 .* collect the run again"),
