@@ -53,7 +53,7 @@ _EXPORTS = {
     "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
     "less_kl": "harness.stages.credit",
-    "load_records": "harness.report.data.load",
+    "load_records": "harness.records.load",
     "log_ratio": "harness.stages.loss",
     "LOGP": "harness.stages.token_stats",
     "Loss": "harness.stages.base",
@@ -146,10 +146,10 @@ if TYPE_CHECKING:
     from harness.problems.problem import Benchmark as Benchmark
     from harness.problems.problem import Problem as Problem
     from harness.problems.problem import Verdict as Verdict
+    from harness.records.load import load_records as load_records
     from harness.registry.benchmarks import register_benchmark as register_benchmark
     from harness.registry.methods import diagnostic as diagnostic
     from harness.registry.methods import register as register
-    from harness.report.data.load import load_records as load_records
     from harness.stages.aggregate import AGGREGATIONS as AGGREGATIONS
     from harness.stages.aggregate import aggregate as aggregate
     from harness.stages.aggregate import token_coefficients as token_coefficients

@@ -5,7 +5,7 @@
     run            one run and its folder
     report, evaluation, train        leaderboards; scores; the training step
     rollout        what answers a rollout program, and the engines that draw
-    registry, model                  what is registered; the policy
+    registry, model, records         what is registered; the policy; the types of a result record
     stages         what a method is made of
     problem_sets, distributed, meaning
     grading, config

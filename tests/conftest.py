@@ -51,9 +51,9 @@ FAKE_WORKER = """
     # the closer the temperature is to 0.8, the more are right
     right = round(ev["n"] * (0.5 - 0.5 * abs(ev["temperature"] - 0.8)))
     tried = ev["splits"] == ["validation"]
-    result = {"schema": 1, "run_id": folder.name, "method": job["config"]["method_name"], "seed": seed,
+    result = {"schema": 2, "run_id": folder.name, "method": job["config"]["method_name"], "seed": seed,
               "model": "micro", "benchmark": "micro@1", "numerics_version": 1, "method_hash": "m",
-              "hyperparameters": job["config"]["method"], 
+              "hyperparameters": job["config"]["method"],
               "evals": {"validation": {"n": ev["n"], "correct": [right, 0]}} if tried else {},
               "validation": {"pass@1": round(lr * 1000, 6), "pass@8": 0.5}}
     (folder / "result.json").write_text(json.dumps(result))
@@ -84,8 +84,10 @@ class FakeBackend:
     def base_folder(self, run: Any) -> Path:
         return Path(run.runs_dir) / f"base-{self.identity(run)}"
 
-    def result(self, folder: Path) -> dict[str, Any]:
-        return dict(json.loads((folder / "result.json").read_text()))
+    def result(self, folder: Path) -> Any:
+        from harness.records.load import read_result
+
+        return read_result((folder / "result.json").read_bytes())
 
     def method_hash(self, method: str) -> str:
         return "m"

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.records.load import load_records
+from harness.records.record import Record
 from harness.report.analysis.levels import POWER
+from harness.report.data.grid import by_setting
 from harness.report.data.head import expected_of, read_head
-from harness.report.data.load import load_records
-from harness.report.data.settings import by_setting
 from harness.report.render.text import legend_of, short_table
 from harness.report.tables.build import build_report
 from harness.report.tables.columns import DASH, percent
@@ -69,7 +70,7 @@ def _table(root: Path, name: str) -> str:
     built = build_report(
         setting.records, title="", subtitle="", expected_seeds=setting.expected, reference="grpo"
     )
-    facts = [str(record["benchmark"]) for record in setting.records[:1]]
+    facts = [record.benchmark for record in setting.records[:1]]
     if (least := built.tables[0].detectable) is not None:
         power = f"{100 * POWER:.0f} % probability"
         facts.append(f"a true difference of {100 * least:.1f} points of pass@1 is found with {power}")
@@ -77,13 +78,13 @@ def _table(root: Path, name: str) -> str:
     return f"{short_table(built)}\n\n*{'; '.join(facts)}.* {legend_of(built)}"
 
 
-def _planned(sweep: Sweep, name: str, records: Sequence[object]) -> str:
+def _planned(sweep: Sweep, name: str, records: Sequence[Record]) -> str:
     """A row for every method with its pass@1 at each place; empty where nobody has run it yet."""
     jobs = [job for job in make_plan(sweep, Runs()) if job.role != "base"]
     where = list(dict.fromkeys(job.table_setting for job in jobs))
     scores: dict[tuple[tuple[str, str], str, str], str] = {}
     done: dict[tuple[str, str], int] = {}
-    for setting in by_setting(list(records)):  # type: ignore[arg-type]
+    for setting in by_setting(records):
         built = build_report(setting.records, title="", subtitle="", expected_seeds=None, reference="grpo")
         for line in built.tables[0].lines:
             key = (line.group.role, line.group.method)

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.cli.readme import refresh
+from harness.records.load import load_records
+from harness.records.record import Record
 from harness.report.analysis.beside import set_beside
 from harness.report.analysis.model import Report
 from harness.report.analysis.select import RowSelection, of_models, parse, shown
 from harness.report.analysis.versus import compare_sweeps
-from harness.report.data.groups import Record
+from harness.report.data.grid import SettingRecords, as_expected, by_setting, write_index
 from harness.report.data.head import HEAD, expected_of, read_head
-from harness.report.data.load import load_records
 from harness.report.data.reported import load_reported
-from harness.report.data.settings import SettingRecords, as_expected, by_setting, write_index
 from harness.report.render.files import write_files, write_page
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
@@ -59,7 +59,7 @@ def report(
         raise UserError("a folder of records takes no options; give the sweep file instead")
     records, left_out = read_folder(path)
     head = read_head(path)
-    title = head.get("title") or str(records[0].get("sweep") or path.resolve().name)
+    title = head.get("title") or records[0].sweep or path.resolve().name
     expected = expected_of(head) if head else None
     _write(records, expected, path, str(title), str(head.get("subtitle", "")), select or ())
     return 1 if left_out else 0

@@ -15,6 +15,7 @@ from harness.config.hydra import parse
 from harness.distributed.launch import ANOTHER_ALLOCATION, INTERRUPTED, TOLD_TO_STOP, in_child, launch
 from harness.distributed.processes import launched_size
 from harness.distributed.world import joined
+from harness.records.record import RunResult
 from harness.rollout.engines.base import EngineDied
 from harness.run import execute as runs
 from harness.run.compose import from_dict
@@ -117,23 +118,23 @@ def _display(label: str, seed: int) -> AbstractContextManager[Event]:
     return nullcontext(heartbeat)
 
 
-def show_result(record: dict[str, Any], folder: Path) -> None:
+def show_result(result: RunResult, folder: Path) -> None:
     """The scores of a finished run, a line per set."""
-    budget = record.get("budget", {})
-    wall = duration(budget.get("wall_s"))
-    print(f"{record['run_id']}: {budget.get('steps')} steps, {budget.get('generated_tokens')} tokens, {wall}")
-    for name, scores in sorted(record.get("evals", {}).items()):
-        passes = scores.get("pass") or scores  # a profile may draw samples of its own for k > 1
-        ks = printable_ks(passes["n"])
+    budget = result.budget
+    wall = duration(budget.wall_s)
+    print(f"{result.run_id}: {budget.steps} steps, {budget.generated_tokens} tokens, {wall}")
+    for name, scores in sorted(result.evals.items()):
+        passes = scores.for_pass
+        ks = printable_ks(passes.n)
         values = [
-            *mean_pass_at_ks(scores["n"], scores["correct"], ks[:1]),
-            *mean_pass_at_ks(passes["n"], passes["correct"], ks[1:]),
+            *mean_pass_at_ks(scores.n, scores.correct, ks[:1]),
+            *mean_pass_at_ks(passes.n, passes.correct, ks[1:]),
         ]
         print(
             f"  {name}: " + ", ".join(f"pass@{k} {number(float(v))}" for k, v in zip(ks, values, strict=True))
         )
-    probe = record.get("probe") or []
-    if probe:
-        ends = [number(float(probe[i]["entropy_nats"])) for i in (0, -1)]
+    probed = [probe.entropy_nats for probe in result.probe if probe.entropy_nats is not None]
+    if probed:
+        ends = [number(probed[i]) for i in (0, -1)]
         print(f"  probe entropy: {ends[0]} -> {ends[1]} nats")
     print(f"  folder: {folder}")

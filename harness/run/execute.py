@@ -12,14 +12,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from harness.config.schema import RunConfig, identity_dict, to_dict
 from harness.distributed.world import is_echo, world
+from harness.records.load import read_result
+from harness.records.record import RunResult
+from harness.records.write import write_result
 from harness.run.identity import environment, identity, identity_parts, run_folder, run_id
 from harness.run.status import Event, Status, reporting, status
 from harness.util.errors import UserError
-from harness.util.files import parse_json, read_json, write_json
+from harness.util.files import write_json
 from harness.util.preemption import Preemption
 
 __all__ = ["base_folder", "evaluate_base", "execute", "identity", "result", "run_folder", "run_id", "status"]
@@ -58,8 +60,8 @@ def execute(
         body = train_and_evaluate(
             run, folder, report, evaluate=evaluate, preemption=preemption or Preemption()
         )
-        if here.is_main:
-            write_json(folder / "result.json", body)
+        if body is not None:
+            write_result(folder / "result.json", body)
     return folder
 
 
@@ -106,23 +108,26 @@ def evaluate_base(
         return folder
     with _working(folder, run, on_event) as report:
         body = evaluate_only(run, folder, report, preemption=preemption or Preemption())
-        if here.is_main:
-            write_json(folder / "result.json", body | {"run_id": folder.name})
+        if body is not None:
+            write_result(folder / "result.json", body)
     return folder
 
 
 def _finished(folder: Path, evaluate: bool) -> bool:
     path = folder / "result.json"
-    return path.exists() and (not evaluate or bool(read_json(path).get("evals")))
+    return path.exists() and (not evaluate or bool(result(folder).evals))
 
 
-def result(folder: Path) -> dict[str, Any]:
+def result(folder: Path) -> RunResult:
     """The result of a finished run.
 
     Raises:
-        UserError: the run has not finished.
+        UserError: the run has not finished, or its result is damaged.
     """
     path = folder / "result.json"
     if not path.exists():
         raise UserError(f"run {folder.name} has no result yet (state: {status(folder)['state']})")
-    return dict(parse_json(path.read_bytes()))
+    try:
+        return read_result(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""What identifies a run, and the frame of its result record. Imports no torch: plans use it."""
+"""What identifies a run, and the frame of its result. Imports no torch: plans use it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from harness.config.schema import RunConfig, identity_dict, slug, to_dict
 from harness.evaluation.in_run import evaluation_parts
 from harness.model.source import model_fingerprint, resolve_model
+from harness.records.record import RunResult
 from harness.registry import benchmarks, methods
 from harness.run.untested import untested_in
 from harness.util.environment import commit, hardware, versions
@@ -83,8 +84,8 @@ def environment(run: RunConfig) -> dict[str, Any]:
 
 def new_result(
     run: RunConfig, *, device: str = "cpu", processes: int = 1, **body: Any
-) -> dict[str, Any]:  # fmt: skip
-    """The frame of a result record: what is known before training (schema 1).
+) -> RunResult:  # fmt: skip
+    """The result of a run: what is known before training, and ``body``.
 
     Args:
         device: ``cpu`` or ``cuda``, as the run was carried out.
@@ -92,12 +93,11 @@ def new_result(
     """
     parts = identity_parts(run)
     benchmark = benchmarks.load(run.data.benchmark)
-    marks = untested_in(to_dict(run), device, processes)
-    return {
-        "schema": 1, "run_id": run_id(run), "method": methods.find(run.method_name).name,
-        "seed": run.seed, "model": run.model.path, "benchmark": f"{benchmark.name}@{benchmark.version}",
-        "hyperparameters": run.method.hyperparameters(), "train": dataclasses.asdict(run.train),
-        "config_hash": identity(run), "method_hash": parts["method_hash"], "data_hash": parts["data"],
-        "model_hash": parts["model"], "numerics_version": NUMERICS_VERSION, "commit": commit(),
-        "hardware": hardware(device), **({"untested_on_gpu": marks} if marks else {}), **body,
-    }  # fmt: skip
+    return RunResult(
+        run_id=run_id(run), method=methods.find(run.method_name).name,
+        seed=run.seed, model=run.model.path, benchmark=f"{benchmark.name}@{benchmark.version}",
+        hyperparameters=run.method.hyperparameters(), train=dataclasses.asdict(run.train),
+        config_hash=identity(run), method_hash=parts["method_hash"], data_hash=parts["data"],
+        model_hash=parts["model"], numerics_version=NUMERICS_VERSION, commit=commit(),
+        hardware=hardware(device), untested_on_gpu=untested_in(to_dict(run), device, processes), **body,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.distributed.world import world
+from harness.records.record import RunResult
 from harness.run import measures
 from harness.run.best import load_best
 from harness.run.checkpoints import Checkpoints
@@ -24,8 +25,8 @@ from harness.util.preemption import ALLOCATION_ENDS, Preemption, Stopped
 
 def train_and_evaluate(
     run: RunConfig, folder: Path, status: Status, *, evaluate: bool, preemption: Preemption
-) -> dict[str, Any]:
-    """Train from the last checkpoint on, then evaluate; returns the result record, on the first process.
+) -> RunResult | None:
+    """Train from the last checkpoint on, then evaluate; returns the result, on the first process.
 
     Raises:
         Stopped: the run had to go; it goes on from where it was when it is started again.
@@ -41,12 +42,15 @@ def train_and_evaluate(
         life.begin()
         with tracked(run, folder) as tracking:
             life.train(tracking)
-            result = life.evaluate(evaluate) | {"trained_by": trained_by}
-            tracking.summarise(result)
+            result = life.evaluate(evaluate, trained_by)
+            if result is not None:
+                tracking.summarise(result)
     return result
 
 
-def evaluate_only(run: RunConfig, folder: Path, status: Status, *, preemption: Preemption) -> dict[str, Any]:
+def evaluate_only(
+    run: RunConfig, folder: Path, status: Status, *, preemption: Preemption
+) -> RunResult | None:
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
     with preemption.leaving():
         policy, benchmark = open_run(run)
@@ -55,15 +59,15 @@ def evaluate_only(run: RunConfig, folder: Path, status: Status, *, preemption: P
             return _measured_untrained(trainer, folder, status)
 
 
-def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
+def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> RunResult | None:
     metrics_file = folder / "metrics.jsonl"
     if world().is_main:
         metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **measures.probe(trainer)})
     measures.frontier(trainer, folder)
     evals = measures.evaluate(trainer, folder, status)
-    body = run_result(trainer, folder, evals, status, 0)
-    return body | {"role": "base", "method": "base", "activity": None}
+    known = {"run_id": folder.name, "role": "base", "method": "base", "activity": None}
+    return run_result(trainer, folder, evals, status, 0, **known)
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ class _Life:
                 **{k: row[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in row},
             )  # fmt: skip
 
-    def evaluate(self, wanted: bool) -> dict[str, Any]:
-        """The result record, of the last weights or the best ones; without test sets unless ``wanted``."""
+    def evaluate(self, wanted: bool, trained_by: str) -> RunResult | None:
+        """The result, of the last weights or the best ones; without test sets unless ``wanted``."""
         trainer, last = self.trainer, self.trainer.counters.step
         self.status.write(state="running", phase="evaluate", step=last)
         with self.preemption.leaving():
@@ -106,7 +110,7 @@ class _Life:
             evaluated = load_best(trainer.policy, self.folder)["step"] if best else last
             trainer.rollouts.sampler.outdated()
             evals = measures.evaluate(trainer, self.folder, self.status) if wanted else {}
-            return run_result(trainer, self.folder, evals, self.status, evaluated)
+            return run_result(trainer, self.folder, evals, self.status, evaluated, trained_by=trained_by)
 
     def _step(self) -> dict[str, Any]:
         """One training step, left before its first update when the run has to go."""

@@ -1,4 +1,4 @@
-"""The result record of a run, from the files of its folder and what its trainer counted."""
+"""The result of a run, from the files of its folder and what its trainer counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.distributed.world import world
+from harness.records.record import Budget, Evaluation, FrontierPoint, Probe, RunResult
 from harness.run.best import frontier_points
 from harness.run.identity import new_result
 from harness.run.reuse import TAKEN
@@ -18,16 +21,17 @@ from harness.train.trainer import Trainer
 
 
 def run_result(
-    trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int
-) -> dict[str, Any]:
-    """The record, on the first process; the others get an empty one.
+    trainer: Trainer, folder: Path, evals: dict[str, Any], status: Status, evaluated: int, **known: Any
+) -> RunResult | None:
+    """The result, on the first process; the others get none.
 
     Args:
-        evals: what was measured of each test set.
+        evals: what was measured of each test set, as plain values.
         evaluated: the step whose weights were evaluated.
+        known: further fields, in place of those from the files.
     """
     if not world().is_main:
-        return {}
+        return None
     run = trainer.run
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     frontier = frontier_points(folder)
@@ -39,23 +43,23 @@ def run_result(
     errors = [s["target_error"] for s in trained if "target_error" in s]
     counters = trainer.counters
     sizes = sorted({*trainer.sizes, world().size})
-    return new_result(
+    result = new_result(
         run,
         device=device_of(run),
         processes=world().size,
         processes_used=sizes,
         # another number of processes rounds differently, and a sample may then differ
         determinism=trainer.rollouts.sampler.determinism if len(sizes) == 1 else "statistical",
-        budget={
-            "generated_tokens": counters.generated_tokens, "updates": counters.updates,
-            "steps": counters.step, "train_tokens": counters.train_tokens,
-            "extra_forward_tokens": counters.extra_forward_tokens,
-            "verifier_calls": counters.verifier_calls, "wall_s": round(_wall_s(folder, status), 1),
-        },
+        budget=Budget(
+            generated_tokens=counters.generated_tokens, updates=counters.updates,
+            steps=counters.step, train_tokens=counters.train_tokens,
+            extra_forward_tokens=counters.extra_forward_tokens,
+            verifier_calls=counters.verifier_calls, wall_s=round(_wall_s(folder, status), 1),
+        ),
         evaluated_step=evaluated,
         probe=[
-            {"step": s["step"], "entropy_nats": s["probe_entropy"],
-             "entropy_seq_nats": s["probe_entropy_seq"], "generated_tokens": s["generated_tokens"]}
+            Probe(step=s["step"], entropy_nats=s["probe_entropy"],
+                  entropy_seq_nats=s["probe_entropy_seq"], generated_tokens=s["generated_tokens"])
             for s in steps if "probe_entropy" in s
         ],
         activity=sum(s["activity"] for s in trained) / len(trained) if trained else None,
@@ -63,11 +67,13 @@ def run_result(
         validation=validation,
         trace=trace(trained),
         frontier=[
-            {k: f[k] for k in ("step", "n", "correct")} | {"entropy_nats": entropy_before(f["step"], trained)}
+            FrontierPoint(step=f["step"], n=f["n"], correct=f["correct"],
+                          entropy_nats=entropy_before(f["step"], trained))
             for f in frontier
         ],
-        evals=evals,
+        evals={name: msgspec.convert(entry, Evaluation) for name, entry in evals.items()},
     )  # fmt: skip
+    return msgspec.structs.replace(result, **known)
 
 
 def _wall_s(folder: Path, status: Status) -> float:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from harness.config.schema import RunConfig
 from harness.distributed.world import world
+from harness.records.record import RunResult
 
 Row = Mapping[str, Any]
 
@@ -25,7 +26,7 @@ class Tracker(Protocol):
     def send(self, row: Row) -> None:
         """Copy a row, unless it is there already from before an interruption."""
 
-    def summarise(self, result: Row) -> None:
+    def summarise(self, result: RunResult) -> None:
         """Copy the outcome of the finished run."""
 
     def close(self) -> None: ...
@@ -50,7 +51,7 @@ class Copy:
     def send(self, row: Row) -> None:
         self._try(lambda tracking: tracking.send(row))
 
-    def summarise(self, result: Row) -> None:
+    def summarise(self, result: RunResult) -> None:
         self._try(lambda tracking: tracking.summarise(result))
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import RunConfig, to_dict
+from harness.records.record import RunResult
 from harness.run.identity import run_id
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
@@ -55,12 +56,11 @@ class WandbTracker:
         if int(row["step"]) >= int(remote.step):  # the next step that the service has not got
             remote.log(dict(row), step=int(row["step"]))
 
-    def summarise(self, result: Row) -> None:
+    def summarise(self, result: RunResult) -> None:
         remote = self._opened()
-        remote.summary.update({f"validation/{k}": v for k, v in (result.get("validation") or {}).items()})
-        for name, entry in (result.get("evals") or {}).items():
-            n, correct = int(entry["n"]), entry["correct"]
-            remote.summary[f"{name}/pass@1"] = sum(correct) / (n * len(correct))
+        remote.summary.update({f"validation/{k}": v for k, v in result.validation.items()})
+        for name, entry in result.evals.items():
+            remote.summary[f"{name}/pass@1"] = sum(entry.correct) / (entry.n * len(entry.correct))
 
     def close(self) -> None:
         if self._run is not None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from harness.evaluation.draw import grade_again
 from harness.evaluation.in_run import profile_of
 from harness.evaluation.samples import CorruptSamples, read_samples
@@ -22,9 +24,9 @@ from harness.evaluation.scores import summary
 from harness.evaluation.session import judge_of
 from harness.evaluation.sets import drawn, grader_version, open_set
 from harness.problems.problem import verify_all
+from harness.records.load import load_records, read_result
+from harness.records.record import Evaluation, PassSamples, Record, as_record
 from harness.registry import benchmarks
-from harness.report.data.groups import Record
-from harness.report.data.load import load_records, read_record
 from harness.util.errors import UserError
 
 HOLDS, DIFFERS, MISSING = "holds", "differs", "cannot be checked"
@@ -65,12 +67,10 @@ def records_at(source: Path, run: str = "") -> list[Record]:
         records = list(loaded.records)
     else:
         try:
-            text = path.read_text(encoding="utf-8")
-            # a run's own result is of a method until a sweep says otherwise
-            records = [read_record(json.dumps({"role": "method", **json.loads(text)}))]
+            records = [as_record(read_result(path.read_bytes()))]
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is not a result record: {error}") from error
-    chosen = [record for record in records if str(record.get("run_id", "")).startswith(run)]
+    chosen = [record for record in records if record.run_id.startswith(run)]
     if not chosen:
         raise UserError(f"no record in {path} of a run that begins with '{run}'")
     return chosen
@@ -81,7 +81,7 @@ def samples_folder(record: Record, source: Path, given: Path | None, runs_dir: P
 
     ``given`` holds the files themselves, or a folder per run.
     """
-    run_id = str(record.get("run_id", ""))
+    run_id = record.run_id
     beside = source if source.is_dir() else source.parent
     roots = [given] if given else [beside, runs_dir]
     for root in roots:
@@ -93,31 +93,30 @@ def samples_folder(record: Record, source: Path, given: Path | None, runs_dir: P
 
 def verify_record(record: Record, folder: Path) -> Iterator[Finding]:
     """Grade the samples in ``folder`` again and compare; a finding for each evaluation set."""
-    run_id = str(record.get("run_id", "?"))
-    for name, entry in record["evals"].items():
+    for name, entry in record.evals.items():
         try:
-            if "profile" in entry:
+            if entry.profile is not None:
                 state, detail = _benchmark(record, name, entry, folder)
             else:
                 state, detail = _split(record, name, entry, folder)
         except UserError as error:
             state, detail = MISSING, str(error)
-        yield Finding(run_id, name, state, detail)
+        yield Finding(record.run_id, name, state, detail)
 
 
-def _split(record: Record, name: str, entry: Mapping[str, Any], folder: Path) -> tuple[str, str]:
+def _split(record: Record, name: str, entry: Evaluation, folder: Path) -> tuple[str, str]:
     """A split of the training problems, judged by their benchmark's own verifier."""
     import pandas as pd
 
     from harness.evaluation.splits import summary
 
     path = _existing(folder / f"{name}.parquet")
-    family, _, version = str(record["benchmark"]).partition("@")
+    family, _, version = record.benchmark.partition("@")
     benchmark = benchmarks.load(family)
-    if benchmark.version != version or record.get("data_hash") not in (None, benchmark.fingerprint()):
+    if benchmark.version != version or record.data_hash not in (None, benchmark.fingerprint()):
         raise UserError(
-            f"made with other problems: {record['benchmark']}, here is {family}@{benchmark.version}; "
-            f"check it with commit {record.get('commit', 'unknown')}"
+            f"made with other problems: {record.benchmark}, here is {family}@{benchmark.version}; "
+            f"check it with commit {record.commit or 'unknown'}"
         )
     problems = {problem.id: problem for problem in benchmark.problems(name)}
     try:
@@ -129,19 +128,19 @@ def _split(record: Record, name: str, entry: Mapping[str, Any], folder: Path) ->
     before = table["status"].tolist()
     table["status"] = [verdict.status for verdict in verdicts]
     table["canonical"] = [verdict.canonical for verdict in verdicts]
-    found = summary(table, [problems[i] for i in entry["problem_ids"]])
+    found = summary(table, [problems[i] for i in entry.problem_ids or ()])
     changed = sum(old != new for old, new in zip(before, table["status"], strict=True))
     return _told(entry, found, len(table), changed)
 
 
-def _benchmark(record: Record, name: str, entry: Mapping[str, Any], folder: Path) -> tuple[str, str]:
+def _benchmark(record: Record, name: str, entry: Evaluation, folder: Path) -> tuple[str, str]:
     """A set that was evaluated by a profile."""
     settings = _evaluation_settings(record, folder)
     profile = profile_of(SimpleNamespace(eval=SimpleNamespace(**settings)))  # type: ignore[arg-type]
-    if profile.hash != entry.get("profile_hash"):
+    if profile.hash != entry.profile_hash:
         raise UserError(
-            f"profile {entry['profile']} is {profile.hash} here and was {entry.get('profile_hash')}; "
-            f"check it with commit {record.get('commit', 'unknown')}"
+            f"profile {entry.profile} is {profile.hash} here and was {entry.profile_hash}; "
+            f"check it with commit {record.commit or 'unknown'}"
         )
     family, _, split = name.partition(":")
     chosen = open_set(benchmarks.load(family), profile, split)
@@ -150,7 +149,11 @@ def _benchmark(record: Record, name: str, entry: Mapping[str, Any], folder: Path
     with ExitStack() as stack:
         judge = judge_of(chosen, profile, stack)
         for index, draws in enumerate(drawn(profile, chosen)):
-            own = entry if index == 0 else entry.get(draws.name) or {}
+            own = entry if index == 0 else entry.passes
+            if own is None:
+                raise UserError(
+                    "the record lacks the numbers of its samples for pass@k; collect the run again"
+                )
             path = _existing(folder / f"{chosen.stem(draws)}.parquet")
             try:
                 samples = read_samples(path)
@@ -166,7 +169,7 @@ def _benchmark(record: Record, name: str, entry: Mapping[str, Any], folder: Path
 
 def _evaluation_settings(record: Record, folder: Path) -> dict[str, Any]:
     """``profile`` and ``profile_settings`` of the run: in the record, or in the folder it comes from."""
-    found = (record.get("settings") or {}).get("eval")
+    found = record.settings.eval
     config = folder.parent / "config.json"
     if not found and config.exists():
         found = json.loads(config.read_text(encoding="utf-8"))["config"]["eval"]
@@ -182,32 +185,35 @@ def _existing(path: Path) -> Path:
 
 
 def _same_problems(
-    path: Path, ids: Sequence[str], problems: Mapping[str, Any], entry: Mapping[str, Any]
+    path: Path, ids: Sequence[str], problems: Mapping[str, Any], entry: Evaluation | PassSamples
 ) -> None:
-    strange = sorted({*ids, *(entry.get("problem_ids") or ())} - set(problems))
-    absent = sorted(set(entry.get("problem_ids") or ()) - set(ids))
+    strange = sorted({*ids, *(entry.problem_ids or ())} - set(problems))
+    absent = sorted(set(entry.problem_ids or ()) - set(ids))
     if strange or absent:
         what = f"'{strange[0]}', which the set has not" if strange else f"no samples of '{absent[0]}'"
         raise UserError(f"{path} and the record are not of one evaluation: {what}")
 
 
-def _told(entry: Mapping[str, Any], found: Mapping[str, Any], samples: int, changed: int) -> tuple[str, str]:
+def _told(
+    entry: Evaluation | PassSamples, found: Mapping[str, Any], samples: int, changed: int
+) -> tuple[str, str]:
     """Whether recorded and recomputed numbers agree, and what to say."""
+    said = msgspec.structs.asdict(entry)
     wrong = [
-        _difference(key, entry[key], found[key])
+        _difference(key, said[key], found[key])
         for key in _EXACT
-        if key in entry and entry[key] != found[key]
+        if said.get(key) is not None and said[key] != found[key]
     ]
     for key in _MEANS:
-        if entry.get(key) is not None and not math.isclose(
-            entry[key], found[key], rel_tol=1e-9, abs_tol=1e-12
-        ):
-            wrong.append(f"{key} is {entry[key]:.6g} and should be {found[key]:.6g}")
-    for k, value in (entry.get("maj") or {}).items():
+        if said.get(key) is not None and not math.isclose(said[key], found[key], rel_tol=1e-9, abs_tol=1e-12):
+            wrong.append(f"{key} is {said[key]:.6g} and should be {found[key]:.6g}")
+    for k, value in said.get("maj", {}).items():
         again = (found.get("maj") or {}).get(k)
-        if again is not None and not math.isclose(value, again, rel_tol=1e-9, abs_tol=1e-12):
+        if again is None or value is None:
+            continue
+        if not math.isclose(value, again, rel_tol=1e-9, abs_tol=1e-12):
             wrong.append(f"maj@{k} is {value:.6g} and should be {again:.6g}")
-    digest = entry.get("samples_sha256")
+    digest = said.get("samples_sha256")
     if digest and digest != found["samples_sha256"]:
         wrong.insert(0, "the samples are not those of the record (samples_sha256)")
     note = f"{samples} samples graded again" + (f", {changed} verdicts changed" if changed else "")

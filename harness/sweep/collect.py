@@ -6,29 +6,27 @@ Equal runs give equal bytes. A record whose row has been run again with newer co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from harness.records.load import read_record
+from harness.records.record import MethodCard, Record, Settings, as_record
+from harness.records.write import record_line, write_records
 from harness.registry import cards, methods
-from harness.report.data.load import read_record
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
 from harness.sweep.sweep import Sweep
 from harness.util.errors import UserError
-from harness.util.files import parse_json, write_text
+from harness.util.files import write_text
 from harness.util.locks import locked
 
 RECORDS, OLD_RECORDS, LEFT_OUT = "records.jsonl", "records.old.jsonl", "records.left-out.jsonl"
 _SETTING = ("model_name", "training_set")
-#: What every result has; one without is half a result.
-_NEEDED = ("schema", "run_id", "method", "seed", "model", "benchmark", "numerics_version", "evals")
-
 #: Of a run's configuration what the result itself does not hold, for whoever asks how a number was made.
-_SETTINGS = ("data", "rollout", "probe", "eval", "device")
+_SETTINGS = Settings.__struct_fields__
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class Collected:
         older_rows: rows that come from older code.
         planned: runs of the sweep.
         damaged: run folder -> why its result was left out.
-        unusable: what to say of each line of the records' file that is no record of today's schema; such
+        unusable: what to say of each line of the records' file that is no record that can be read; such
             lines are kept in ``records.left-out.jsonl``.
         running: planned runs that somebody is at just now, this sweep or another that shares them.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Record]
     path: Path
     new: int
     older_rows: tuple[str, ...]
@@ -73,7 +71,7 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     path, archive = sweep.results / RECORDS, sweep.results / OLD_RECORDS
     existing, unusable, bad = _readable(path)
     old = read_records(archive)
-    current: dict[tuple[str, ...], dict[str, Any]] = {}
+    current: dict[tuple[str, ...], Record] = {}
     damaged: dict[Path, str] = {}
     found = states(jobs, ledger(sweep))
     for item, state in zip(jobs, found, strict=True):
@@ -88,8 +86,8 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
             current.setdefault(_key(record), record)
     fresh = {_row(record) for record in current.values()}
     versions = {_version(record) for record in current.values()}
-    kept: list[dict[str, Any]] = []
-    moved: list[dict[str, Any]] = []
+    kept: list[Record] = []
+    moved: list[Record] = []
     for record in existing:
         if _key(record) not in planned:
             stays = _row(record) not in fresh and (not versions or _version(record) in versions)
@@ -97,8 +95,8 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     records = sorted([*current.values(), *kept], key=_order)
     if moved:
         # written first: killed in between, the record stands in both files and is moved again
-        archived = {_line(record) for record in old}
-        added = [record for record in moved if _line(record) not in archived]
+        archived = {record_line(record) for record in old}
+        added = [record for record in moved if record_line(record) not in archived]
         write_records(archive, sorted([*old, *added], key=_order))
     if bad:  # like older records: first to the other file, then out of this one
         _keep_aside(path.with_name(LEFT_OUT), bad)
@@ -106,17 +104,17 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
         write_records(path, records)
     known = {_key(record): record for record in existing}
     new = sum(known.get(_key(record)) != record for record in records)
-    rows = tuple(sorted({str(record["method"]) for record in kept}))
+    rows = tuple(sorted({record.method for record in kept}))
     running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
     return Collected(records, path, new, rows, len(planned), damaged, running, unusable)
 
 
-def _readable(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...], list[str]]:
-    """The records in ``path``; what to say of lines that are none, or none of today's schema; those lines."""
+def _readable(path: Path) -> tuple[list[Record], tuple[str, ...], list[str]]:
+    """The records in ``path``; what to say of lines that cannot be read; those lines."""
     records, told, bad = [], [], []
     for number, line in _lines(path):
         try:
-            records.append(dict(read_record(line)))
+            records.append(read_record(line))
         except ValueError as error:
             told.append(f"left out: {path}:{number}: {error}")
             bad.append(line.decode("utf-8", errors="replace"))
@@ -144,43 +142,39 @@ class DamagedResult(Exception):
     """A ``result.json`` that is not a whole result of its run."""
 
 
-def record_of(sweep: Sweep, item: Job, backend: Backend) -> dict[str, Any]:
+def record_of(sweep: Sweep, item: Job, backend: Backend) -> Record:
     """The run's result with what only the sweep knows.
 
     Raises:
         DamagedResult: the file cannot be read, is cut off, or belongs to another run.
     """
     try:
-        record = backend.result(item.folder)
-    except (OSError, ValueError, TypeError, UserError) as error:
-        raise DamagedResult(f"its result cannot be read ({' '.join(str(error).split())[:120]})") from error
-    lacking = [key for key in _NEEDED if key not in record]
-    if lacking:
-        raise DamagedResult(f"its result lacks {', '.join(lacking)}")
-    if record["run_id"] != item.folder.name:
-        raise DamagedResult(f"its result is that of {record['run_id']}")
-    choice = dict(item.choice["settings"]) if item.choice else None
-    body = record | {
-        "run_id": item.run_id,
-        "sweep": sweep.name,
-        "role": item.role,
-        "method": item.label,
-        "tuned": item.choice is not None,
-        "tuning_choice": choice,
-        "changes": dict(item.changes) if item.changes else None,
-        "settings": {key: item.config[key] for key in _SETTINGS},
-        "method_card": None if item.role == "base" else card_header(item.method),
-    }
-    body |= _setting(sweep, item)
-    if item.choice and "lr_at_grid_edge" in item.choice:
-        body["lr_at_grid_edge"] = bool(item.choice["lr_at_grid_edge"])
-    if item.choice and item.choice.get("method_hash", "") not in ("", record.get("method_hash", "")):
-        body["tuning_stale"] = True
-    return body
+        result = backend.result(item.folder)
+    except (OSError, ValueError, UserError) as error:
+        raise DamagedResult(f"its result cannot be read ({' '.join(str(error).split())[-120:]})") from error
+    if result.run_id != item.folder.name:
+        raise DamagedResult(f"its result is that of {result.run_id}")
+    choice = item.choice or {}
+    edge = choice.get("lr_at_grid_edge")
+    return as_record(
+        result,
+        run_id=item.run_id,
+        sweep=sweep.name,
+        role=item.role,
+        method=item.label,
+        tuned=item.choice is not None,
+        tuning_choice=dict(choice["settings"]) if item.choice else None,
+        changes=dict(item.changes) if item.changes else None,
+        settings=Settings(**{key: item.config[key] for key in _SETTINGS}),
+        method_card=None if item.role == "base" else card_header(item.method),
+        lr_at_grid_edge=None if edge is None else bool(edge),
+        tuning_stale=choice.get("method_hash", "") not in ("", result.method_hash or ""),
+        **_setting(sweep, item),
+    )
 
 
 @lru_cache(maxsize=1024)
-def card_header(method: str) -> dict[str, Any] | None:
+def card_header(method: str) -> MethodCard | None:
     """What tables say about a method; None for a method file without a card."""
     try:
         card = cards.read_card(methods.find(method))
@@ -188,16 +182,16 @@ def card_header(method: str) -> dict[str, Any] | None:
         if ".py" in method:
             return None
         raise
-    return {
-        "title": card.title,
-        "track": card.track,
-        "fidelity": card.fidelity,
-        "reconstruction": card.reconstruction,
-        "paper": card.paper,
-    }
+    return MethodCard(
+        title=card.title,
+        track=card.track,
+        fidelity=card.fidelity,
+        reconstruction=card.reconstruction,
+        paper=card.paper,
+    )
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[Record]:
     """The records in ``path``, none when there is no such file.
 
     Raises:
@@ -206,7 +200,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in _lines(path):
         try:
-            records.append(dict(parse_json(line)))
+            records.append(read_record(line))
         except ValueError as error:
             raise UserError(f"{path}:{number} is not a result record: {error}") from error
     return records
@@ -218,14 +212,6 @@ def _lines(path: Path) -> list[tuple[int, bytes]]:
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in records))
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, sort_keys=True)
-
-
 def _setting(sweep: Sweep, item: Job) -> dict[str, str]:
     """Which of the sweep's models and training sets: runs of two places may be one run, but are two rows."""
     if not (sweep.models or sweep.training_sets):
@@ -234,20 +220,22 @@ def _setting(sweep: Sweep, item: Job) -> dict[str, str]:
 
 
 def _planned_key(sweep: Sweep, item: Job) -> tuple[str, ...]:
-    return _key({"run_id": item.run_id, "method": item.label, **_setting(sweep, item)})
+    setting = _setting(sweep, item)
+    return item.run_id, item.label, *(str(setting.get(key)) for key in _SETTING)
 
 
-def _key(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record.get(k)) for k in ("run_id", "method", *_SETTING))
+def _key(record: Record) -> tuple[str, ...]:
+    return record.run_id, record.method, str(record.model_name), str(record.training_set)
 
 
-def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record.get(k)) for k in ("role", "method", "model", "benchmark", *_SETTING))
+def _row(record: Record) -> tuple[str, ...]:
+    place = str(record.model_name), str(record.training_set)
+    return record.role, record.method, record.model, record.benchmark, *place
 
 
-def _version(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return str(record.get("numerics_version")), str(record.get("benchmark"))
+def _version(record: Record) -> tuple[str, ...]:
+    return str(record.numerics_version), record.benchmark
 
 
-def _order(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (*_row(record), int(record.get("seed") or 0), str(record.get("run_id")))
+def _order(record: Record) -> tuple[Any, ...]:
+    return *_row(record), record.seed, record.run_id

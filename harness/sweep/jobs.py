@@ -12,6 +12,7 @@ from harness.config.schema import RunConfig
 from harness.evaluation.in_run import check_run
 from harness.model.checks import check_model
 from harness.model.source import resolve_model
+from harness.records.record import RunResult
 from harness.registry import benchmarks, methods
 from harness.rollout.settings import check_installed
 from harness.run import execute as runs
@@ -111,7 +112,7 @@ class Backend(Protocol):
 
     def base_folder(self, run: RunConfig) -> Path: ...
 
-    def result(self, folder: Path) -> dict[str, Any]: ...
+    def result(self, folder: Path) -> RunResult: ...
 
     def method_hash(self, method: str) -> str: ...
 
@@ -144,7 +145,7 @@ class Runs:
     def base_folder(self, run: RunConfig) -> Path:
         return runs.base_folder(run)
 
-    def result(self, folder: Path) -> dict[str, Any]:
+    def result(self, folder: Path) -> RunResult:
         return runs.result(folder)
 
     def method_hash(self, method: str) -> str:

@@ -6,11 +6,12 @@ to the earlier one. Nothing is trained for it: the run of the winning trial is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.records.record import RunResult
 from harness.statistics import mean_pass_at_ks
 from harness.sweep.axes import Overrides, Setting
 from harness.sweep.controls import BASE, TEMPERATURE, tempered
@@ -121,8 +122,8 @@ def _chosen(sweep: Sweep, own: Sequence[TemperatureTrial], backend: Backend) -> 
     }
 
 
-def _scores(record: Mapping[str, Any], item: Job, metric: Sequence[str]) -> dict[str, float]:
-    found = record["evals"][item.splits[0]]
+def _scores(result: RunResult, item: Job, metric: Sequence[str]) -> dict[str, float]:
+    found = result.evals[item.splits[0]]
     ks = [int(name.partition("@")[2]) for name in metric]
-    values = mean_pass_at_ks(found["n"], found["correct"], ks)
+    values = mean_pass_at_ks(found.n, found.correct, ks)
     return dict(zip(metric, map(float, values), strict=True))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import RunConfig
+from harness.records.record import RunResult
 from harness.statistics import printable_ks
 from harness.sweep.axes import Overrides
 from harness.sweep.jobs import Backend, Job
@@ -115,19 +116,21 @@ def tuning_of(sweep: Sweep) -> Tuning:
     return tuning
 
 
-def score(record: Mapping[str, Any], metric: Sequence[str]) -> float:
+def score(result: RunResult, metric: Sequence[str]) -> float:
     """The mean of the validation scores named by ``metric``.
 
     Raises:
-        UserError: the record lacks one; the message names those it has.
+        UserError: the result lacks one; the message names those it has.
     """
-    validation = record["validation"]
-    for name in metric:
-        if name not in validation:
-            raise UserError(
-                f"validation has no {name}; it has {', '.join(validation)} (raise eval.frontier_n)"
-            )
-    return sum(float(validation[name]) for name in metric) / len(metric)
+    return sum(_validated(result, name) for name in metric) / len(metric)
+
+
+def _validated(result: RunResult, name: str) -> float:
+    value = result.validation.get(name)
+    if value is None:
+        known = ", ".join(result.validation)
+        raise UserError(f"validation has no {name}; it has {known} (raise eval.frontier_n)")
+    return value
 
 
 def choose(scored: Sequence[tuple[Trial, float]]) -> Trial:
@@ -179,14 +182,14 @@ def _chosen(
     rows = [row for row in old.get("trials") or [] if row["method"] not in tuned_now]
     for method in dict.fromkeys(trial.method for trial in found):
         own = [trial for trial in found if trial.method == method]
-        records = [backend.result(trial.job.folder) for trial in own]
-        scores = [score(record, tuning.metric) for record in records]
+        results = [backend.result(trial.job.folder) for trial in own]
+        scores = [score(result, tuning.metric) for result in results]
         winner = choose(list(zip(own, scores, strict=True)))
         choices[method] = {
             "settings": dict(winner.settings),
             "score": round(scores[own.index(winner)], 6),
             "run_id": winner.job.run_id,
-            "method_hash": records[own.index(winner)].get("method_hash", ""),
+            "method_hash": results[own.index(winner)].method_hash or "",
             # the best rate may lie outside the grid: readers of the table must be able to see it
             "lr_at_grid_edge": winner.lr in (min(tuning.lrs), max(tuning.lrs)),
         }
@@ -194,12 +197,12 @@ def _chosen(
             {
                 "method": method,
                 "settings": dict(trial.settings),
-                **{name: round(float(record["validation"][name]), 6) for name in tuning.metric},
+                **{name: round(_validated(result, name), 6) for name in tuning.metric},
                 "score": round(value, 6),
                 "chosen": trial is winner,
                 "run_id": trial.job.run_id,
             }
-            for trial, record, value in zip(own, records, scores, strict=True)
+            for trial, result, value in zip(own, results, scores, strict=True)
         ]
     kept = {"temperatures": old["temperatures"]} if "temperatures" in old else {}
     return {"choices": choices, **kept, "trials": rows}

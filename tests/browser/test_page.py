@@ -13,6 +13,7 @@ import pytest
 
 from harness.report.render.files import write_report
 from tests.browser import chromium
+from tests.helpers.records import typed
 from tests.unit.test_report import EXPECTED, card, rows_of, standard
 
 pytestmark = pytest.mark.browser
@@ -48,7 +49,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for record in standard()
     ]
     out = tmp_path_factory.mktemp("page")
-    write_report(records, out, title="Demo", expected_seeds=EXPECTED, pages={"better": "docs/better.md"})
+    pages = {"better": "docs/better.md"}
+    write_report(typed(records), out, title="Demo", expected_seeds=EXPECTED, pages=pages)
     return out / "leaderboard.html"
 
 
@@ -331,7 +333,7 @@ def test_models_and_training_sets_to_choose_from(show: Show, tmp_path: Path) -> 
     def built(model: str, training_set: str) -> Any:
         named = {"model_name": model, "training_set": training_set, "model": model}
         records = [record | named for record in rows_of("grpo", 0.0) + rows_of("steer", 0.1)]
-        return build_report(records, title=model, subtitle="", expected_seeds=None, reference="grpo")
+        return build_report(typed(records), title=model, subtitle="", expected_seeds=None, reference="grpo")
 
     reports = [built("small", "gsm8k"), built("small", "math"), built("other", "math")]
     driver = show(path=write_page(reports, tmp_path, title="All", subtitle="", pages={}))
@@ -359,7 +361,7 @@ def test_sixty_methods_stay_small_and_quick(show: Show, tmp_path: Path) -> None:
         records += rows_of(name, (i % 9) / 50, method_card=card(track=track), hyperparameters=settings)
     long = {key: [round(0.1 * i, 6) for i in range(25)] for key in (*TRACE, *"abcdefgh")}
     records = [record | {"trace": long} for record in records]
-    write_report(records, tmp_path, title="Sixty")
+    write_report(typed(records), tmp_path, title="Sixty")
     page = tmp_path / "leaderboard.html"
     assert page.stat().st_size < 3_000_000
     start = time.monotonic()

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.records.load import load_records, read_record
+from harness.records.write import plain
 from harness.report.analysis.model import Report
-from harness.report.data.load import load_records
-from harness.report.data.settings import by_setting
+from harness.report.data.grid import by_setting
 from harness.report.render.plot_data import json_text, report_data
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report
@@ -37,7 +38,7 @@ def records_text(count: int, seeds: int) -> str:
     """``count`` records, a line each: for every model 60 methods with ``seeds`` seeds."""
     rng = np.random.default_rng(0)
     lines = COMMITTED.read_text(encoding="utf-8").splitlines()
-    template = next(r for r in map(json.loads, lines) if r["role"] == "method" and r["trace"])
+    template = next(plain(r) for r in map(read_record, lines) if r.role == "method" and r.trace)
     text = []
     for index in range(count):
         seed, method = index % seeds, f"m{index // seeds % METHODS}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from harness.run import execute as runs
 from harness.run import measures
@@ -85,9 +86,9 @@ def test_best_weights_are_those_of_the_best_point_and_training_is_the_same(
     runs.execute(_run(tmp_path, "eval.weights=best"))
 
     result = runs.result(folder)
-    assert result["evaluated_step"] == 2 and result["budget"]["steps"] == STEPS
-    assert result["validation"]["pass@1"] == 1.0
-    assert [f["step"] for f in result["frontier"]] == [0, 2, 4, 6]
+    assert result.evaluated_step == 2 and result.budget.steps == STEPS
+    assert result.validation["pass@1"] == 1.0
+    assert [f.step for f in result.frontier] == [0, 2, 4, 6]
     assert all(torch.equal(value, weights[2][name]) for name, value in weights[-1].items())
     assert any(not torch.equal(value, weights[6][name]) for name, value in weights[-1].items())
     assert (folder / "metrics.jsonl").read_bytes() == (plain / "metrics.jsonl").read_bytes()
@@ -120,20 +121,18 @@ def test_another_evaluation_of_a_finished_training_trains_nothing(
     monkeypatch.setattr(Trainer, "step", lambda self: pytest.fail("trained again"))
     runs.execute(other)
     result, own = runs.result(folder), runs.result(plain)
-    assert result["trained_by"] == plain.name and own["trained_by"] == ""
-    assert result["frontier"] == own["frontier"] and result["probe"] == own["probe"]
-    assert {k: v for k, v in result["budget"].items() if k != "wall_s"} == {
-        k: v for k, v in own["budget"].items() if k != "wall_s"
-    }
+    assert result.trained_by == plain.name and own.trained_by == ""
+    assert result.frontier == own.frontier and result.probe == own.probe
+    assert replace(result.budget, wall_s=0) == replace(own.budget, wall_s=0)
     timed = sum(json.loads(line)["wall_s"] for line in (plain / "timings.jsonl").read_text().splitlines())
-    assert result["budget"]["wall_s"] >= round(timed, 1)
-    digests = [r["evals"]["test_id"]["samples_sha256"] for r in (result, own)]
+    assert result.budget.wall_s >= round(timed, 1)
+    digests = [r.evals["test_id"].samples_sha256 for r in (result, own)]
     assert digests[0] != digests[1]
 
     # the same samples as if it had been trained for this
     monkeypatch.undo()
     alone = runs.execute(_run(tmp_path / "alone", "eval.temperature=0.7"))
-    assert runs.result(alone)["evals"] == result["evals"] and runs.result(alone)["trained_by"] == ""
+    assert runs.result(alone).evals == result.evals and runs.result(alone).trained_by == ""
 
 
 def test_only_a_finished_run_of_equal_training_is_a_sibling(plain: Path, tmp_path: Path) -> None:

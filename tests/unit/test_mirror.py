@@ -89,8 +89,8 @@ def test_one_remote_run_however_often_it_is_interrupted(
     assert list(wandb.rows.values()) == [_rows(folder)]
     assert [asked["id"] for asked in wandb.asked] == [next(iter(wandb.rows))] * 2
     assert all(asked["resume"] == "allow" for asked in wandb.asked)
-    entry = runs.result(folder)["evals"]["test_id"]
-    expected = sum(entry["correct"]) / (entry["n"] * len(entry["correct"]))
+    entry = runs.result(folder).evals["test_id"]
+    expected = sum(entry.correct) / (entry.n * len(entry.correct))
     assert wandb.summary["test_id/pass@1"] == pytest.approx(expected)
 
 

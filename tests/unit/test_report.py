@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.report.render.files import render_terminal, write_report
+from tests.helpers.records import typed
 
 Record = dict[str, Any]
 PROBLEMS = 60
@@ -51,7 +52,7 @@ def make_record(
     steps = [0] if method == "base" else list(range(0, 81, 10))
     fall = 0.3 + 0.5 * level
     record: Record = {
-        "schema": 1,
+        "schema": 2,
         "sweep": "demo",
         "run_id": f"{method}-s{seed}",
         "method": method,
@@ -129,7 +130,7 @@ EXPECTED = dict.fromkeys(
 
 def report(records: Sequence[Mapping[str, Any]], out: Path, **options: Any) -> dict[str, bytes]:
     options = {"title": "Demo", "subtitle": "synthetic", "expected_seeds": EXPECTED, **options}
-    return {path.name: path.read_bytes() for path in write_report(records, out, **options)}
+    return {path.name: path.read_bytes() for path in write_report(typed(records), out, **options)}
 
 
 def table(files: Mapping[str, bytes], name: str = "average") -> dict[str, dict[str, str]]:
@@ -272,7 +273,7 @@ def test_missing_data_prints_dashes_and_is_never_averaged_over(tmp_path: Path) -
     records = rows_of("grpo", 0.0) + rows_of("a", 0.1)
     del records[3]["evals"]["test_ood"]
     for record in records[3:]:
-        record.update(probe=[], frontier=None, budget={}, activity=None)
+        record.update(probe=[], frontier=[], budget={}, activity=None)
     files = report(records, tmp_path)
     row = table(files)["a"]
     assert row["marks"] == "evaluation incomplete" and row["rank"] == row["pass@1"] == row["updates"] == ""
@@ -294,7 +295,7 @@ def test_unequal_budget_is_marked(tmp_path: Path) -> None:
         ({"benchmark": "micro@2"}, "different benchmark .*one report per benchmark version"),
         ({"numerics_version": 2}, "different numerics_version"),
         ({"model": "other"}, "different model"),
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 3}, "schema 3"),
         ({"role": "judge"}, "role 'judge'"),
         ({"method_hash": "m2"}, "differ in method_hash.*run the older seeds again"),
         ({"tuned": False}, "differ in tuned"),
@@ -320,7 +321,7 @@ def test_terminal_shows_the_headline() -> None:
     from rich.console import Console
 
     console = Console(width=160, file=io.StringIO(), color_system=None)
-    console.print(render_terminal(standard(), expected_seeds=EXPECTED))
+    console.print(render_terminal(typed(standard()), expected_seeds=EXPECTED))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for part in (
         "pass@1",

@@ -9,6 +9,7 @@ import pytest
 from harness.report.analysis.beside import set_beside
 from harness.report.data.reported import Reported
 from harness.report.tables.build import build_report
+from tests.helpers.records import typed
 from tests.unit.test_report import rows_of
 
 
@@ -25,7 +26,7 @@ def test_each_printed_number_has_ours_or_the_reason() -> None:
         *rows_of("base", -0.1, [0], role="base", activity=None, model="Qwen/Small"),
         *rows_of("bapo", 0.1, model="Qwen/Small", role="control"),
     ]  # fmt: skip
-    report = build_report(records, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    report = build_report(typed(records), title="t", subtitle="", expected_seeds=None, reference="grpo")
     printed = [
         _printed("grpo", "small", "test_id", "avg@32"), _printed("grpo", "Small", "test_id", "pass@8"),
         _printed("base", "Small", "test_id", "pass@1", unit="fraction"),

@@ -19,11 +19,12 @@ from harness.report.tables.build import build_report
 from harness.report.tables.columns import lr_text
 from harness.report.tables.sections import sections_of
 from harness.statistics import holm, paired_differences, pass_at_k, seed_noise
+from tests.helpers.records import typed
 from tests.unit.test_report import SETS, rows_of, standard
 
 
 def _report(records: list[Any]) -> Report:
-    return build_report(records, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    return build_report(typed(records), title="t", subtitle="", expected_seeds=None, reference="grpo")
 
 
 def _lines(report: Report, table: int = 0) -> dict[str, Line]:
@@ -78,7 +79,7 @@ def test_seeds_of_one_training_are_pooled_once() -> None:
         for entry in record["evals"].values():
             entry["correct"] = [min(64, max(0, c + shift)) for c in entry["correct"]]
     trained = [*rows_of("grpo", 0.0, activity=None), *rows_of("a", 0.1), *rows_of("b", -0.1)]
-    groups = group_records([*trained, *again, *wild])
+    groups = group_records(typed([*trained, *again, *wild]))
     scored = [Scored(g, tuple(s for name in SETS if (s := score_set(g, name, None)))) for g in groups]
     own = [row for row in scored if row.group.role == "method"]
     assert len(own) == 3 and pooled_noise(scored) == seed_noise(seed_matrix(own))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.records.record import Record
 from harness.registry import methods as registry
 from harness.report.analysis.conditions import WORDS, card_word
 from harness.report.analysis.entropy import discipline, overtaken_at
@@ -15,6 +16,7 @@ from harness.report.data.groups import Group
 from harness.report.tables.build import build_report
 from harness.statistics.law import fit_law, over_runs, predict_end
 from harness.util.errors import UserError
+from tests.helpers.records import small_record, typed
 from tests.unit.test_report import make_record, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -22,17 +24,17 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent.parent / "golden" / "law"
 
 
-def _group(*records: dict[str, Any], role: str = "method") -> Group:
+def _group(*records: Record, role: str = "method") -> Group:
     return Group("m", role, records)
 
 
-def _probed(*nats: float, tokens: tuple[int, ...] = (), **more: Any) -> dict[str, Any]:
+def _probed(*nats: float, tokens: tuple[int, ...] = (), **more: Any) -> Record:
     at = tokens or tuple(range(0, 100 * len(nats), 100))
     probe = [
         {"step": 10 * i, "generated_tokens": t, "entropy_nats": h}
         for i, (h, t) in enumerate(zip(nats, at, strict=True))
     ]
-    return {"probe": probe, "evals": {}, "seed": 1, **more}
+    return small_record(probe=probe, **more)
 
 
 def test_the_minimal_check_of_the_law() -> None:
@@ -127,7 +129,7 @@ def test_the_law_stands_in_the_report_and_says_where_it_does_not_apply() -> None
     rows += [
         _with_law("coins", s, 0.0, role="control", train={"random_reward": True}) for s in (1, 2, 3)
     ] + rows_of("base", -0.2, [0], role="base", activity=None)
-    report = build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    report = build_report(typed(rows), title="t", subtitle="", expected_seeds=None, reference="grpo")
     law = report.discipline["method/grpo"].law
     assert law is not None and law.applies and law.r2 > 0.99 and law.rmse < 0.02
     assert law.a.low is not None and law.a.high is not None and law.a.low < 0.2 < law.a.high
@@ -165,7 +167,7 @@ def test_the_law_is_marked_where_entropy_is_controlled_and_not_where_only_the_up
 ) -> None:
     rows = [_with_law("grpo", seed, 0.003) for seed in (1, 2, 3)]
     rows += [_with_law(method, s, 0.003, **({"method_hash": "m2"} | changes)) for s in (1, 2, 3)]
-    report = build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    report = build_report(typed(rows), title="t", subtitle="", expected_seeds=None, reference="grpo")
     law = report.discipline[f"method/{method}"].law
     assert law is not None and law.verdict == verdict and law.applies == (verdict == "yes")
 

@@ -6,30 +6,33 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from harness.records.record import Record
 from harness.report.analysis.equal import at_equal_score, common_level, crossing
 from harness.report.data.groups import Group
 from harness.report.render.files import write_report
+from tests.helpers.records import small_record, typed
 from tests.unit.test_report import rows_of
 
 # With n = 4, c right answers give pass@2 = 1 - C(4 - c, 2) / 6: for c = 0..4 it is 0, 1/2, 5/6, 1, 1.
 
 
-def run(*counts: list[int], seed: int = 1, nats: tuple[float, ...] = (), every: int = 10) -> dict[str, Any]:
+def run(*counts: list[int], seed: int = 1, nats: tuple[float, ...] = (), every: int = 10) -> Record:
     """A run with four samples for each of two problems at checkpoints ``every`` steps apart."""
-    return {
-        "seed": seed,
-        "run_id": f"s{seed}",
-        "frontier": [{"step": every * i, "n": 4, "correct": c} for i, c in enumerate(counts)],
-        "probe": [{"step": every * i, "entropy_nats": h} for i, h in enumerate(nats)],
-    }
+    at = [every * i for i in range(max(len(counts), len(nats)))]
+    return small_record(
+        seed=seed,
+        run_id=f"s{seed}",
+        frontier=[{"step": step, "n": 4, "correct": c} for step, c in zip(at, counts, strict=False)],
+        probe=[{"step": s, "generated_tokens": s, "entropy_nats": h} for s, h in zip(at, nats, strict=False)],
+    )
 
 
-def group(name: str, *runs: dict[str, Any], role: str = "method") -> Group:
+def group(name: str, *runs: Record, role: str = "method") -> Group:
     return Group(name, role, runs)
 
 
@@ -78,7 +81,8 @@ def test_rows_at_the_level_with_mean_spread_and_difference() -> None:
         run([1, 1], [4, 4], seed=3, nats=(0.9, 0.3)),
     )  # fmt: skip
     flips = group("flips", run([1, 1], [0, 0]), role="control")
-    again = Group("again", "control", ({**run([1, 1], [3, 3]), "changes": {"eval.weights": "best"}},))
+    best = msgspec.structs.replace(run([1, 1], [3, 3]), changes={"eval.weights": "best"})
+    again = Group("again", "control", (best,))
     base = group("base", run([1, 1]), role="base")
     found = at_equal_score([base, again, flips, reference, narrow], "grpo")
     assert found is not None and (found.level, found.k) == (0.7, 2)
@@ -98,7 +102,7 @@ def test_rows_at_the_level_with_mean_spread_and_difference() -> None:
 
 
 def test_a_narrower_row_is_told_apart_and_no_wider_one_is_made_up() -> None:
-    def rising(seed: int, spread: float, name: str, count: int) -> dict[str, Any]:
+    def rising(seed: int, spread: float, name: str, count: int) -> Record:
         """pass@1 rises alike; with ``spread`` the right answers gather on fewer of the problems."""
         rng = np.random.default_rng([seed, len(name)])
         hard = np.linspace(0.05, 0.95, 60)
@@ -106,7 +110,7 @@ def test_a_narrower_row_is_told_apart_and_no_wider_one_is_made_up() -> None:
         for i in range(count):
             share = np.clip(0.2 + 0.1 * i + spread * (hard - 0.5), 0, 1)
             points.append({"step": 10 * i, "n": 64, "correct": rng.binomial(64, share).tolist()})
-        return {"seed": seed, "run_id": f"{name}-{seed}", "frontier": points, "probe": []}
+        return small_record(seed=seed, run_id=f"{name}-{seed}", frontier=points)
 
     def rows(name: str, spread: float, count: int = 6) -> Group:
         return group(name, *(rising(seed, spread, name, count) for seed in (1, 2, 3)))
@@ -122,7 +126,7 @@ def test_every_format_has_the_level_and_the_numbers(tmp_path: Path) -> None:
     records = rows_of("grpo", 0.0) + rows_of("a", 0.05) + rows_of("flat", 0.0)
     for record in records[6:]:
         record["frontier"] = record["frontier"][:1]
-    write_report(records, tmp_path, title="t")
+    write_report(typed(records), tmp_path, title="t")
     data = json.loads((tmp_path / "leaderboard.json").read_text())
     level, k = data["equal"]["pass@1"], data["equal"]["k"]
     lines = {line["row"]: line["numbers"] for line in data["tables"][0]["lines"]}

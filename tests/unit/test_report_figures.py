@@ -16,11 +16,12 @@ from harness.report.render.figures.forest import _reach, draw_forest, forest_blo
 from harness.report.render.figures.panels import draw_picture
 from harness.report.render.figures.pictures import entropy, frontier, law, passk
 from harness.report.tables.build import build_report
+from tests.helpers.records import typed
 from tests.unit.test_report import card, make_record, rows_of, standard
 
 
 def built(records: list[dict[str, Any]]) -> Report:
-    return build_report(records, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    return build_report(typed(records), title="t", subtitle="", expected_seeds=None, reference="grpo")
 
 
 def many(count: int) -> Report:

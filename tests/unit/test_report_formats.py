@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from harness.records.record import Evaluation
+from harness.report.data.groups import Group
 from harness.report.data.provenance import judged_by, run_facts
+from harness.report.data.reported import Reported
 from harness.report.render.files import write_report
 from harness.report.render.latex import escape
+from harness.report.render.plot_data import json_text, report_data
+from harness.report.tables.build import build_report
+from tests.helpers.records import typed
 from tests.unit.test_report import EXPECTED, make_record, standard, table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,7 +42,7 @@ def with_law() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("formats")
-    write_report(with_law(), out, title="Demo", subtitle=ODD, expected_seeds=EXPECTED)
+    write_report(typed(with_law()), out, title="Demo", subtitle=ODD, expected_seeds=EXPECTED)
     return out
 
 
@@ -120,14 +129,15 @@ def test_every_cell_of_the_committed_leaderboard_leads_to_its_provenance() -> No
 
 
 def test_who_graded_comes_from_the_record_where_it_says_so() -> None:
-    record = make_record("x", 1, 0.0)
-    entry = {"n": 8, "profile": "standard", "profile_hash": "p1", "graded_by": "math@3"}
+    row = make_record("x", 1, 0.0)
+    del row["commit"]
+    (record,) = typed([row])
+    entry = Evaluation(n=8, correct=[], profile="standard", profile_hash="p1", graded_by="math@3")
     assert judged_by(record, entry) == {"profile": "standard", "graded_by": "math@3"}
-    assert judged_by(record, {"n": 8, "profile": "standard"})["graded_by"] == "not recorded"
-    assert judged_by(record, {"n": 8}) == {
+    assert judged_by(record, Evaluation(n=8, correct=[], profile="standard"))["graded_by"] == "not recorded"
+    assert judged_by(record, Evaluation(n=8, correct=[])) == {
         "profile": "the run's own sampling (n 8)", "graded_by": "micro@1 verifier"
     }  # fmt: skip
-    del record["commit"]
     assert run_facts(record)["commit"] == "not recorded"
 
 
@@ -140,3 +150,29 @@ def test_the_law_and_the_entropies_have_tables(folder: Path) -> None:
     assert "| base" not in law  # it was not trained
     collapse = text.split("## Entropy")[1].split("## ")[0]
     assert re.search(r"\| better .*\| none \|", collapse)
+
+
+def _nudged(value: Any) -> Any:
+    """The report with every computed number moved by the rounding error of another processor, and more."""
+    if isinstance(value, (Group, Reported)):
+        return value
+    if isinstance(value, float):
+        return value * (1 + 1e-12)
+    if isinstance(value, np.ndarray):
+        return value * (1 + 1e-12)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{name: _nudged(getattr(value, name)) for name in fields})
+    if isinstance(value, Mapping):
+        return {key: _nudged(part) for key, part in value.items()}
+    return type(value)(map(_nudged, value)) if isinstance(value, (list, tuple)) else value
+
+
+def test_the_last_digits_of_a_processor_change_no_byte() -> None:
+    rows = typed(with_law())
+    report = build_report(rows, title="t", subtitle="", expected_seeds=EXPECTED, reference="grpo")
+    other = _nudged(report)
+    first = report.tables[0].lines[0].numbers
+    assert any(first[key] != value for key, value in other.tables[0].lines[0].numbers.items())
+    assert report.discipline["method/better"].law is not None
+    assert json_text(report_data(other)) == json_text(report_data(report))

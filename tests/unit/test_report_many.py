@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from harness.records.load import load_records
 from harness.report.analysis import compared, lines
 from harness.report.analysis.model import Report
 from harness.report.data import groups as records
-from harness.report.data.load import load_records
 from harness.report.render.plot_data import report_data
 from harness.report.tables import build
 from harness.report.tables.build import build_report

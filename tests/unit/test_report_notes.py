@@ -13,6 +13,7 @@ from harness.report.tables.columns import interval_text, p_text
 from harness.report.tables.explain import trainings
 from harness.report.tables.sections import sections_of
 from harness.statistics import Interval
+from tests.helpers.records import small_record, typed
 from tests.unit.test_report import make_record, rows_of
 
 USED = {
@@ -42,7 +43,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def built(rows: list[dict[str, Any]]) -> Report:
-    return build_report(rows, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    return build_report(typed(rows), title="t", subtitle="", expected_seeds=None, reference="grpo")
 
 
 def test_the_protocol_is_told_from_the_records() -> None:
@@ -100,7 +101,7 @@ def test_trainings_are_counted_and_not_evaluations() -> None:
 
 
 def interval(kind: Any, low: float, high: float, score: float) -> str:
-    group = Group("m", "method", (make_record("m", 1, 0.0),))
+    group = Group("m", "method", (small_record(),))
     return interval_text(Line(group, "b", None, (), {1: score}, interval=Interval(kind, low, high)))
 
 

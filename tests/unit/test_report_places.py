@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.report.data.settings import as_expected, by_setting, write_index
+from harness.report.data.grid import as_expected, by_setting, write_index
 from harness.report.render.files import write_report
+from tests.helpers.records import typed
 from tests.unit.test_report import make_record, report, rows_of, table
 
 Write = Callable[..., Path]
@@ -47,7 +48,7 @@ def test_every_model_and_training_set_has_a_report_of_its_own(tmp_path: Path, ca
 
 def test_the_index_names_what_is_planned_and_not_there(tmp_path: Path) -> None:
     planned = [("a/small", "gsm8k", "grpo")] * 3 + [("c/new", "gsm8k", "grpo")] * 3
-    grid = by_setting(_records()[:4], as_expected(planned))
+    grid = by_setting(typed(_records()[:4]), as_expected(planned))
     assert [(setting.title, setting.count) for setting in grid] == [
         ("a/small on gsm8k", "3 of 3 runs"), ("c/new on gsm8k", "0 of 3 runs"),
     ]  # fmt: skip
@@ -75,7 +76,7 @@ def test_two_profiles_never_stand_in_one_table(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"test_\w+ by different profiles .* dapo \(e.g. dapo-s1\); standard"
     ):
-        write_report([*rows, *other], tmp_path, title="t")
+        write_report(typed([*rows, *other]), tmp_path, title="t")
 
 
 def test_a_greedy_profile_shows_pass_at_1(tmp_path: Path) -> None:
@@ -113,6 +114,7 @@ def test_a_half_finished_sweep_marks_its_cells(
     sweep, backend = load_sweep(path), Runs()
     jobs = plan(sweep, backend)
     ledger(sweep).record(jobs)
+    own = ("role", "tuned", "tuning_choice", "sweep", "method_card")
     there = {"grpo": 3, "dapo": 2, "steer": 1, "etr": 0}
     for job in jobs:
         if job.training_set == "one" and job.seed <= there[job.label]:
@@ -120,7 +122,7 @@ def test_a_half_finished_sweep_marks_its_cells(
             (job.folder / "eval").mkdir(parents=True)
             for split in job.splits:
                 (job.folder / "eval" / f"{split}.parquet").touch()
-            kept = {k: v for k, v in record.items() if k not in ("role", "tuned", "sweep", "method_card")}
+            kept = {k: v for k, v in record.items() if k not in own}
             (job.folder / "result.json").write_text(json.dumps(kept | {"run_id": job.run_id}))
             status = {"state": "done", "step": 3, "steps": 3}
             (job.folder / "status.json").write_text(json.dumps(status))

@@ -14,11 +14,12 @@ from harness.report.analysis.select import of_models, parse, shown
 from harness.report.analysis.versus import compare_sweeps
 from harness.report.tables.build import build_report
 from harness.util.errors import UserError
+from tests.helpers.records import typed
 from tests.unit.test_report import card, make_record, rows_of, standard
 
 
 def _report(records: list[Any]) -> Report:
-    return build_report(records, title="t", subtitle="", expected_seeds=None, reference="grpo")
+    return build_report(typed(records), title="t", subtitle="", expected_seeds=None, reference="grpo")
 
 
 def _of(report: Report, method: str) -> Line:
@@ -75,7 +76,7 @@ def test_a_selection_that_nothing_would_follow_is_refused(
 )  # fmt: skip
 def test_a_name_that_is_not_there_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        of_models(standard(), parse(words))
+        of_models(typed(standard()), parse(words))
 
 
 def test_two_sweeps_row_by_row() -> None:
@@ -86,7 +87,7 @@ def test_two_sweeps_row_by_row() -> None:
               *rows_of("new", 0.0, method_card=card(track="off-policy"))]  # fmt: skip
     for record in second[1:4]:
         record["run_id"] = f"again-{record['seed']}"
-    found = compare_sweeps(first, second)
+    found = compare_sweeps(typed(first), typed(second))
     pairs = {pair.method: pair for pair in found.pairs}
     assert list(pairs) == ["base", "grpo", "same"] and found.sets == ("test_id", "test_hard", "test_ood")
     assert (found.only_first, found.only_second) == (("gone",), ("new",))
@@ -102,12 +103,12 @@ def test_other_problems_are_not_compared() -> None:
     first, second = rows_of("grpo", 0.0), rows_of("grpo", 0.1, benchmark="micro@2")
     for record in second:
         record["run_id"] += "x"
-    found = compare_sweeps(first, second)
+    found = compare_sweeps(typed(first), typed(second))
     assert found.sets == () and len(found.remarks) == 3
     assert found.pairs[0].difference is None and found.pairs[0].differs == ("problems",)
     del first[0]["evals"]["test_ood"]
     third = rows_of("grpo", 0.1, seeds=(1, 2))
-    found = compare_sweeps(first, [record | {"run_id": f"y{record['seed']}"} for record in third])
+    found = compare_sweeps(typed(first), typed(record | {"run_id": f"y{record['seed']}"} for record in third))
     assert found.pairs[0].first is None, "one run lacks a set, so the row has no mean over the sets"
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from harness.config.fields import NEVER_COUNTS, counts, hp
+from harness.records.record import RunResult
 from harness.registry import methods as registry
 from harness.run import execute as runs
 from harness.run import identity as record
@@ -52,8 +54,8 @@ def assert_bit_identical(folder: Path, whole: Path) -> None:
     assert runs.status(folder)["state"] == "done"
 
 
-def without_time(record: dict[str, Any]) -> dict[str, Any]:
-    return record | {"budget": {k: v for k, v in record["budget"].items() if k != "wall_s"}}
+def without_time(result: RunResult) -> RunResult:
+    return replace(result, budget=replace(result.budget, wall_s=None))
 
 
 def lines(folder: Path) -> int:
@@ -74,9 +76,9 @@ def test_what_a_finished_run_leaves(whole: Path) -> None:
     assert [n for n in checkpoints if n.startswith("best")] == [f"best-{best:06d}.pt"]
     assert not any(n.endswith(".tmp") or ".part-" in n for n in names)
     result = runs.result(whole)
-    assert result["budget"]["steps"] == STEPS and result["budget"]["updates"] == 4 * STEPS
-    assert [f["step"] for f in result["frontier"]] == [0, 5, 10]
-    assert set(result["evals"]) == {"test_id", "test_hard"}
+    assert result.budget.steps == STEPS and result.budget.updates == 4 * STEPS
+    assert [f.step for f in result.frontier] == [0, 5, 10]
+    assert set(result.evals) == {"test_id", "test_hard"}
 
 
 def test_killed_at_many_moments_of_training(whole: Path, tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_a_finished_run_returns_at_once(whole: Path, monkeypatch: pytest.MonkeyP
 def test_a_run_trained_without_evaluation_is_evaluated_later(whole: Path, tmp_path: Path) -> None:
     arguments = overrides(tmp_path)
     folder = runs.execute(configured(arguments), evaluate=False)
-    assert runs.result(folder)["evals"] == {}
+    assert runs.result(folder).evals == {}
     trained = (folder / "metrics.jsonl").read_bytes()
     assert runs.execute(configured(arguments)) == folder
     assert (folder / "metrics.jsonl").read_bytes() == trained

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -105,10 +106,10 @@ def assert_same_numbers(folder: Path, alone: Path) -> None:
         torch.testing.assert_close(weights[0]["weights"][name], value, rtol=0, atol=1e-5)
     results = [runs.result(f) for f in (folder, alone)]
     for part in ("frontier", "evals", "validation"):
-        texts = [json.dumps(r[part], sort_keys=True) for r in results]
+        texts = [msgspec.json.encode(getattr(r, part), order="sorted") for r in results]
         if part != "frontier":  # which holds an entropy, with its rounding
             assert texts[0] == texts[1]
-    assert [f["correct"] for f in results[0]["frontier"]] == [f["correct"] for f in results[1]["frontier"]]
+    assert [f.correct for f in results[0].frontier] == [f.correct for f in results[1].frontier]
 
 
 def test_one_error_names_the_process_that_was_killed(killed: tuple[Path, int], root: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_checkpoint_of_four_goes_on_in_one(killed: tuple[Path, int], alone: Pa
     folder = runs.execute(configured(overrides(tmp_path)))
     assert_same_numbers(folder, alone)
     result = runs.result(folder)
-    assert result["processes_used"] == [1, 4] and result["determinism"] == "statistical"
+    assert result.processes_used == [1, 4] and result.determinism == "statistical"
 
 
 def test_checkpoints_of_four_and_of_one_go_on_in_two(two: dict[str, Path], alone: Path) -> None:
@@ -143,7 +144,7 @@ def test_one_process_that_is_told_to_stop_stops_all_and_the_bits_stay(
 ) -> None:
     assert_same_numbers(two["undisturbed"], alone)
     result = runs.result(two["told"])
-    assert result["processes_used"] == [2] and result["determinism"] == "bitwise"
+    assert result.processes_used == [2] and result.determinism == "bitwise"
     assert (two["told"] / "metrics.jsonl").read_bytes() == (two["undisturbed"] / "metrics.jsonl").read_bytes()
     weights = [
         shards.weights_of(two[n] / "checkpoints" / f"step-{STEPS:06d}") for n in ("told", "undisturbed")

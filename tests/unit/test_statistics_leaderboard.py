@@ -23,6 +23,7 @@ from harness.report.analysis.levels import ALPHA, LEVEL, POWER
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.tables.build import build_report
 from harness.statistics import seed_noise
+from tests.helpers.records import typed
 
 METHODS, SEEDS, SAMPLES, REPORTS = 6, 3, 64, 150
 #: Set -> its problems, and the beta distribution of their rates before training.
@@ -71,7 +72,8 @@ def _records(rng: np.random.Generator, moves: Sequence[float]) -> list[dict[str,
         counts = rng.binomial(SAMPLES, rate_MSP)
         for m, s in np.ndindex(len(moves), SEEDS):
             evals.setdefault((m, s), {})[name] = {"n": SAMPLES, "correct": counts[m, s].tolist()}
-    shared = {"schema": 1, "role": "method", "benchmark": "known@1", "numerics_version": 1, "tuned": True}
+    shared = {"schema": 2, "role": "method", "model": "known", "benchmark": "known@1",
+              "numerics_version": 1, "tuned": True}  # fmt: skip
     return [
         shared | {"method": f"m{m}", "seed": s, "run_id": f"m{m}-s{s}", "evals": own}
         for (m, s), own in evals.items()
@@ -98,7 +100,7 @@ class World:
 def world(*moves: float) -> World:
     rng = np.random.default_rng([len(moves), *(round(1e6 * abs(move)) for move in moves)])
     reports = tuple(
-        build_report(_records(rng, moves), title="", subtitle="", expected_seeds=None, reference="m0")
+        build_report(typed(_records(rng, moves)), title="", subtitle="", expected_seeds=None, reference="m0")
         for _ in range(REPORTS)
     )
     return World(moves, reports)

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from harness.sweep.collect import collect, read_records, told
+from harness.records.write import record_line, write_records
+from harness.sweep.collect import card_header, collect, read_records, told
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.locks import lock_path, locked
+from tests.helpers.records import small_record
 
 Write = Callable[..., Path]
 
@@ -41,12 +44,12 @@ def _collect(path: Path, backend: Any, *options: str) -> Any:
 def test_records_are_complete_sorted_and_deterministic(finished: Path, backend: Any) -> None:
     collected = _collect(finished, backend)
     before = collected.path.read_bytes()
-    assert [(r["role"], r["method"]) for r in collected.records] == [
+    assert [(r.role, r.method) for r in collected.records] == [
         ("base", "base"), ("control", "random-reward"), ("method", "dapo"), ("method", "grpo"),
     ]  # fmt: skip
     grpo = collected.records[-1]
-    assert grpo["sweep"] == "small" and grpo["tuned"] is False and grpo["tuning_choice"] is None
-    assert set(grpo["method_card"]) == {"title", "track", "fidelity", "reconstruction", "paper"}
+    assert grpo.sweep == "small" and grpo.tuned is False and grpo.tuning_choice is None
+    assert grpo.method_card == card_header("grpo") and grpo.method_card.title == "GRPO"
     assert collected.new == 4
     again = _collect(finished, backend)
     assert again.new == 0 and again.path.read_bytes() == before
@@ -76,18 +79,18 @@ def test_older_code_is_kept_and_named_until_the_row_is_run_again(
     LocalLauncher(sweep, ledger(sweep), worker).submit([job for job in jobs if job.label == "grpo"])
     after = _collect(finished, backend)
     assert after.older_rows == ("base", "dapo", "random-reward")
-    assert [r["method"] for r in after.records] == ["base", "random-reward", "dapo", "grpo"]
+    assert [r.method for r in after.records] == ["base", "random-reward", "dapo", "grpo"]
     old = read_records(after.path.with_name("records.old.jsonl"))
-    assert [r["method"] for r in old] == ["grpo"]
-    assert old[0]["run_id"] != after.records[-1]["run_id"]
+    assert [r.method for r in old] == ["grpo"]
+    assert old[0].run_id != after.records[-1].run_id
 
 
 def test_other_numerics_are_never_mixed(finished: Path, backend: Any, worker: list[str]) -> None:
     path = _collect(finished, backend).path
-    records = [r | {"numerics_version": 0, "run_id": "x" + r["run_id"]} for r in read_records(path)]
-    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    records = [replace(r, numerics_version=0, run_id="x" + r.run_id) for r in read_records(path)]
+    write_records(path, records)
     collected = _collect(finished, backend)
-    assert {r["numerics_version"] for r in collected.records} == {1}
+    assert {r.numerics_version for r in collected.records} == {1}
     assert len(read_records(path.with_name("records.old.jsonl"))) == 4
 
 
@@ -101,7 +104,7 @@ def test_a_line_that_is_no_record_is_named_and_kept_aside(finished: Path, backen
     path = _collect(finished, backend).path
     whole = path.read_bytes()
     lines = path.read_text().splitlines()
-    old = lines[1].replace('"schema": 1', '"schema": 0').replace('"seed": 1', '"seed": 7')
+    old = lines[1].replace('"schema": 2', '"schema": 0').replace('"seed": 1', '"seed": 7')
     path.write_text("\n".join([lines[0][:50], *lines[1:], old]) + "\n")
     collected = _collect(finished, backend)
     assert not collected.whole and path.read_bytes() == whole, "the run itself is still there"
@@ -115,7 +118,7 @@ def test_a_line_that_is_no_record_is_named_and_kept_aside(finished: Path, backen
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_text('{"a": 1}\n{"a":\n')
+    path.write_text(record_line(small_record()) + '\n{"a":\n')
     with pytest.raises(UserError, match="records.jsonl:2 is not a result record"):
         read_records(path)
 
@@ -139,7 +142,7 @@ def test_half_a_result_is_never_collected(
     whole = path.read_text()
     path.write_text(damage(whole))
     collected = _collect(finished, backend)
-    assert [r["method"] for r in collected.records] == ["base", "random-reward", "dapo"]
+    assert [r.method for r in collected.records] == ["base", "random-reward", "dapo"]
     assert list(collected.damaged) == [grpo.folder] and reason in collected.damaged[grpo.folder]
     line = told(collected)[0]
     assert grpo.run_id in line and f"delete {path} and submit again" in line
@@ -209,9 +212,9 @@ def test_a_collector_killed_in_between_loses_and_doubles_nothing(
     # whatever the moment, a reader finds whole files
     assert len(read_records(folder / "records.jsonl")) == 4
     after = _collect(finished, backend)
-    assert [r["method"] for r in after.records] == ["base", "random-reward", "dapo", "grpo"]
-    assert after.records[-1]["run_id"] == jobs[0].run_id
-    assert [r["method"] for r in read_records(folder / "records.old.jsonl")] == ["grpo"]
+    assert [r.method for r in after.records] == ["base", "random-reward", "dapo", "grpo"]
+    assert after.records[-1].run_id == jobs[0].run_id
+    assert [r.method for r in read_records(folder / "records.old.jsonl")] == ["grpo"]
 
 
 def test_two_collectors_at_once_take_turns(finished: Path, tmp_path: Path) -> None:
@@ -232,10 +235,10 @@ def test_a_run_that_two_places_share_is_a_row_in_both(
     jobs = make_plan(sweep, backend)
     LocalLauncher(sweep, ledger(sweep), worker).submit(jobs)
     records = _collect(path, backend).records
-    assert [(r["training_set"], r["role"]) for r in records] == [
+    assert [(r.training_set, r.role) for r in records] == [
         ("a", "base"), ("b", "base"), ("c", "base"), ("a", "method"), ("b", "method"), ("c", "method"),
     ]  # fmt: skip
-    assert {r["model_name"] for r in records} == {"micro"}
+    assert {r.model_name for r in records} == {"micro"}
     assert _collect(path, backend).new == 0
 
 
@@ -249,7 +252,7 @@ def test_tuning_with_older_code_is_noted_in_the_record(
     )
     sweep = load_sweep(path, ["workers=2"])
     LocalLauncher(sweep, ledger(sweep), worker).submit(make_plan(sweep, backend))
-    assert {r["method"]: r.get("tuning_stale", False) for r in _collect(path, backend).records} == {
+    assert {r.method: r.tuning_stale for r in _collect(path, backend).records} == {
         "grpo": False, "dapo": True,
     }  # fmt: skip
 

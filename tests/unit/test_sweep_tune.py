@@ -16,6 +16,7 @@ from harness.sweep.spec import load_sweep
 from harness.sweep.text import read_yaml
 from harness.sweep.tune import Trial, choose, score, trials, write_choice
 from harness.util.errors import UserError
+from tests.helpers.records import small_record
 
 Write = Callable[..., Path]
 TUNING = {
@@ -72,7 +73,7 @@ def test_rule_best_score_then_smaller_rate_then_earlier_knob(rows: list[tuple[fl
 
 
 def test_score_is_the_mean_and_names_what_is_missing() -> None:
-    record = {"validation": {"pass@1": 0.2, "pass@8": 0.6}}
+    record = small_record(validation={"pass@1": 0.2, "pass@8": 0.6})
     assert score(record, ["pass@1", "pass@8"]) == pytest.approx(0.4)
     with pytest.raises(UserError, match="no pass@16; it has pass@1, pass@8"):
         score(record, ["pass@16"])

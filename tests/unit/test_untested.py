@@ -45,12 +45,12 @@ def test_a_record_of_a_cpu_says_nothing_and_one_of_a_gpu_does(
 
     monkeypatch.setattr(registry, "load", lambda name: tiny.LetterBenchmark())
     run = small_run(BF16)
-    assert "untested_on_gpu" not in new_result(run)
+    assert new_result(run, evals={}).untested_on_gpu == []
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Example")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    record = new_result(run, device="cuda", processes=2)
-    assert record["untested_on_gpu"] == ["packed-training", "builtin-sampler", "fsdp2", "bf16-fsdp2"]
-    assert record["hardware"] == "NVIDIA Example, 2 on this node"
+    record = new_result(run, device="cuda", processes=2, evals={})
+    assert record.untested_on_gpu == ["packed-training", "builtin-sampler", "fsdp2", "bf16-fsdp2"]
+    assert record.hardware == "NVIDIA Example, 2 on this node"
 
 
 def test_a_file_of_a_gpu_takes_its_marks_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from harness.cli import main
 from harness.evaluation.in_run import evaluate_benchmarks
+from harness.records.load import load_records
+from harness.records.record import Settings, as_record
 from harness.registry import benchmarks as registry
-from harness.report.data.load import load_records
 from harness.run import execute as runs
 from harness.run.verify import DIFFERS, HOLDS, MISSING, verify_record
 from tests.helpers.execution import configured
 from tests.helpers.math_files import write_sets
+from tests.helpers.records import small_record, typed
 from tests.helpers.tiny import SMALL, small_run, tiny_folder, tiny_policy
 
 Capture = pytest.CaptureFixture[str]
@@ -79,7 +82,7 @@ def test_a_record_from_another_cluster_with_its_samples(
     folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    record = {"role": "method", **json.loads((folder / "result.json").read_text())}
+    record = {"role": "method", "tuned": False, **json.loads((folder / "result.json").read_text())}
     records = tmp_path / "elsewhere" / "records.jsonl"
     records.parent.mkdir()
     records.write_text(json.dumps(record) + "\n")
@@ -95,10 +98,12 @@ def test_a_record_from_another_cluster_with_its_samples(
 
 
 def test_what_cannot_be_checked_says_why(folder: Path) -> None:
-    record = json.loads((folder / "result.json").read_text())
+    record = as_record(runs.result(folder))
 
     def told(**changes: Any) -> dict[str, tuple[str, str]]:
-        return {f.name: (f.state, f.detail) for f in verify_record(record | changes, folder / "eval")}
+        return {
+            f.name: (f.state, f.detail) for f in verify_record(replace(record, **changes), folder / "eval")
+        }
 
     assert told()["test_id"][0] == HOLDS
     state, detail = told(benchmark="letters@999")["test_id"]
@@ -119,16 +124,16 @@ def test_sets_of_a_profile_are_graded_by_it(tmp_path: Path, monkeypatch: pytest.
     evals = evaluate_benchmarks(
         run, tiny_policy(), tmp_path / "eval", seed=1, on_progress=lambda name, done, total: None
     )
-    record = {"run_id": "r", "evals": evals, "benchmark": "letters@1",
-              "settings": {"eval": {"profile": "standard", "profile_settings": settings}}}  # fmt: skip
+    asked = {"eval": {"profile": "standard", "profile_settings": settings}}
+    record = small_record(evals=evals, settings=asked)
     (found,) = verify_record(record, tmp_path / "eval")
     assert (found.state, found.detail) == (HOLDS, "6 samples graded again")
-    evals["gsm8k"]["correct"][0] = 2
+    record.evals["gsm8k"].correct[0] = 2
     (found,) = verify_record(record, tmp_path / "eval")
     assert found.state == DIFFERS and "correct of 1 of 3 problems" in found.detail
-    (found,) = verify_record(record | {"settings": {}}, tmp_path / "eval")
+    (found,) = verify_record(replace(record, settings=Settings()), tmp_path / "eval")
     assert found.state == MISSING
-    record["settings"]["eval"]["profile_settings"] = ["sampling:avg", "n:2"]  # type: ignore[index]
+    record.settings.eval["profile_settings"] = ["sampling:avg", "n:2"]
     (found,) = verify_record(record, tmp_path / "eval")
     assert found.state == MISSING and "profile standard+changes is" in found.detail
 
@@ -147,7 +152,7 @@ def test_a_bad_line_never_hides_the_other_records(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text("\n".join(lines))
     loaded = load_records(path)
-    assert [record["run_id"] for record in loaded.records] == [good["run_id"]]
+    assert [record.run_id for record in loaded.records] == [good["run_id"]]
     for place, reason in (
         (2, "a damaged record"), (3, "record old has schema 0, this version reads schema 1"),
         (4, "not a record"), (5, "lacks evals"), (6, "right answers on test_id lie outside 0 to n=64"),
@@ -161,16 +166,19 @@ def test_numbers_that_json_has_not_are_read_as_missing(tmp_path: Path) -> None:
     from tests.unit.test_report import make_record
 
     path = tmp_path / "records.jsonl"
-    wild = make_record("grpo", 1, 0.0, activity=float("nan"), title="a\u2028b", big=2**70)
+    wild = make_record(
+        "grpo", 1, 0.0, activity=float("nan"), hyperparameters={"title": "a\u2028b", "big": 2**70}
+    )
     wild["budget"]["wall_s"] = float("inf")
     plain = make_record("other", 1, 0.0)
     wild_line = json.dumps(wild, ensure_ascii=False).replace('"big": ', '"huge": 1e999, "big": ')
     path.write_text(f"{wild_line}\r\n\n{json.dumps(plain)}\n", encoding="utf-8")
     loaded = load_records(path)
-    assert not loaded.left_out and loaded.records[1] == plain
+    assert not loaded.left_out and loaded.records[1:] == tuple(typed([plain]))
     first = loaded.records[0]
-    assert first["activity"] is None and first["budget"]["wall_s"] is None and first["huge"] is None
-    assert first["title"] == "a\u2028b" and first["big"] == 2**70  # one line, and not a digit lost
+    given = first.hyperparameters
+    assert first.activity is None and first.budget.wall_s is None and given["huge"] is None
+    assert given["title"] == "a\u2028b" and given["big"] == 2**70  # one line, and not a digit lost
     files = write_report(loaded.records, tmp_path / "out", title="t")
     assert "NaN" not in next(f for f in files if f.suffix == ".json").read_text()
 

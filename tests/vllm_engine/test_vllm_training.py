@@ -154,8 +154,8 @@ def test_a_run_whose_engine_dies_says_so_and_goes_on(
         rest = own.keys() - near
         assert {k: own[k] for k in rest} == pytest.approx({k: other[k] for k in rest}, rel=1e-3, abs=1e-4)
     result = runs.result(folder)
-    assert result["determinism"] == "same-samples"
-    assert set(result["evals"]) == {"test_id"}
+    assert result.determinism == "same-samples"
+    assert set(result.evals) == {"test_id"}
     vllm_loads_an_export(folder, tmp_path / "exported")
 
 

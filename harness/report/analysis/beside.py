@@ -25,15 +25,14 @@ def _pairs(report: Report, row: Reported) -> Iterator[Beside]:
     for group in report.groups:
         if group.role == "control" or not _same_method(group, row):
             continue
-        model = str(group.records[0].get("model_name") or group.records[0].get("model", ""))
+        model = group.records[0].model_name or group.records[0].model
         if model.rpartition("/")[2].lower() != row.model.rpartition("/")[2].lower():
             yield Beside(row, None, group.method, "", f"ours is {model}")
             continue
-        entries = [record["evals"].get(row.benchmark) for record in group.records]
-        if not entries or not all(entries):
+        if not all(row.benchmark in record.evals for record in group.records):
             yield Beside(row, None, group.method, "", f"ours is not evaluated on {row.benchmark}")
             continue
-        profile = str(entries[0].get("profile", "the split's own sampling"))  # type: ignore[union-attr]
+        profile = group.records[0].evals[row.benchmark].profile or "the split's own sampling"
         ours = _value(report, group, row)
         why_not = "" if ours is not None else f"ours has no {row.estimates} ({row.unit}) there"
         yield Beside(row, ours, group.method, profile, why_not)

@@ -6,10 +6,9 @@ GRPO, RLOO, REINFORCE++ and PRIME lie on one curve; entropy control, a KL penalt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from harness.registry import cards, methods
 from harness.report.analysis.levels import INACTIVE
@@ -25,23 +24,22 @@ UNTESTED = "not tested by the paper"
 def why_not(group: Group, reference: Group | None) -> str:
     """Why the law does not apply to a row, or :data:`UNTESTED`; empty where it does."""
     record = group.records[0]
-    train, rollout = _of(record, "train"), _of(_of(record, "settings"), "rollout")
-    if train.get("random_reward"):
+    if record.train.get("random_reward"):
         return "trained on coin flips"
-    if record.get("target_tracking_error") is not None:
+    if record.target_tracking_error is not None:
         return "aims at a target"
-    activity = mean_of(group, "activity")
+    activity = mean_of(group.records, attrgetter("activity"))
     stands = _stands(group.method) if group.role == "method" else ""
     # a method that changed not one token controlled nothing
     if stands not in ("", "tested") and activity != 0.0:
         return stands
-    if float(_of(record, "hyperparameters").get("kl_coef") or 0.0) > 0:
+    if float(record.hyperparameters.get("kl_coef") or 0.0) > 0:
         return "KL penalty"
-    if rollout.get("lag") or group.track == "off-policy":
+    if record.settings.rollout.get("lag") or group.track == "off-policy":
         return "off-policy"
     if reference is None:
         return "no row of plain training to compare with"
-    alike = record.get("method_hash") == reference.records[0].get("method_hash")
+    alike = record.method_hash == reference.records[0].method_hash
     if alike or stands == "tested" or (activity is not None and activity < INACTIVE):
         return ""
     return UNTESTED
@@ -72,7 +70,3 @@ def card_word(card: Path, variant: str) -> str:
     if word and word not in WORDS:
         raise UserError(f"{card.name}: entropy_law '{word}' is not one of {', '.join(WORDS)}")
     return word
-
-
-def _of(record: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    return record.get(section) or {}

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.records.record import Record
 from harness.report.analysis.conditions import UNTESTED, why_not
 from harness.report.analysis.scores import FloatArray, probes
-from harness.report.data.groups import Group, Record
+from harness.report.data.groups import Group
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
 COLLAPSED = 0.2
@@ -150,7 +151,7 @@ def _late(group: Group, name: str) -> float | None:
     """Mean over the last windows of the recorded course; windows without such a rollout are left out."""
     means = []
     for record in group.records:
-        values = (record.get("trace") or {}).get(name) or []
+        values = record.trace.get(name) or []
         known = [v for v in values[-max(1, round(_LATE * len(values))) :] if v is not None]
         if not known:
             return None
@@ -185,12 +186,11 @@ def _law(group: Group, reference: Group | None) -> Law | None:
 
 
 def _law_points(record: Record) -> list[tuple[float, float]]:
-    found = []
-    for point in sorted(record.get("frontier") or (), key=lambda p: int(p["step"])):
-        if point.get("entropy_nats") is not None and point.get("correct"):
-            score = sum(point["correct"]) / len(point["correct"]) / int(point["n"])
-            found.append((float(point["entropy_nats"]), score))
-    return found
+    return [
+        (point.entropy_nats, sum(point.correct) / len(point.correct) / point.n)
+        for point in sorted(record.frontier, key=lambda p: p.step)
+        if point.entropy_nats is not None and point.correct
+    ]
 
 
 def _r2(points: Sequence[Sequence[tuple[float, float]]], fits: Sequence[LawFit]) -> float:

@@ -20,9 +20,10 @@ from math import floor
 
 import numpy as np
 
+from harness.records.record import FrontierPoint, Record
 from harness.report.analysis.levels import ALPHA, POWER
 from harness.report.analysis.scores import FloatArray, entropy_points, frontier_k
-from harness.report.data.groups import Group, Record, row_of
+from harness.report.data.groups import Group, row_of
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
@@ -121,7 +122,7 @@ def at_equal_score(groups: Sequence[Group], reference: str) -> Equal | None:
     if anchor is None or k is None or level is None:
         return None
     trained = [group for group in groups if group.role != "base" and not group.evaluation_only]
-    runs = [{int(record["seed"]): crossing(record, level, k) for record in g.records} for g in trained]
+    runs = [{record.seed: crossing(record, level, k) for record in g.records} for g in trained]
     reached = [{seed: found for seed, found in own.items() if found} for own in runs]
     tests, detectable = _differences(reached, trained.index(anchor))
     return Equal(
@@ -145,27 +146,27 @@ def common_level(reference: Group) -> float | None:
 
 def crossing(record: Record, level: float, k: int) -> Crossing | None:
     """Where a run first reaches ``level``, or None."""
-    usable = [point for point in _checkpoints(record) if point[1]["n"] >= 2 * k]
+    usable = [point for point in _checkpoints(record) if point[1].n >= 2 * k]
     for (step_a, a, score_a), (step_b, b, score_b) in pairwise(usable):
         if score_a < level <= score_b:
             part = (level - score_a) / (score_b - score_a)
             step = step_a + part * (step_b - step_a)
-            before, after = (pass_at_k(int(p["n"]), p["correct"], k) for p in (a, b))
+            before, after = (pass_at_k(p.n, p.correct, k) for p in (a, b))
             if before.shape != after.shape:
                 raise ValueError(
-                    f"{record.get('run_id', '?')}: its checkpoints hold different numbers of problems; "
+                    f"{record.run_id}: its checkpoints hold different numbers of problems; "
                     "collect the run again"
                 )
             return Crossing(step, before + part * (after - before), _entropy_at(record, step))
     return None
 
 
-def _checkpoints(record: Record) -> list[tuple[float, Record, float]]:
+def _checkpoints(record: Record) -> list[tuple[float, FrontierPoint, float]]:
     """``(step, point, pass@1)`` of every checkpoint with samples, by step."""
-    points = [point for point in record.get("frontier") or () if point.get("correct")]
+    points = [point for point in record.frontier if point.correct]
     return [
-        (float(p["step"]), p, sum(p["correct"]) / len(p["correct"]) / int(p["n"]))
-        for p in sorted(points, key=lambda p: int(p["step"]))
+        (float(p.step), p, sum(p.correct) / len(p.correct) / p.n)
+        for p in sorted(points, key=lambda p: p.step)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter, methodcaller
 
 from harness.report.analysis.model import CONTROLS, RECONSTRUCTIONS, Line
 from harness.report.analysis.scores import entropy_curve, mean_of
@@ -33,11 +34,11 @@ def marks_of(
 ) -> tuple[str, ...]:
     """Short remarks beside the name: composed, untuned, missing seeds or evaluations, unequal budget."""
     marks = []
-    if group.card.get("fidelity") == "composed":
+    if group.card.fidelity == "composed":
         marks.append("composed")
     if group.role == "method" and not group.tuned:
         marks.append("untuned")
-    if any(record.get("tuning_stale") for record in group.records):
+    if any(record.tuning_stale for record in group.records):
         marks.append("tuned with older code")
     if expected is not None and len(group.seeds) < expected:
         marks.append(f"{len(group.seeds)} of {expected} seeds")
@@ -87,13 +88,13 @@ class Training:
 
 def training_of(group: Group, reference: str) -> Training:
     """What the runs' training was like."""
-    numbers = {key: mean_of(group, "budget", key) for key in BUDGET}
-    numbers |= {key: mean_of(group, key) for key in ("activity", "target_tracking_error")}
+    numbers = {key: mean_of(group.records, attrgetter(f"budget.{key}")) for key in BUDGET}
+    numbers |= {key: mean_of(group.records, attrgetter(key)) for key in ("activity", "target_tracking_error")}
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
     if group.role != "base":
-        numbers["lr"] = mean_of(group, "train", "lr")
-        edge = group.records[0].get("lr_at_grid_edge")
+        numbers["lr"] = mean_of(group.records, lambda record: record.train.get("lr"))
+        edge = group.records[0].lr_at_grid_edge
         if edge is not None and "train.lr" not in group.changes:  # a control's own rate was not tuned
             numbers["lr_at_grid_edge"] = float(edge)
     return Training(numbers, entropy_ends(group))
@@ -101,14 +102,16 @@ def training_of(group: Group, reference: str) -> Training:
 
 def set_numbers(group: Group, name: str) -> dict[str, float | None]:
     """Means over seeds: the side measures of test set ``name``."""
-    numbers: dict[str, float | None] = {}
-    for key in ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"):
-        numbers[key] = mean_of(group, "evals", name, key)
-    evals = [record["evals"].get(name) or {} for record in group.records]
-    n = min(int(e.get("n", 0)) for e in evals)
+    keys = ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed")
+    evals = [record.evals[name] for record in group.records if name in record.evals]
+    if len(evals) < len(group.records):
+        return dict.fromkeys(keys)
+    numbers = {key: mean_of(evals, attrgetter(key)) for key in keys}
+    n = min(entry.n for entry in evals)
     # The rule of pass@k, n >= 2k, holds for every printed k.
-    votes = {k for e in evals for k in e.get("maj") or {} if 2 * int(k) <= n}
-    return numbers | {f"maj@{k}": mean_of(group, "evals", name, "maj", k) for k in sorted(votes, key=int)}
+    votes = {k for entry in evals for k in entry.maj if 2 * int(k) <= n}
+    majorities = [entry.maj for entry in evals]
+    return numbers | {f"maj@{k}": mean_of(majorities, methodcaller("get", k)) for k in sorted(votes, key=int)}
 
 
 def rankable(line: Line) -> bool:

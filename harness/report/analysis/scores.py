@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.report.data.groups import Group, Record
+from harness.records.record import Evaluation, PassSamples, Record
+from harness.report.data.groups import Group
 from harness.statistics import mean_pass_at_ks, pass_at_k
 
 FloatArray = NDArray[np.float64]
+_Part = TypeVar("_Part")
 
 MAX_K = 32
 
@@ -51,34 +53,36 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
     Raises:
         ValueError: the problems are not those of ``problem_ids``.
     """
-    evals = [record["evals"].get(name) for record in group.records]
-    if not evals or any(not e or not e.get("correct") or (int(e["n"]) < 2 and not _greedy(e)) for e in evals):
+    evals = [record.evals[name] for record in group.records if name in record.evals]
+    if not evals or len(evals) < len(group.records):
         return None
-    n = min(int(part["n"]) for e in evals for part in (e, e.get("pass") or e))
+    if any(not e.correct or (e.n < 2 and not _greedy(e)) for e in evals):
+        return None
+    n = min(part.n for e in evals for part in (e, e.for_pass))
     ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
     curves, problems, samples = [], [], []
     for record, evaluation in zip(group.records, evals, strict=True):
-        where = f"{record.get('run_id', '?')} on {name}"
+        where = f"{record.run_id} on {name}"
         correct = np.asarray(_aligned(evaluation, problem_ids, where))
-        curve = mean_pass_at_ks(int(evaluation["n"]), correct, ks)
-        drawn = int(evaluation["n"]), correct
-        if "pass" in evaluation:  # a profile that draws samples of its own for k > 1
-            passes = evaluation["pass"]
-            drawn = int(passes["n"]), np.asarray(_aligned(passes, problem_ids, where))
+        curve = mean_pass_at_ks(evaluation.n, correct, ks)
+        drawn = evaluation.n, correct
+        if evaluation.passes:  # a profile that draws samples of its own for k > 1
+            drawn = evaluation.passes.n, np.asarray(_aligned(evaluation.passes, problem_ids, where))
             curve[1:] = mean_pass_at_ks(*drawn, ks[1:])
         samples.append(drawn)
         curves.append(curve)
-        problems.append(pass_at_k(int(evaluation["n"]), correct, 1))
+        problems.append(pass_at_k(evaluation.n, correct, 1))
     return SetScores(n, np.stack(curves), np.mean(problems, axis=0), tuple(samples))
 
 
-def _greedy(evaluation: Mapping[str, Any]) -> bool:
-    return evaluation.get("temperature") == 0 and "pass" not in evaluation
+def _greedy(evaluation: Evaluation) -> bool:
+    return evaluation.temperature == 0 and evaluation.passes is None
 
 
-def _aligned(evaluation: Mapping[str, Any], problem_ids: Sequence[str] | None, where: str) -> list[int]:
-    correct = list(evaluation["correct"])
-    ids = evaluation.get("problem_ids")
+def _aligned(
+    evaluation: Evaluation | PassSamples, problem_ids: Sequence[str] | None, where: str
+) -> list[int]:
+    correct, ids = evaluation.correct, evaluation.problem_ids
     if ids is not None and len(ids) != len(correct):
         raise ValueError(f"{where}: {len(correct)} counts for {len(ids)} problems; collect the run again")
     if problem_ids is None or ids == problem_ids:
@@ -100,32 +104,28 @@ def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
         ValueError: the runs were evaluated on it by different profiles, which one table must not mix.
     """
     profiles = {
-        str(entry["profile_hash"]): str(entry["profile"])
+        entry.profile_hash: str(entry.profile)
         for group in groups
         if not group.sampling_differs
         for record in group.records
-        for entry in [record["evals"].get(name) or {}]
-        if "profile_hash" in entry
+        if (entry := record.evals.get(name)) and entry.profile_hash is not None
     }
     if len(profiles) > 1:
         said = ", ".join(f"{label} ({key})" for key, label in sorted(profiles.items()))
         raise ValueError(f"{name}: runs were evaluated by different profiles: {said}; evaluate all by one")
     for group in groups:
         for record in group.records:
-            evaluation = record["evals"].get(name)
-            if evaluation and evaluation.get("problem_ids"):
-                return sorted(evaluation["problem_ids"])
+            evaluation = record.evals.get(name)
+            if evaluation and evaluation.problem_ids:
+                return sorted(evaluation.problem_ids)
     return None
 
 
-def mean_of(group: Group, *path: str) -> float | None:
-    """Mean over the seeds of a number in the records; ``None`` as soon as one seed lacks it."""
+def mean_of(parts: Sequence[_Part], number: Callable[[_Part], Any]) -> float | None:
+    """Mean over the seeds' records, or parts of them, of a number; ``None`` as soon as one lacks it."""
     values = []
-    for record in group.records:
-        value: Any = record
-        for key in path:
-            # the plain type first: asking whether something is a Mapping is slow
-            value = value.get(key) if isinstance(value, (dict, Mapping)) else None
+    for part in parts:
+        value = number(part)
         if isinstance(value, list):  # one number per problem
             value = _mean(value) if value and None not in value else None
         if value is None or not math.isfinite(value):
@@ -165,9 +165,9 @@ def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
 def probes(record: Record) -> list[tuple[int, float, float]]:
     """``(step, generated tokens, nats per token)`` of every entropy probe of a run, by step."""
     return sorted(
-        (int(p["step"]), float(p.get("generated_tokens", p["step"])), float(p["entropy_nats"]))
-        for p in record.get("probe") or ()
-        if p.get("entropy_nats") is not None and math.isfinite(p["entropy_nats"])
+        (p.step, float(p.generated_tokens), p.entropy_nats)
+        for p in record.probe
+        if p.entropy_nats is not None and math.isfinite(p.entropy_nats)
     )
 
 
@@ -187,10 +187,10 @@ def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
     for record in group.records:
         one: dict[int, float] = {}
         many: dict[int, float] = {}
-        for point in record.get("frontier") or ():
-            if point.get("correct") and int(point["n"]) >= 2 * k:
-                values = mean_pass_at_ks(int(point["n"]), point["correct"], (1, k))
-                one[int(point["step"])], many[int(point["step"])] = float(values[0]), float(values[1])
+        for point in record.frontier:
+            if point.correct and point.n >= 2 * k:
+                values = mean_pass_at_ks(point.n, point.correct, (1, k))
+                one[point.step], many[point.step] = float(values[0]), float(values[1])
         pairs.append((one, many))
     first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
     return None if first is None or second is None else (first, second)
@@ -198,6 +198,6 @@ def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
 
 def frontier_k(groups: Sequence[Group]) -> int | None:
     """Largest power of two up to 32 that the checkpoints' samples allow (n >= 2 k); ``None`` without any."""
-    ns = [int(p["n"]) for g in groups for r in g.records for p in r.get("frontier") or () if p.get("correct")]
+    ns = [p.n for g in groups for r in g.records for p in r.frontier if p.correct]
     ks = [k for k in (2, 4, 8, 16, 32) if ns and 2 * k <= min(ns)]
     return ks[-1] if ks else None

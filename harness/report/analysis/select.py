@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness.records.record import Record
 from harness.report.analysis.model import Report
-from harness.report.data.groups import Group, Record
-from harness.report.data.settings import setting_of
+from harness.report.data.grid import setting_of
+from harness.report.data.groups import Group
 from harness.util.errors import UserError, unknown
 
 KEYS = ("tracks", "methods", "models")
@@ -62,8 +63,8 @@ def of_models(records: Sequence[Record], wanted: RowSelection) -> list[Record]:
     Raises:
         UserError: a track, method or model that no record has; the message names the nearest.
     """
-    tracks = {_track(record) for record in records if record["role"] == "method"}
-    methods = {str(record["method"]) for record in records if record["role"] == "method"}
+    tracks = {_track(record) for record in records if record.role == "method"}
+    methods = {record.method for record in records if record.role == "method"}
     models = {setting_of(record)[0] for record in records}
     for key, known in (("tracks", tracks), ("methods", methods), ("models", models)):
         for name in getattr(wanted, key):
@@ -101,4 +102,4 @@ def _wanted(group: Group, wanted: RowSelection, reference: str) -> bool:
 
 
 def _track(record: Record) -> str:
-    return str((record.get("method_card") or {}).get("track") or "main")
+    return (record.method_card and record.method_card.track) or "main"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.records.record import Record
 from harness.report.analysis.compared import Scored, join_groups, pooled_noise, seed_matrix
 from harness.report.analysis.scores import common_problems, score_set
-from harness.report.data.groups import Group, Record, canonical, evaluation_sets, group_records
+from harness.report.data.groups import Group, canonical, evaluation_sets, group_records
 from harness.statistics import holm, paired_differences
 
 #: What two rows of one name may differ in, and how it is said.
@@ -79,12 +80,13 @@ def compare_sweeps(first: Sequence[Record], second: Sequence[Record]) -> Versus:
 def _same_set(sides: Sequence[Sequence[Group]], name: str) -> bool:
     ids = [common_problems(groups, name) for groups in sides]
     profiles = {
-        str((record["evals"].get(name) or {}).get("profile_hash"))
+        record.evals[name].profile_hash
         for groups in sides for group in groups if not group.sampling_differs
-        for record in group.records if record["evals"].get(name)
+        for record in group.records if name in record.evals
     }  # fmt: skip
-    versions = {str(record["benchmark"]) for groups in sides for g in groups for record in g.records}
-    own = all("profile" not in (r["evals"].get(name) or {}) for gs in sides for g in gs for r in g.records)
+    versions = {record.benchmark for groups in sides for g in groups for record in g.records}
+    every = [record for groups in sides for group in groups for record in group.records]
+    own = all(name not in record.evals or record.evals[name].profile is None for record in every)
     # a split of the training problems is the same set only in one version of them
     return ids[0] == ids[1] and len(profiles) == 1 and (not own or len(versions) == 1)
 
@@ -137,15 +139,16 @@ def _pair(a: Scored, b: Scored, p: float | None) -> Pair:
 
 
 def _same_runs(a: Group, b: Group) -> bool:
-    ids = [[record.get("run_id") for record in group.records] for group in (a, b)]
-    return ids[0] == ids[1] and None not in ids[0]
+    return [record.run_id for record in a.records] == [record.run_id for record in b.records]
 
 
 def _differs(a: Group, b: Group) -> tuple[str, ...]:
     first, second = a.records[0], b.records[0]
     found = [
-        words for key, words in _FACTS.items() if canonical(first.get(key)) != canonical(second.get(key))
+        words
+        for key, words in _FACTS.items()
+        if canonical(getattr(first, key)) != canonical(getattr(second, key))
     ]
-    if (first.get("train") or {}).get("token_budget") != (second.get("train") or {}).get("token_budget"):
+    if first.train.get("token_budget") != second.train.get("token_budget"):
         found.append("budget")
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Check result records and group them into rows: one row is one method (or control) with its seeds."""
+"""Group result records into rows, checked together: one row is one method (or control) with its seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-Record = Mapping[str, Any]
+from harness.records.record import MethodCard, Record
+from harness.records.write import record_line
 
-SCHEMA = 1
-_REQUIRED = ("method", "seed", "role", "benchmark", "numerics_version", "evals")
-_ROLES = ("base", "control", "method")
 # What must agree over all records of one report, and what to do where it does not.
 _SAME_EVERYWHERE = {
     "benchmark": "write one report per benchmark version",
@@ -44,7 +42,7 @@ class Group:
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(int(record["seed"]) for record in self.records)
+        return tuple(record.seed for record in self.records)
 
     @property
     def label(self) -> str:
@@ -61,21 +59,21 @@ class Group:
         )
 
     @property
-    def card(self) -> Mapping[str, Any]:
-        return self.records[0].get("method_card") or {}
+    def card(self) -> MethodCard:
+        return self.records[0].method_card or MethodCard()
 
     @property
     def tuned(self) -> bool:
-        return bool(self.records[0].get("tuned", False))
+        return self.records[0].tuned
 
     @property
     def reconstruction(self) -> bool:
-        return bool(self.card.get("reconstruction", False))
+        return self.card.reconstruction
 
     @property
     def changes(self) -> Mapping[str, Any]:
         """Of a control, what it changes of the tuned run of its method."""
-        return self.records[0].get("changes") or {}
+        return self.records[0].changes or {}
 
     @property
     def sampling_differs(self) -> bool:
@@ -92,11 +90,11 @@ class Group:
         """How many of its runs are trainings of its own; the others evaluate the weights of another run."""
         if self.role == "base" or self.evaluation_only:
             return 0
-        return sum(not record.get("trained_by") for record in self.records)
+        return sum(not record.trained_by for record in self.records)
 
     @property
     def track(self) -> str:
-        return str(self.card.get("track") or "main")
+        return self.card.track or "main"
 
 
 def method_key(method: str) -> str:
@@ -125,19 +123,17 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     """
     cells: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
-        check_record(record)
-        cell = (str(record["role"]), str(record["method"]), int(record["seed"]))
-        cells.setdefault(cell, []).append(record)
+        cells.setdefault((record.role, record.method, record.seed), []).append(record)
     rows = [record for cell in sorted(cells) for record in _distinct(cells[cell])]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
     # a control at its best temperature says so in its row, and is the only one that may
-    alike = [record for record in rows if "eval.profile_settings" not in (record.get("changes") or {})]
-    for name in sorted({name for record in alike for name in record["evals"]}):
+    alike = [record for record in rows if "eval.profile_settings" not in (record.changes or {})]
+    for name in sorted({name for record in alike for name in record.evals}):
         _check_profile(alike, name)
     members: dict[tuple[str, str], list[Record]] = {}
     for record in rows:
-        members.setdefault((str(record["role"]), str(record["method"])), []).append(record)
+        members.setdefault((record.role, record.method), []).append(record)
     return [_group(role, method, runs) for (role, method), runs in members.items()]
 
 
@@ -145,30 +141,8 @@ def _distinct(runs: list[Record]) -> list[Record]:
     """Each record once; the order in which they came does not matter."""
     if len(runs) == 1:  # nearly always, and a record's whole text is long
         return runs
-    unique = {canonical(record): record for record in runs}
+    unique = {record_line(record): record for record in runs}
     return [unique[text] for text in sorted(unique)]
-
-
-def check_record(record: Record) -> None:
-    """Refuse a record that no table can use.
-
-    Raises:
-        ValueError: another schema, a missing part, or an unknown role; the message names the record.
-    """
-    if record.get("schema") != SCHEMA:
-        raise ValueError(
-            f"record {record.get('run_id', '?')} has schema {record.get('schema')!r}, this version reads "
-            f"schema {SCHEMA}: collect the run again with this version"
-        )
-    missing = [key for key in _REQUIRED if key not in record]
-    if missing:
-        raise ValueError(
-            f"record {record.get('run_id', '?')} lacks {', '.join(missing)}: collect the run again"
-        )
-    if record["role"] not in _ROLES:
-        raise ValueError(
-            f"record {record.get('run_id', '?')} has role {record['role']!r}: use one of {_ROLES}"
-        )
 
 
 def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) -> None:
@@ -176,13 +150,11 @@ def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) 
     counts: dict[str, int] = {}
     section, _, inner = key.rpartition(".")
     for record in records:
-        text = canonical((record.get(section) or {}).get(inner) if section else record.get(key))
+        text = canonical(getattr(record, section).get(inner) if section else getattr(record, key))
         first.setdefault(text, record)
         counts[text] = counts.get(text, 0) + 1
     if len(counts) > 1:
-        found = "; ".join(
-            f"{text} in {counts[text]} (e.g. {first[text].get('run_id', '?')})" for text in sorted(counts)
-        )
+        found = "; ".join(f"{text} in {counts[text]} (e.g. {first[text].run_id})" for text in sorted(counts))
         raise ValueError(f"{problem}: {found}. Remedy: {remedy}")
 
 
@@ -190,12 +162,11 @@ def _check_profile(records: Sequence[Record], name: str) -> None:
     """One profile for all who were evaluated on a set: another template or temperature is another measure."""
     found: dict[str, Record] = {}
     for record in records:
-        evaluation = record["evals"].get(name)
-        if evaluation:
-            found.setdefault(str(evaluation.get("profile_hash")), record)
+        if name in record.evals:
+            found.setdefault(str(record.evals[name].profile_hash), record)
     if len(found) > 1:
         told = "; ".join(
-            f"{record['evals'][name].get('profile', 'no profile')} (e.g. {record.get('run_id', '?')})"
+            f"{record.evals[name].profile or 'no profile'} (e.g. {record.run_id})"
             for _, record in sorted(found.items())
         )
         raise ValueError(
@@ -207,12 +178,12 @@ def _check_profile(records: Sequence[Record], name: str) -> None:
 def _group(role: str, method: str, runs: list[Record]) -> Group:
     for key, remedy in _SAME_IN_ROW.items():
         _check_same(runs, key, f"the seeds of {method!r} differ in {key}", remedy)
-    seeds = [int(run["seed"]) for run in runs]
+    seeds = [run.seed for run in runs]
     doubled = (
         sorted({seed for seed in seeds if seeds.count(seed) > 1}) if len(set(seeds)) < len(seeds) else []
     )
     if doubled:
-        ids = [str(run.get("run_id", "?")) for run in runs if int(run["seed"]) == doubled[0]]
+        ids = [run.run_id for run in runs if run.seed == doubled[0]]
         raise ValueError(
             f"{method!r} has {len(ids)} different records for seed {doubled[0]} ({', '.join(ids)}): "
             "keep the one that belongs to the current configuration"
@@ -225,7 +196,7 @@ def evaluation_sets(groups: Iterable[Group]) -> list[str]:
 
     Validation sets chose the hyper-parameters and are never reported.
     """
-    names = {name for group in groups for record in group.records for name in record["evals"]}
+    names = {name for group in groups for record in group.records for name in record.evals}
     first = ["test_id", "test_hard", "test_ood"]
     return sorted(
         (name for name in names if not name.startswith("val")),

@@ -6,55 +6,56 @@ to their seeds and the budget they used, to what tuning chose, and per set to th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-from harness.report.data.groups import Record
+import msgspec
+
+from harness.records.record import Evaluation, Record
 
 #: What every run names; a record that lacks one says so.
 NAMED = ("commit", "config_hash", "method_hash", "determinism", "hardware")
 UNKNOWN = "not recorded"
-#: Sections of a record that are told in full; of the others the plain values are.
-_TOLD = ("budget",)
-_LEFT_OUT = ("method_card", "hyperparameters", "tuning_choice", "schema", "method", "role")
+_LEFT_OUT = ("method", "role")
 
 
 def run_facts(record: Record) -> dict[str, Any]:
     """The record's plain values, and by what each set was sampled and judged."""
     told: dict[str, Any] = dict.fromkeys(NAMED, UNKNOWN)
-    told |= {key: record[key] for key in sorted(record) if _plain(record[key]) and key not in _LEFT_OUT}
-    told |= {key: record[key] for key in _TOLD if record.get(key)}
+    told |= {key: value for key, value in _plain_values(record) if key not in _LEFT_OUT}
+    if budget := msgspec.to_builtins(record.budget):
+        told["budget"] = budget
     told |= used(record)
     told["evals"] = {
-        name: {key: entry[key] for key in sorted(entry) if _plain(entry[key])} | judged_by(record, entry)
-        for name, entry in sorted(record["evals"].items())
-        if entry
+        name: dict(_plain_values(entry)) | judged_by(record, entry)
+        for name, entry in sorted(record.evals.items())
     }
     return told
 
 
 def used(record: Record) -> dict[str, Any]:
     """The settings that a run really had where tuning and a control both have a say, as far as it says so."""
-    evaluation, rollout = _sampling(record)
+    evaluation, rollout = record.settings.eval, record.settings.rollout
     found = {
-        "train.lr": (record.get("train") or {}).get("lr") if record["role"] != "base" else None,
-        "rollout.temperature": rollout.get("temperature") if record["role"] != "base" else None,
+        "train.lr": record.train.get("lr") if record.role != "base" else None,
+        "rollout.temperature": rollout.get("temperature") if record.role != "base" else None,
         "eval.temperature": evaluation.get("temperature"),
-        "eval.weights": evaluation.get("weights") if record["role"] != "base" else None,
+        "eval.weights": evaluation.get("weights") if record.role != "base" else None,
     }
     return {key: value for key, value in found.items() if value is not None}
 
 
-def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:
+def judged_by(record: Record, entry: Evaluation) -> dict[str, str]:
     """Profile and grader of one evaluation.
 
     Sets that a profile evaluates have both in the record. Splits of the training problems are sampled by the
     run's own settings and judged by the verifier of their benchmark, which changes with its version only.
     """
-    if "profile" in entry:
-        return {"profile": str(entry["profile"]), "graded_by": str(entry.get("graded_by") or UNKNOWN)}
-    evaluation, rollout = _sampling(record)
-    parts = [f"n {entry['n']}"] if entry.get("n") else []
+    if entry.profile is not None:
+        return {"profile": entry.profile, "graded_by": entry.graded_by or UNKNOWN}
+    evaluation, rollout = record.settings.eval, record.settings.rollout
+    parts = [f"n {entry.n}"] if entry.n else []
     if evaluation.get("temperature") is not None:
         parts.append(f"temperature {evaluation['temperature']:g}")
     if rollout.get("max_response_tokens"):
@@ -62,15 +63,19 @@ def judged_by(record: Record, entry: Mapping[str, Any]) -> dict[str, str]:
     sampled = ", ".join(parts)
     return {
         "profile": f"the run's own sampling ({sampled})" if sampled else "the run's own sampling",
-        "graded_by": f"{record['benchmark']} verifier",
+        "graded_by": f"{record.benchmark} verifier",
     }
 
 
-def _sampling(record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """How the run sampled in its evaluation and in training, as far as it says so."""
-    settings = record.get("settings") or {}
-    return settings.get("eval") or {}, settings.get("rollout") or {}
+def _plain_values(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    """Name and value of what is said in a word or a number."""
+    for name, default in _defaults(type(part)):
+        value = getattr(part, name)
+        if value not in (default, "") and isinstance(value, (str, int, float)):
+            yield name, value
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and value != ""
+@cache
+def _defaults(of: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+    """Field and default of a type; what is not said has its default."""
+    return tuple((field.name, field.default) for field in msgspec.structs.fields(of))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.records.record import Record
 from harness.report.render.figures.draw import draw_figures
 from harness.report.render.latex import latex_text
 from harness.report.render.page import html_page
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     out_dir: Path,
     *,
     title: str,
@@ -34,7 +35,7 @@ def write_report(
     """Write ``leaderboard.{md,csv,tex,json,html}`` and the pictures into ``out_dir``.
 
     Args:
-        records: result records, schema 1, in any order.
+        records: in any order.
         out_dir: created when missing; files of the same names are replaced.
         expected_seeds: method -> number of seeds its sweep planned; rows with fewer are marked and not
             ranked, methods without any record are listed as missing.
@@ -46,7 +47,7 @@ def write_report(
 
     Raises:
         ValueError: records that must not stand in one table (other benchmark, numerics version, model or
-            method file), two different records of one run, or an unknown schema; the message names both
+            method file), or two different records of one run; the message names both
             sides and the remedy.
     """
     report = build_report(
@@ -87,7 +88,7 @@ def write_page(
 
 
 def render_terminal(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     *,
     title: str = "Leaderboard",
     expected_seeds: Mapping[str, int] | None = None,

@@ -14,11 +14,11 @@ import numpy as np
 from harness.report.analysis.entropy import Law
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.scores import Curve, entropy_curve, frontier_curves, frontier_k
+from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group
 from harness.report.data.provenance import run_facts, used
-from harness.report.data.settings import setting_of
 from harness.report.render.style import BASE, Style, styles
-from harness.report.tables.columns import interval_text
+from harness.report.tables.columns import interval_text, significant
 
 FORMAT = 1
 _NUMBERS = {int, float, bool, type(None)}
@@ -28,7 +28,10 @@ _WIDTH = 110
 
 
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Everything the tables and plots show, with the runs behind each row; numbers are unrounded shares.
+    """Everything the tables and plots show, with the runs behind each row; scores are shares.
+
+    What is computed has six significant digits: the last ones differ from processor to processor. What a
+    record says stands as it does there.
 
     Args:
         pages: method name -> address of its page.
@@ -47,10 +50,19 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         "notes": [list(note) for note in report.notes],
         "frontier_k": k,
         "equal": report.equal
-        and {"pass@1": report.equal.level, "k": report.equal.k, "detectable": report.equal.detectable},
+        and {
+            "pass@1": significant(report.equal.level),
+            "k": report.equal.k,
+            "detectable": significant(report.equal.detectable),
+        },
         "rows": [_row(group, report, looks[group.key], k, pages or {}) for group in report.groups],
         "reported": [
-            {**asdict(pair.reported), "row": pair.method, "ours": pair.ours, "profile": pair.profile}
+            {
+                **asdict(pair.reported),
+                "row": pair.method,
+                "ours": significant(pair.ours),
+                "profile": pair.profile,
+            }
             for pair in report.beside
             if pair.ours is not None
         ],
@@ -121,24 +133,24 @@ def _row(
     first = group.records[0]
     curve_SK = report.curves.get(group.key)
     frontier = frontier_curves(group, k) if k else None
-    paper = str(group.card.get("paper") or "")
+    paper = group.card.paper or ""
     return {
         "id": group.key,
         "label": group.name,
         "method": group.method,
         "role": group.role,
         "track": group.track if group.role == "method" else None,
-        "title": group.card.get("title"),
+        "title": group.card.title,
         "paper": paper or None,
-        "link": paper_link(group.card.get("arxiv"), paper),
+        "link": paper_link(group.card.arxiv, paper),
         "page": pages.get(group.method) if group.role == "method" else None,
-        "fidelity": group.card.get("fidelity"),
+        "fidelity": group.card.fidelity,
         "reconstruction": group.reconstruction,
         "tuned": group.tuned,
-        "tuning_choice": first.get("tuning_choice"),
-        "changes": first.get("changes") or None,
+        "tuning_choice": first.tuning_choice,
+        "changes": first.changes or None,
         "used": used(first),
-        "hyperparameters": first.get("hyperparameters"),
+        "hyperparameters": first.hyperparameters,
         "look": {
             "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),
             "width": look.width,
@@ -157,17 +169,19 @@ def _law(law: Law | None) -> dict[str, Any] | None:
     if law is None:
         return None
     parts = {"a": law.a, "b": law.b, "ceiling": law.ceiling}
-    told: dict[str, Any] = {key: [part.value, part.low, part.high] for key, part in parts.items()}
+    told: dict[str, Any] = {
+        key: _each_significant(part.value, part.low, part.high) for key, part in parts.items()
+    }
     return told | {
-        "rmse": law.rmse,
-        "r2": law.r2 if np.isfinite(law.r2) else None,
+        "rmse": significant(law.rmse),
+        "r2": significant(law.r2) if np.isfinite(law.r2) else None,
         "points": [[_round(point) for point in own] for own in law.points],
         "applies": law.applies,
         "why_not": law.why_not or None,
     }
 
 
-def _band(values_ST: Any) -> dict[str, list[float]]:
+def _band(values_ST: Any) -> dict[str, list[float | None]]:
     """Mean over the seeds, and the smallest and largest seed."""
     return {
         "mean": _round(values_ST.mean(axis=0)),
@@ -180,8 +194,12 @@ def _curve(curve: Curve | None) -> dict[str, list[Any]] | None:
     return None if curve is None else {"step": curve.steps_T.tolist(), **_band(curve.values_ST)}
 
 
-def _round(values: Any) -> list[float]:
-    return [float(f"{value:.6g}") for value in np.asarray(values, dtype=float)]
+def _round(values: Any) -> list[float | None]:
+    return _each_significant(*np.asarray(values, dtype=float).tolist())
+
+
+def _each_significant(*values: float | None) -> list[float | None]:
+    return [significant(value) for value in values]
 
 
 def _traces(group: Group) -> dict[str, list[Any]] | None:
@@ -189,8 +207,8 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
 
     Seeds that a token budget ended earlier have fewer windows: those that all have are told.
     """
-    traces = [record.get("trace") for record in group.records]
-    known = [trace for trace in traces if isinstance(trace, Mapping) and trace.get("step")]
+    traces = [record.trace for record in group.records]
+    known = [trace for trace in traces if trace.get("step")]
     if not known or len(known) < len(traces):
         return None
     names = sorted(set.intersection(*(set(trace) for trace in known)))
@@ -206,12 +224,12 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "name": table.name,
         "pass_ks": list(table.ks),
-        "detectable": table.detectable,
+        "detectable": significant(table.detectable),
         "comparisons": table.comparisons,
         "delta_k": table.top_k,
-        "detectable_k": table.detectable_k,
-        "equal_spread_p": table.spread_p,
-        "equal_spread_k_p": table.spread_k_p,
+        "detectable_k": significant(table.detectable_k),
+        "equal_spread_p": significant(table.spread_p),
+        "equal_spread_k_p": significant(table.spread_k_p),
         "lines": [_line(line) for line in table.lines],
     }
 
@@ -223,23 +241,25 @@ def _line(line: Line) -> dict[str, Any]:
         "block": line.block,
         "marks": list(line.marks),
         "rank": list(line.rank) if line.rank else None,
-        "pass_at": {str(k): value for k, value in line.pass_at.items()},
+        "pass_at": {str(k): significant(value) for k, value in line.pass_at.items()},
         "interval": None
         if interval is None
         else {
             "kind": interval.kind,
-            "low": interval.low,
-            "high": interval.high,
+            "low": significant(interval.low),
+            "high": significant(interval.high),
             "text": interval_text(line),
         },
-        "delta": line.delta,
-        "delta_low": line.delta_interval and line.delta_interval[0],
-        "delta_high": line.delta_interval and line.delta_interval[1],
-        "p_holm": line.p,
-        "entropy_nats": list(line.entropy) if line.entropy else None,
+        "delta": significant(line.delta),
+        "delta_low": line.delta_interval and significant(line.delta_interval[0]),
+        "delta_high": line.delta_interval and significant(line.delta_interval[1]),
+        "p_holm": significant(line.p),
+        "entropy_nats": _each_significant(*line.entropy) if line.entropy else None,
         "seeds": list(line.group.seeds),
         "seeds_expected": line.expected,
-        "numbers": {key: value for key, value in sorted(line.numbers.items()) if value is not None},
+        "numbers": {
+            key: significant(value) for key, value in sorted(line.numbers.items()) if value is not None
+        },
     }
 
 

@@ -150,8 +150,8 @@ def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
         "method": group.method,
         "role": group.role,
         "track": group.track,
-        "title": group.card.get("title"),
-        "fidelity": group.card.get("fidelity"),
+        "title": group.card.title,
+        "fidelity": group.card.fidelity,
         "reconstruction": group.reconstruction,
         "tuned": group.tuned,
         "marks": "; ".join(line.marks),
@@ -192,14 +192,14 @@ def _csv_runs(group: Group) -> dict[str, Any]:
     first = group.records[0]
 
     def of_seeds(key: str) -> str:
-        return "; ".join(str(record.get(key) or "") for record in group.records)
+        return "; ".join(str(getattr(record, key) or "") for record in group.records)
 
-    settings = {key: first.get(key) for key in ("tuning_choice", "changes")}
+    settings = {"tuning_choice": first.tuning_choice, "changes": first.changes}
     return {
         **{key: canonical(value) if value else None for key, value in settings.items()},
         "run_ids": of_seeds("run_id"),
         "config_hashes": of_seeds("config_hash"),
-        "method_hash": first.get("method_hash"),
+        "method_hash": first.method_hash,
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from harness.records.record import Record
 from harness.report.analysis.compared import (
     Delta,
     MethodComparison,
@@ -31,7 +32,7 @@ from harness.report.analysis.lines import (
 )
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_set
-from harness.report.data.groups import Group, Record, evaluation_sets, group_records, method_key, row_of
+from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
 

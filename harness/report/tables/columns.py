@@ -27,6 +27,15 @@ class Column:
     wide: bool = False
 
 
+def significant(number: float | None) -> float | None:
+    """Six significant digits, of large numbers the whole part: equal whatever processor computed it."""
+    if number is None:
+        return None
+    # nine first: halves such as 0.4203125 are common, and their last bits must not decide
+    settled = float(f"{number:.9g}")
+    return float(f"{settled:.6g}" if abs(settled) < 1e6 else f"{settled:.0f}")
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in [0, 1] as percent without the sign, or a dash."""
     return DASH if share is None else f"{100 * share:.{digits}f}"
@@ -237,10 +246,10 @@ def set_columns(table: Table) -> list[Column]:
     """Columns of one test set: scores and how the answers look. Ranks are given once, for the headline."""
     votes = {key for line in table.lines for key, value in line.numbers.items() if key.startswith("maj@")}
     counts = {
-        int(entry["n"])
+        record.evals[table.name].n
         for line in table.lines
         for record in line.group.records
-        if (entry := record["evals"].get(table.name) or {}).get("n")
+        if table.name in record.evals
     }
     drawn = f" among the {counts.pop()} samples" if len(counts) == 1 else ""
     return [

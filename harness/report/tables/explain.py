@@ -37,7 +37,7 @@ def explain(
     """``(label, sentence)`` pairs for the header, most important first; ``fitted``: some row has a fit."""
     notes: list[tuple[str, str]] = []
     records = [record for group in groups for record in group.records]
-    if any(str(record["benchmark"]).split("@")[0] == "micro" for record in records):
+    if any(record.benchmark.split("@")[0] == "micro" for record in records):
         notes.append(
             (
                 "Scope",
@@ -202,8 +202,8 @@ def _which(reference: Group) -> str:
     """The row that the others are compared with, and what tuning chose for it."""
     if not reference.tuned:
         return f"{reference.method} (untuned here)"
-    chosen = reference.records[0].get("tuning_choice")
-    if not isinstance(chosen, Mapping) or not chosen:
+    chosen = reference.records[0].tuning_choice
+    if not chosen:
         return f"tuned {reference.method}"
     settings = ", ".join(f"{key} = {plain(value)}" for key, value in chosen.items())
     return f"tuned {reference.method} ({settings})"
@@ -213,7 +213,7 @@ def _provenance(groups: Sequence[Group]) -> str:
     records = [record for group in groups for record in group.records]
 
     def values(key: str) -> list[str]:
-        return sorted({str(record[key]) for record in records if record.get(key) is not None})
+        return sorted({str(value) for record in records if (value := getattr(record, key)) is not None})
 
     facts = [f"{len(records)} runs, {len(groups)} rows"]
     for key, label in [

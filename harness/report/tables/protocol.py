@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.report.data.groups import Group, Record, row_of
+from harness.records.record import Record
+from harness.report.data.groups import Group, row_of
 from harness.report.tables.columns import count
 
 _LR, _REWARD, _TEMPERATURE, _WEIGHTS = "train.lr", "train.random_reward", "eval.temperature", "eval.weights"
@@ -54,8 +55,7 @@ def _changed(group: Group, reference: str) -> str:
     if changes.get(_WEIGHTS) == "best":
         return _stopped(group)
     if list(changes) == [_LR]:
-        tuned = record.get("tuning_choice")
-        chosen = tuned.get(_LR) if isinstance(tuned, Mapping) else None
+        chosen = (record.tuning_choice or {}).get(_LR)
         return words[0] + (f" where tuning chose {plain(chosen)}" if chosen is not None else "")
     return ", ".join(words)
 
@@ -63,9 +63,9 @@ def _changed(group: Group, reference: str) -> str:
 def _stopped(group: Group) -> str:
     """Which checkpoints were chosen, and what that leaves untouched."""
     text = "the weights of the best checkpoint on validation"
-    chosen = [record.get("evaluated_step") for record in group.records]
+    chosen = [record.evaluated_step for record in group.records]
     if None not in chosen:
-        ends = [(record.get("budget") or {}).get("steps") for record in group.records]
+        ends = [record.budget.steps for record in group.records]
         last = sum(a == b for a, b in zip(chosen, ends, strict=True))
         text += f" (steps {', '.join(map(str, chosen))}; the last one in {last} of {len(chosen)} seeds)"
     return text + "; its entropy, tokens and updates are those of the whole training"
@@ -77,23 +77,22 @@ def _sampling(records: Sequence[Record], sets: Sequence[str]) -> str:
     profiles: list[str] = []
     for record in records:
         for name in sets:
-            entry = record["evals"].get(name)
+            entry = record.evals.get(name)
             if not entry:
                 continue
-            if "profile" in entry:
-                profiles.append(str(entry["profile"]))
+            if entry.profile is not None:
+                profiles.append(entry.profile)
                 continue
-            temperature = _of(record, "settings", "eval").get("temperature")
+            temperature = record.settings.eval.get("temperature")
             at = f" at T = {plain(temperature)}" if temperature is not None else ""
-            own.append(f"{entry['n']} samples a problem{at}")
+            own.append(f"{entry.n} samples a problem{at}")
     told = [*_unique(own), *(f"profile {name}" for name in _unique(profiles))]
     return f"Test: {' and '.join(told)}." if told else ""
 
 
 def _problems(records: Sequence[Record], sets: Sequence[str]) -> str:
     counts = {
-        name: max((len(e["correct"]) for r in records if (e := r["evals"].get(name)) and e.get("correct")),
-                  default=0)
+        name: max((len(r.evals[name].correct) for r in records if name in r.evals), default=0)
         for name in sets
     }  # fmt: skip
     told = [f"{number} of {name}" for name, number in counts.items() if number]
@@ -102,12 +101,12 @@ def _problems(records: Sequence[Record], sets: Sequence[str]) -> str:
 
 def _validation(records: Sequence[Record]) -> str:
     """Problems and samples of the checkpoints, and how many checkpoints a run has."""
-    points = [[p for p in record.get("frontier") or () if p.get("correct")] for record in records]
+    points = [[p for p in record.frontier if p.correct] for record in records]
     known = [own for own in points if own]
     if not known:
         return ""
-    problems = _span(len(p["correct"]) for own in known for p in own)
-    samples = _span(int(p["n"]) for own in known for p in own)
+    problems = _span(len(p.correct) for own in known for p in own)
+    samples = _span(p.n for own in known for p in own)
     return (
         f"Validation, which also chose the hyper-parameters: {problems} problems × {samples} samples at each "
         f"of {_span(map(len, known))} checkpoints of a run."
@@ -115,7 +114,7 @@ def _validation(records: Sequence[Record]) -> str:
 
 
 def _budget(records: Sequence[Record]) -> str:
-    budgets = _unique(b for r in records if (b := _of(r, "train").get("token_budget")))
+    budgets = _unique(b for r in records if (b := r.train.get("token_budget")))
     return f"A run stops at {count(float(budgets[0]))} generated tokens." if len(budgets) == 1 else ""
 
 
@@ -126,10 +125,3 @@ def _span(numbers: Iterable[int]) -> str:
 
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _of(record: Record, *sections: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = record
-    for name in sections:
-        found = found.get(name) or {}
-    return found

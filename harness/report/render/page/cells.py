@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.report.analysis.model import Line
 from harness.report.analysis.scores import entropy_curve
 from harness.report.render.style import Style
-from harness.report.tables.columns import Column, p_text, points
+from harness.report.tables.columns import Column, p_text, points, significant
 from harness.report.tables.sections import Section
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cell(line: Line, column: Column, scales: Scales, look: Style) -> Markup:
     from markupsafe import Markup, escape
 
     value = column.value(line)
-    sort = "" if value is None else value if isinstance(value, str) else f"{value:.9g}"
+    sort = "" if value is None else value if isinstance(value, str) else f"{significant(value):.9g}"
     if column.key == "method":
         marks = Markup("").join(Markup('<span class="mark">{}</span>').format(mark) for mark in line.marks)
         return Markup(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import slug
-from harness.report.data.groups import Record
+from harness.records.record import Record
 from harness.util.files import write_text
 
 
@@ -37,17 +37,13 @@ class SettingRecords:
     @property
     def count(self) -> str:
         """``12 of 15 runs``, the untrained model apart."""
-        there = sum(record["role"] != "base" for record in self.records)
+        there = sum(record.role != "base" for record in self.records)
         return f"{there} of {sum(self.expected.values())} runs" if self.expected else f"{there} runs"
 
 
 def setting_of(record: Record) -> tuple[str, str]:
     """Model and training set of a record, as its sweep names them."""
-    benchmark = str(record.get("benchmark", "")).partition("@")[0]
-    return (
-        str(record.get("model_name") or record.get("model", "")),
-        str(record.get("training_set") or benchmark),
-    )
+    return record.model_name or record.model, record.training_set or record.benchmark.partition("@")[0]
 
 
 def by_setting(
