@@ -1,10 +1,10 @@
 """The tests of what changed: ``python -m tests.changed [options of pytest]`` picks test files and runs them.
 
 What changed since the branch left main (on main: since the last commit) is followed backwards along imports
-(also those inside functions), names of modules in strings (``python -m …``, tables of lazy imports), and names
-of methods in the tests' texts. Files near to the change run first, until their seconds, known from earlier runs,
-are :data:`WALL_S` a core. What is left out is said; ``make test`` runs all. Where a change cannot be followed
-(``pyproject.toml``, a file that nobody names), every test file is in question.
+(also those inside functions), names of modules in strings (``python -m …``, tables of lazy imports) and names
+of methods in the tests' texts. Files near to the change run first, until their seconds, known from earlier
+runs, are :data:`WALL_S` a core. What is left out is said; ``make test`` runs all. Where a change cannot be
+followed (``pyproject.toml``, a file that nobody names), every test file is in question.
 
 ``python -m tests.changed keep`` writes the seconds of this checkout's runs to ``tests/seconds.json``.
 """

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 V = TypeVar("V")
+#: Name of a token statistic -> its values at the batch's tokens, (rows, tokens).
 Stats = Mapping[str, "Tensor"]
 
 
@@ -249,6 +250,7 @@ class Verify:
 
 
 RolloutRequest = Draw | Generate | Score | Verify
+#: A rollout program at work: yields requests, is sent their answers, returns the batch.
 Program = Generator[RolloutRequest, Any, Batch]
 
 # --- stages -----------------------------------------------------------------------------------------
