@@ -1,4 +1,4 @@
-"""Make docs/api.md, the public names and the first lines of their docstrings: ``python docs/api.py [--check]``.
+"""Make docs/api.md, the public names with their first lines: ``python docs/api.py [--check]``.
 
 A constant has no docstring: its words are the comment ``#:`` above it.
 """

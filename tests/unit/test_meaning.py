@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from harness.meaning.digest import KEPT, ROOT, identity, keep, meaning
+from harness.registry import methods as registry
 from harness.sweep.cache import plan_key
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
-from methods import registry
 
 METHOD = """
     import math
