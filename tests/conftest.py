@@ -168,7 +168,8 @@ class Seconds:
 
     def pytest_sessionfinish(self) -> None:
         cache = getattr(self._config, "cache", None)
-        if cache is not None and not self._config.option.keyword:
+        whole = not self._config.option.keyword and not any("::" in word for word in self._config.args)
+        if cache is not None and whole:
             cache.set("entrobench/seconds", cache.get("entrobench/seconds", {}) | self._spent)
 
 

@@ -68,7 +68,7 @@ class Imports:
         """
         if path in self._texts:
             return {path: 0}
-        if path.endswith(".py"):
+        if path.endswith(".py") and path.startswith(PACKAGES):
             return self._naming(_module(path))
         beside = str(Path(path).with_suffix(".py"))
         found = {beside: 0} if beside in self._texts else {}

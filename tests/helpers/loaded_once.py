@@ -28,8 +28,10 @@ def names_by_file() -> dict[str, list[str]]:
 def use() -> Any:
     """Import all that is public, the methods by name and by path, a benchmark; a method's instance."""
     import entrobench
+    from harness.cli.doctor import shadows
     from harness.registry import benchmarks, methods
 
+    assert shadows() == []
     for name in entrobench._EXPORTS:
         getattr(entrobench, name)
     for name in ("dapo", "grpo"):

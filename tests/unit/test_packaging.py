@@ -25,30 +25,50 @@ def project() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy without what a build or a run leaves."""
-    folder = tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout without what a build or a run leaves."""
+    folder = tmp_path_factory.mktemp("copy") / "source"
     ignore = shutil.ignore_patterns("__pycache__", ".*", "runs", "results", "tests", "*.egg-info", "build")
-    shutil.copytree(ROOT, folder / "source", ignore=ignore)
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder,
-        folder / "source")  # fmt: skip
+    shutil.copytree(ROOT, folder, ignore=ignore)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ("wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source)
+    run(sys.executable, "-m", "pip", *build)
     return next(folder.glob("entrobench-*.whl"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``bin`` of an empty environment with the wheel; dependencies come from the tests' own environment.
+    """The ``bin`` of an environment with the wheel."""
+    return environment_with(wheel, tmp_path_factory.mktemp("away"))
+
+
+@pytest.fixture(scope="module")
+def editable(source: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` of an environment with an editable install of the copy."""
+    folder = tmp_path_factory.mktemp("editable")
+    code = f"from setuptools import build_meta; build_meta.build_editable({str(folder)!r})"
+    run(sys.executable, "-c", code, cwd=source)
+    return environment_with(next(folder.glob("*.whl")), folder)
+
+
+def environment_with(wheel: Path, folder: Path) -> Path:
+    """An empty environment with ``wheel``; its dependencies are those of the tests' own environment.
 
     They are seen through a ``.pth`` file. Path files in the folder that it names are not read, so an editable
     install of this checkout is not seen.
     """
-    home = tmp_path_factory.mktemp("away") / "environment"
+    home = folder / "environment"
     venv.create(home, with_pip=False, symlinks=True)
     python = home / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel)
     paths = {"base": str(home), "platbase": str(home)}
     site = Path(sysconfig.get_path("purelib", "venv", paths))
-    assert (site / "harness").is_dir()
+    assert next(site.glob("entrobench-*.dist-info"))
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return python.parent
 
@@ -96,7 +116,6 @@ def test_an_installed_wheel_trains_adds_a_method_and_reports_away_from_the_check
     installed: Path, tmp_path: Path
 ) -> None:
     entrobench = installed / "entrobench"
-    assert "SHADOWED" not in run(entrobench, "doctor", cwd=tmp_path)
     run(entrobench, "new-method", "bold-idea", "--dir", "mine", cwd=tmp_path)
     (tmp_path / "away.yaml").write_text(SWEEP)
     run(entrobench, "sweep", "submit", "away.yaml", "launcher=local", "workers=2", cwd=tmp_path)
@@ -108,13 +127,16 @@ def test_an_installed_wheel_trains_adds_a_method_and_reports_away_from_the_check
 
 
 @pytest.mark.slow
-def test_each_module_is_loaded_once(installed: Path, tmp_path: Path) -> None:
-    """In a process, in its worker and after unpickling; from the wheel, and from an editable install."""
+def test_each_module_is_loaded_once(installed: Path, editable: Path, source: Path, tmp_path: Path) -> None:
+    """In a process, in its worker and after unpickling; from the wheel, an editable install, a checkout."""
     script = Path(shutil.copy(ROOT / "tests" / "helpers" / "loaded_once.py", tmp_path))
     (root,) = run(installed / "python", script, cwd=tmp_path).split()
     assert Path(root).is_relative_to(installed.parent.resolve())
-    (root,) = run(sys.executable, script, cwd=tmp_path).split()  # an editable install, found by its finder
-    assert (Path(root) / "pyproject.toml").exists()
+    shutil.copy(script, source)
+    # away from the checkout, and in it, where the working directory comes before what is installed
+    for command, folder in (([script], tmp_path), (["-m", script.stem], source)):
+        (root,) = run(editable / "python", *command, cwd=folder).split()
+        assert Path(root) == source.resolve()
 
 
 def test_constraints_pin_plain_versions() -> None:
