@@ -9,10 +9,17 @@ BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help .venv .venv-vllm demo demo-full test test-all bench bench-gpu lint docs clean chromium cluster cluster-stop
+# Test processes: as many as cores, and no more than their memory allows (700 MiB each).
+JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
+BESIDE := -q -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PLAIN  := not slurm and not vllm and not gpu and not peers and not browser
+
+.PHONY: help .venv .venv-vllm demo demo-full check test test-all test-changed bench bench-gpu \
+        lint lint-style lint-types lint-layers lint-docs docs clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
+	@echo "make check       lint, and the tests of what changed: about a minute"
 	@echo "make test        the tests that need nothing but Python"
 	@echo "make test-all    also those that need further packages, vLLM (for CPUs), Slurm and a browser"
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
@@ -20,7 +27,7 @@ help:
 	@echo "make chromium    a browser for the tests of the leaderboard's page (root, Debian)"
 	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
 	@echo "make bench-gpu   training and the log-prob operator on a GPU; writes results/gpu/"
-	@echo "make lint        ruff, mypy, and the documentation: no dead link, no page left out"
+	@echo "make lint        style, types, layers, and the documentation: no dead link, no page left out"
 	@echo "make docs        the documentation as a site, in site/"
 
 # torch first and alone, so that the index that offers the build you want is asked for it and nothing else.
@@ -46,8 +53,15 @@ demo: $(VENV)/.installed
 demo-full: $(VENV)/.installed
 	$(call sweep,sweeps/demo-full.yaml)
 
+# Lint and tests beside each other; each prints what it has to say when it is done.
+check: $(VENV)/.installed
+	@$(MAKE) --no-print-directory -j --output-sync=target lint-style lint-types lint-layers lint-docs test-changed
+
+test-changed: $(VENV)/.installed
+	$(BIN)/python -m tests.changed $(BESIDE) -m "$(PLAIN) and not slow"
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m "not slurm and not vllm and not gpu and not peers and not browser"
+	$(BIN)/python -m pytest $(BESIDE) -m "$(PLAIN)"
 
 $(VENV)/.peers: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,peers,browser]'
@@ -66,10 +80,18 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 
 .venv-vllm: $(VENV_VLLM)/.installed
 
-# The environment's own part comes first, so that the last summary is the one of all other tests.
+# vLLM's part runs beside the others, in its own environment, and is printed after them. The last line is the
+# summary of all other tests once more: that is what a reader of the output takes for the result.
 test-all: $(VENV)/.peers $(VENV_VLLM)/.installed chromium
-	$(VENV_VLLM)/bin/python -m pytest -q -m vllm
-	$(call on_cluster,$(BIN)/python -m pytest -q -m "not vllm")
+	$(call on_cluster,$(call beside,$(VENV_VLLM)/bin/python -m pytest -q -m vllm,$(BIN)/python -m pytest $(BESIDE) -m "not vllm"))
+
+define beside
+	mkdir -p build; rm -f build/tests.code; \
+	$(1) > build/tests-vllm.log 2>&1 & first=$$!; trap 'kill $$first; exit 130' INT TERM; \
+	{ $(2); echo $$? > build/tests.code; } 2>&1 | tee build/tests.log; \
+	wait $$first; first=$$?; cat build/tests-vllm.log; tail -n 1 build/tests.log; \
+	[ $$first -eq 0 ] && (exit $$(cat build/tests.code))
+endef
 
 # The tests marked browser look at the leaderboard's page: where Chromium cannot be installed they are skipped.
 chromium: $(VENV)/.installed
@@ -103,9 +125,20 @@ bench-gpu: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_gpu $(GPU_BENCH)
 
 lint: $(VENV)/.installed
+	@$(MAKE) --no-print-directory -j --output-sync=target lint-style lint-types lint-layers lint-docs
+	@echo "lint: all is green"
+
+lint-style: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-types: $(VENV)/.installed
 	$(BIN)/mypy
+
+lint-layers: $(VENV)/.installed
+	$(BIN)/lint-imports
+
+lint-docs: $(VENV)/.installed
 	$(BIN)/mkdocs build --strict --site-dir build/site
 
 docs: $(VENV)/.installed

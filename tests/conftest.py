@@ -125,3 +125,55 @@ def sweep_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def _scope(file: str) -> str:
+    """What runs in one process, in order: a file; all tests on Slurm, which share one cluster."""
+    return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile``, with the tests on Slurm together: they wait for it while others compute."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByScope(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(super()._split_scope(nodeid))
+
+    return ByScope(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest first where processes share the tests, so that none is left with a long file in the end."""
+    if config.getoption("dist", "no") != "loadfile":
+        return
+    known = json.loads(Path(__file__).with_name("seconds.json").read_text())
+    whole: dict[str, float] = {}
+    for file, seconds in known.items():
+        whole[_scope(file)] = whole.get(_scope(file), 0.0) + seconds
+    items.sort(key=lambda item: -whole.get(_scope(item.nodeid.partition("::")[0]), 0.0))
+
+
+class Seconds:
+    """Keeps what each test file took, in pytest's cache: ``tests/changed.py`` chooses by it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self._spent = config, dict[str, float]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self._spent[file] = self._spent.get(file, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        cache = getattr(self._config, "cache", None)
+        whole = not self._config.option.keyword and not any("::" in word for word in self._config.args)
+        if cache is not None and whole:
+            cache.set("entrobench/seconds", cache.get("entrobench/seconds", {}) | self._spent)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Seconds(config), "entrobench-seconds")

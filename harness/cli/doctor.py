@@ -7,6 +7,8 @@ import platform
 import shutil
 import subprocess
 from importlib import import_module
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -14,11 +16,13 @@ from urllib.request import Request, urlopen
 from harness.registry import benchmarks, methods
 from harness.rollout.engines.base import ENGINES
 from harness.run.untested import evidence, untested
-from harness.util.environment import versions
+from harness.util.environment import ROOT, versions
 
 #: Seconds that the hub has to answer.
 HUB_TIMEOUT_S = 3.0
 PACKAGES = ("torch", "transformers", "hydra-core", "submitit", "datasets", "math-verify")
+#: What the wheel installs. Three names are plain words, which another distribution may take, too.
+OWN = ("entrobench", "harness", "methods", "benchmarks")
 
 
 def doctor() -> int:
@@ -27,6 +31,7 @@ def doctor() -> int:
     print(f"entrobench {own}, Python {platform.python_version()}")
     _block("versions", [f"{name} {number}" for name, number in versions(*PACKAGES).items()])
     gpus = devices()
+    _block("packages", shadows() or [f"{', '.join(OWN)}: from {_short(ROOT)}"])
     _block("devices", [*(gpus or ["no GPU: device=auto uses the CPU"]), f"CPU: {os.cpu_count()} cores"])
     engines = {name: str(import_module(module).status()) for name, module in ENGINES.items()}
     _block("engines", [f"{name}: {status}" for name, status in engines.items()])
@@ -65,6 +70,25 @@ def doctor() -> int:
 
 def _block(title: str, lines: list[str]) -> None:
     print("\n".join([title, *(f"  {line}" for line in lines)]))
+
+
+def shadows() -> list[str]:
+    """A line for each package of ours that another distribution has too, or that is loaded from elsewhere."""
+    owners = packages_distributions()
+    found = []
+    for name in OWN:
+        others = sorted({owner for owner in owners.get(name, ()) if owner != "entrobench"})
+        spec = find_spec(name)
+        places = [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
+        wrong = (ROOT / name) not in places[:1]
+        if wrong or others:
+            where = f"loaded from {places[0] if places else 'nowhere'}" if wrong else "loaded from here"
+            remedy = f"uninstall {' and '.join(others)}" if others else "leave that folder, or rename it"
+            also = f", also in {' and '.join(others)}" if others else ""
+            found.append(
+                f"{name}: SHADOWED: {where}{also}; {remedy}, or give entrobench an environment of its own"
+            )
+    return found
 
 
 def devices() -> list[str]:

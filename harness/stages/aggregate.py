@@ -9,6 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Ways to make one loss of all tokens.
 AGGREGATIONS = (
     "token-mean",
     "seq-mean-token-mean",

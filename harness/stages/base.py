@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 V = TypeVar("V")
+#: Name of a token statistic -> its values at the batch's tokens, (rows, tokens).
 Stats = Mapping[str, "Tensor"]
 
 
@@ -253,6 +254,7 @@ class Verify:
 
 
 RolloutRequest = Draw | Generate | Score | Verify
+#: A rollout program at work: yields requests, is sent their answers, returns the batch.
 Program = Generator[RolloutRequest, Any, Batch]
 
 # --- stages -----------------------------------------------------------------------------------------

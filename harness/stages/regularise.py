@@ -15,6 +15,7 @@ from harness.stages.token_stats import ENTROPY, LOGP
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Estimators of the KL divergence from the reference policy at a token.
 KL_ESTIMATORS = ("k1", "abs", "k2", "k3", "k1+", "k3+")
 
 

@@ -81,6 +81,9 @@ class ScaledLogProb(TokenStat):
         return self.scale == 1
 
 
+#: Log-probability of the sampled token.
 LOGP = LogProb()
+#: Entropy of the distribution that the token was sampled from, in nats.
 ENTROPY = Entropy()
+#: Log-probability of a prompt's tokens.
 PROMPT_LOGP = LogProb(name="prompt_logp", on="prompt")

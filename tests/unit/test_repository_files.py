@@ -33,7 +33,27 @@ def test_continuous_integration_calls_targets_of_the_makefile() -> None:
     assert all(re.search(rf"^{command.split()[1]}:", read("Makefile"), re.M) for command in called)
 
 
-def test_the_site_is_checked_by_lint() -> None:
-    recipe = read("Makefile").partition("\nlint:")[2].partition("\n\n")[0]
+def recipe(target: str) -> str:
+    return read("Makefile").partition(f"\n{target}:")[2].partition("\n\n")[0]
+
+
+def test_lint_checks_style_types_layers_and_the_site() -> None:
+    parts = {"lint-style": "ruff format --check .", "lint-types": "mypy", "lint-layers": "lint-imports"}
     # a quiet build would not count the warnings that a strict one fails for
-    assert "mkdocs build --strict" in recipe and "--quiet" not in recipe
+    parts["lint-docs"] = "mkdocs build --strict"
+    for part, command in parts.items():
+        assert part in recipe("lint").split() and part in recipe("check").split()
+        assert command in recipe(part) and "--quiet" not in recipe(part)
+    assert "ruff check ." in recipe("lint-style")
+
+
+def test_what_continuous_integration_runs_begins_with_lint() -> None:
+    commands = [line for line in read(".ci/run").splitlines() if line.startswith("make ")]
+    assert commands == ["make lint", "make test-all"]
+
+
+def test_hooks_before_a_commit_are_parts_of_lint() -> None:
+    (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    entries = " ".join(hook["entry"] for hook in repository["hooks"])
+    for command in ("ruff check", "ruff format", "mypy", "lint-imports", "mkdocs build --strict"):
+        assert command in entries

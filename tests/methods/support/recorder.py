@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,14 +46,25 @@ class Step:
     metrics: dict[str, float]
     reference: Any = None
 
+    @cached_property
+    def old(self) -> tuple[Tensor, Tensor]:
+        """Logits of the policy before the first update: the same in every update."""
+        with torch.no_grad():
+            return raw_logits(self.model, self.batch)
+
+    @cached_property
+    def ref(self) -> tuple[Tensor, Tensor]:
+        """Logits of the reference policy, which is the one before where the run has none."""
+        if self.reference is None:
+            return self.old
+        with torch.no_grad():
+            return raw_logits(self.reference, self.batch)
+
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
         """The step for a plain reading, and the model copy that its ``logits`` depend on."""
         b, current = self.batch, copy.deepcopy(update.model).requires_grad_()
-        reference = self.model if self.reference is None else self.reference
         logits, _ = raw_logits(current, b)
-        with torch.no_grad():
-            old, prompt = raw_logits(self.model, b)
-            ref, _ = raw_logits(reference, b)
+        (old, prompt), (ref, _) = self.old, self.ref
         tempered = b.tags.get("tempered", torch.zeros(len(b)))
         recorded = Recorded(
             logits=logits, old_logits=old, ref_logits=ref, prompt_logits=prompt, tokens=b.response_BT,
