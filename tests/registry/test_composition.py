@@ -229,9 +229,7 @@ def test_a_loss_of_another_kind_has_no_pieces(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     file.write_text(
         "from dataclasses import dataclass\n"
-        "from entrobench import Method, hp\n"
-        "from harness.stages import Loss, Stages, grpo_stages\n"
-        "from harness.registry.methods import register\n\n\n"
+        "from entrobench import Loss, Method, Stages, grpo_stages, hp, register\n\n\n"
         "class OddLoss(Loss):\n    pass\n\n\n"
         '@register("odd")\n@dataclass(frozen=True)\nclass Odd(Method):\n'
         '    gain: float = hp(1.0, "unused")\n\n'
