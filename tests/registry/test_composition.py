@@ -269,10 +269,10 @@ def test_a_row_of_a_sweep(tmp_path: Path, sweep_file: Callable[..., Path]) -> No
 
 def test_reports_and_cards_say_that_it_is_composed(capsys: Any) -> None:
     header = card_header(BOTH)
-    assert header is not None and header["fidelity"] == "composed" and not header["reconstruction"]
-    assert header["title"] == "GRPO with loss of GSPO, weights of Fork tokens (80/20)"
+    assert header is not None and header.fidelity == "composed" and not header.reconstruction
+    assert header.title == "GRPO with loss of GSPO, weights of Fork tokens (80/20)"
     rebuilt = card_header("dapo+selection=etr+bounds=etr")
-    assert rebuilt is not None and rebuilt["reconstruction"] and rebuilt["fidelity"] == "composed"
+    assert rebuilt is not None and rebuilt.reconstruction and rebuilt.fidelity == "composed"
     assert main(["methods", "show", "grpo+loss=kl-cov"]) == 0
     out = capsys.readouterr().out
     for text in (

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from harness.cli import main
+from harness.evaluation import session
 from harness.evaluation.samples import read_samples
-from harness.rollout import engines
 from harness.rollout.engines.base import EngineDied
 from harness.util.locks import lock_path, locked
 from tests.helpers.engines import ScriptedEngine, answer_of
@@ -40,7 +40,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
         made.append(ScriptedEngine())
         return made[-1]
 
-    monkeypatch.setattr(engines, "open_engine", open_engine)
+    monkeypatch.setattr(session, "open_engine", open_engine)
     return made
 
 
@@ -281,7 +281,7 @@ def test_an_engine_that_dies_loses_nothing(
         return answer_of(key)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engines, "open_engine", lambda *a, **o: ScriptedEngine(dying))
+        patch.setattr(session, "open_engine", lambda *a, **o: ScriptedEngine(dying))
         assert main(["eval", *words]) == 1
     err = capsys.readouterr().err
     assert "out of memory; lower engine.batch_rows; the same command goes on" in err

@@ -6,10 +6,12 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.cli import evaluation_display as progress
 from harness.evaluation.draw import Progress
+from harness.records.record import Evaluation
 from harness.report.analysis.scores import common_problems, score_set
 from harness.statistics import pass_at_k
 
@@ -19,7 +21,7 @@ HALF = Progress(
 
 
 def test_lines_now_and_then_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    with progress.Display("aime24 avg@64") as display:
+    with progress.EvaluationDisplay("aime24 avg@64") as display:
         display(HALF)
         assert capsys.readouterr().out == ""  # not before the first half minute
         monkeypatch.setattr(progress, "HEARTBEAT_S", 0.0)
@@ -41,7 +43,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
 
     monkeypatch.setattr(rich_progress.Progress, "update", spying)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    with progress.Display("aime24 avg@64") as display:
+    with progress.EvaluationDisplay("aime24 avg@64") as display:
         display(HALF)
     assert seen[-1]["completed"] == 960 and seen[-1]["total"] == 1920
     assert seen[-1]["said"].startswith("12/30 problems") and "accuracy 0.500" in seen[-1]["said"]
@@ -50,7 +52,10 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
 def group(**changes: Any) -> Any:
     entry = {"n": 8, "correct": [4, 0], "problem_ids": ["p", "q"], "profile": "standard", "profile_hash": "a",
              "pass": {"n": 8, "correct": [2, 2], "problem_ids": ["q", "p"]}}  # fmt: skip
-    return SimpleNamespace(records=[{"evals": {"aime24": entry | changes}}], sampling_differs=False)
+    evaluation = msgspec.convert(entry | changes, Evaluation)
+    return SimpleNamespace(
+        records=[SimpleNamespace(run_id="r", evals={"aime24": evaluation})], sampling_differs=False
+    )
 
 
 def test_a_leaderboard_never_mixes_profiles() -> None:

@@ -43,7 +43,8 @@ def doubles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
     monkeypatch.setattr(math_data, "_hub_table", table)
     monkeypatch.setenv("ENTROBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ENTROBENCH_DATA", raising=False)
-    monkeypatch.setitem(registry._BENCHMARKS, "doubles", f"{__name__}:Doubles")
+    known, entry = registry.entries(), registry.BenchmarkEntry("doubles", Path(__file__), "Doubles", {})
+    monkeypatch.setattr(registry, "entries", lambda: {**known, "doubles": entry})
     monkeypatch.setitem(registry._instances, "doubles", Doubles())
     yield asked
 
