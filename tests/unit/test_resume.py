@@ -249,6 +249,8 @@ def test_a_changed_method_file_is_another_run(tmp_path: Path) -> None:
     assert identity(arguments) == first
     assert runs.run_id(configured(arguments)).startswith("own_idea-s1-")
     file.write_text(METHOD + "# another thought\n")
+    assert identity(arguments) == first  # a comment means nothing
+    file.write_text(METHOD.replace("grpo_stages()\n", "grpo_stages().with_(regularisers=())\n"))
     assert identity(arguments) != first
     file.write_text(METHOD)
     assert identity(arguments) == first

@@ -136,7 +136,7 @@ def test_a_checkpoint_of_four_goes_on_in_one(killed: tuple[Path, int], alone: Pa
 def test_checkpoints_of_four_and_of_one_go_on_in_two(two: dict[str, Path], alone: Path) -> None:
     for name, sizes in (("of four", [2, 4]), ("of one", [1, 2])):
         assert_same_numbers(two[name], alone)
-        assert runs.result(two[name])["processes_used"] == sizes
+        assert runs.result(two[name]).processes_used == sizes
 
 
 def test_one_process_that_is_told_to_stop_stops_all_and_the_bits_stay(
