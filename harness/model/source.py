@@ -1,4 +1,4 @@
-"""Where a policy's weights come from: names, folders, GGUF files and hub ids. Imports no torch: plans use it."""
+"""Where a policy's weights come from: names, folders, GGUF files, hub ids. Imports no torch: plans use it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from harness.model.gguf.header import GgufFile
 from harness.util.errors import UserError
 
-#: What becomes of a tensor: nothing, rows of rotary pairs put apart again, or 1 taken off (llama.cpp adds it).
+#: Done to a tensor: nothing, rows of rotary pairs put apart again, or 1 taken off (llama.cpp adds 1).
 Change = Literal["", "unpair", "minus-one"]
 
 

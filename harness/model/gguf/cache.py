@@ -1,4 +1,4 @@
-"""One conversion of each GGUF file, kept by the file's hash: made when first needed, read without a network."""
+"""One conversion of each GGUF file, kept by the file's hash: made when first needed, then only read."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def folder_of(path: Path) -> Path:
 def _known_hash(path: Path) -> str:
     """The file's hash, worked out again only when its size or time of change is another."""
     state = path.stat()
-    seen = [str(path.resolve()), state.st_size, state.st_mtime_ns]
-    key = hashlib.sha256(seen[0].encode()).hexdigest()[:16]  # type: ignore[union-attr]
+    place = str(path.resolve())
+    seen = [place, state.st_size, state.st_mtime_ns]
+    key = hashlib.sha256(place.encode()).hexdigest()[:16]
     note = cache_folder() / "gguf" / "hashes" / f"{key}.json"
     if note.is_file():
         known = read_json(note)

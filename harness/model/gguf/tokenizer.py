@@ -29,7 +29,7 @@ def _split(pattern: str) -> list[dict[str, Any]]:
     return [rule, _bytes(False)]
 
 
-#: ``tokenizer.ggml.pre`` -> how a text is cut before pairs are merged, and whether it is composed (NFC) first.
+#: ``tokenizer.ggml.pre`` -> how a text is cut before pairs are merged, whether it is composed (NFC).
 _CUTS: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "gpt-2": ([_bytes(True)], False),
     "smollm": ([_DIGITS, _bytes(True)], False),
@@ -54,8 +54,8 @@ def tokenizer_files(file: GgufFile) -> dict[str, dict[str, Any]]:
         body = _sentence_pieces(words)
     else:
         raise UserError(
-            f"{file.path.name} has a tokenizer of the kind '{kind}', which cannot be converted; known are gpt2 "
-            "(byte pairs) and llama (sentence pieces)"
+            f"{file.path.name} has a tokenizer of the kind '{kind}', which cannot be converted; known are "
+            "gpt2 (byte pairs) and llama (sentence pieces)"
         )
     head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": words.added()}
     return {"tokenizer.json": head | body, "tokenizer_config.json": _config(words)}

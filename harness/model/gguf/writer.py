@@ -1,4 +1,4 @@
-"""Weights from a GGUF file into ``model.safetensors``, a piece at a time: memory does not grow with the model."""
+"""Weights from a GGUF file into ``model.safetensors``, a piece at a time: memory stays small."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _pieces(file: GgufFile, weight: Weight) -> Iterator[Any]:
 
 
 def _unpaired(rows: int, heads: int) -> Any:
-    """Rows in the order transformers wants: llama.cpp puts the two values that rotate together side by side."""
+    """Rows as transformers orders them: llama.cpp puts the two values that rotate together side by side."""
     import numpy as np
 
     return np.arange(rows).reshape(heads, rows // heads // 2, 2).swapaxes(1, 2).reshape(-1)
