@@ -25,6 +25,8 @@ COMMANDS = {
     "plan-memory": ("harness.cli.memory:plan_memory_of", "words"),
     "export": ("harness.cli.export:export", "run folder checkpoint"),
     "prefetch": ("harness.cli.prefetch:prefetch", "file options"),
+    "import-gguf": ("harness.cli.gguf:import_gguf", "file folder options"),
+    "prefetch-model": ("harness.cli.gguf:prefetch_model", "name accept_terms"),
     "report": ("harness.cli.report:report", "source options select compare to readme"),
     "verify": ("harness.cli.verify:verify", "record options"),
     "methods": ("harness.cli.methods:list_methods", ""),

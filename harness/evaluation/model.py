@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.model.source import model_fingerprint, resolve_model
+from harness.model.source import model_fingerprint, model_label, resolve_model
 from harness.util.errors import UserError
 from harness.util.files import read_json
 
@@ -87,7 +87,7 @@ def find_weights(name: str, revision: str | None, shipped: Mapping[str, Path]) -
     if folder.is_dir() and is_run_folder(folder):
         return _of_run(folder, shipped)
     path = resolve_model(name, shipped)
-    label = Path(path).name if Path(path).is_dir() and name not in shipped else name
+    label = model_label(name, path, shipped)
     return Weights(path, revision, label, model_fingerprint(path, revision))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from harness.problems.text import content_digest, text_hash
 from harness.util.errors import UserError
 from harness.util.files import write_text
+from harness.util.offline import cache_folder
 
 #: Environment variable: the folder (or file) that sets are read from instead of the hub.
 DATA_VARIABLE = "ENTROBENCH_DATA"
@@ -116,10 +117,8 @@ def load(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = 
 
 
 def fetched(part: Part) -> Path:
-    """Where the copy of ``part`` is kept that jobs without a network read: beside the hub's own cache."""
-    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    cache = os.environ.get(CACHE_VARIABLE) or f"{home}/entrobench"
-    return Path(cache).expanduser() / f"{part.file}-{part.digest}.jsonl"
+    """Where the copy of ``part`` is kept that jobs without a network read."""
+    return cache_folder() / f"{part.file}-{part.digest}.jsonl"
 
 
 def fetch(name: str, part: Part, data_dir: str | None, accepted: Sequence[str] = ()) -> str:

@@ -25,7 +25,7 @@ _KEPT = ("key", "role", "label", "method", "seed", "run_id", "evaluate", "choice
 
 
 def plan_key(sweep: Sweep) -> str | None:
-    """Hash of everything a plan depends on; None where that is not known (a model in a local folder)."""
+    """Hash of everything a plan depends on; None where that is not known (a local model)."""
     shipped = benchmarks.shipped_models()
     tables = (
         sweep.settings, *sweep.per_method.values(), *sweep.controls.values(),
@@ -33,7 +33,7 @@ def plan_key(sweep: Sweep) -> str | None:
         *(own for entry in (*sweep.models, *sweep.training_sets) for own in entry.per_method.values()),
     )  # fmt: skip
     models = [str(value) for table in tables for key, value in table.items() if key == "model.path"]
-    folders = [model for model in models if model not in shipped and Path(model).expanduser().is_dir()]
+    folders = [model for model in models if model not in shipped and Path(model).expanduser().exists()]
     if folders or "model.path" in sweep.extra:
         return None
     digest = hashlib.sha256(f"{sweep!r}\0{os.environ.get(_ACCEPTED, '')}".encode())

@@ -11,6 +11,12 @@ PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "ENTROBENCH_DATA", "EN
 WORDS = ("ENTROBENCH_ACCEPT_DATA",)
 
 
+def cache_folder() -> Path:
+    """Where fetched and converted things are kept: ``$ENTROBENCH_CACHE``, else beside the hub's own cache."""
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    return Path(os.environ.get("ENTROBENCH_CACHE") or f"{home}/entrobench").expanduser()
+
+
 def offline_environment() -> dict[str, str]:
     """Environment variables of a job: the hub and data libraries keep to what is on disk, where it is.
 
