@@ -140,7 +140,7 @@ def _whole(text: str, key: str) -> int:
 
 
 def sweep_notes(sweep: Any, jobs: Sequence[Any]) -> list[str]:
-    """What of a sweep on GPUs would not fit: a line for each place, by its most demanding row.
+    """What of a sweep on GPUs would not fit: a line for each setting, by its most demanding row.
 
     Nothing is said about models whose sizes are not known on this machine.
     """

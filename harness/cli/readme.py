@@ -79,7 +79,7 @@ def _table(root: Path, name: str) -> str:
 
 
 def _planned(sweep: Sweep, name: str, records: Sequence[Record]) -> str:
-    """A row for every method with its pass@1 at each place; empty where nobody has run it yet."""
+    """A row for every method with its pass@1 at each setting; empty where nobody has run it yet."""
     jobs = [job for job in make_plan(sweep, Runs()) if job.role != "base"]
     where = list(dict.fromkeys(job.table_setting for job in jobs))
     scores: dict[tuple[tuple[str, str], str, str], str] = {}

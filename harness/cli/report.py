@@ -107,7 +107,7 @@ def _write(
     subtitle: str,
     select: Sequence[str],
 ) -> None:
-    """One report, or one for each place in a folder of its own and a page that leads to them.
+    """One report, or one for each setting in a folder of its own and a page that leads to them.
 
     A selection goes to a folder of its own, so that it never stands where the whole table should.
     """

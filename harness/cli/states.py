@@ -80,7 +80,7 @@ def state_table(
     cluster = any(state.job for state in found)
     table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
     metrics = ("reward", "entropy", "probe_entropy") if width >= WIDE else ("reward",)
-    headings = ["row", *(["place"] if grid else []), "seed", "state", "step"]
+    headings = ["row", *(["setting"] if grid else []), "seed", "state", "step"]
     headings += [name.partition("_")[0] for name in metrics]
     headings += [*(["elapsed"] if width >= WIDE else []), "left", *(["node"] if cluster else []), "run"]
     for heading in headings:

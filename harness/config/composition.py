@@ -1,7 +1,7 @@
 """Composed methods: ``grpo+loss=gspo+weights=fork-tokens`` is GRPO with GSPO's loss on the fork tokens.
 
 A name is a base and, for each stage that another method takes over, ``+stage=method``. Stages are the
-fields of ``Stages``, and three pieces of a :class:`~harness.stages.PolicyLoss`:
+fields of ``Stages``, and three pieces of a :class:`~harness.stages.loss.PolicyLoss`:
 
     ratio         what is bounded
     bounds        the ratio bounds and the dual clip

@@ -119,7 +119,7 @@ def joined(
 
     Args:
         device: ``cpu`` or ``cuda``; weights and gradients travel over gloo or NCCL, plain values over gloo.
-        notice: from here on what any process is told holds for all of them.
+        preemption: from here on what any process is told holds for all of them.
         timeout_s: how long a process waits for the others.
     """
     global _objects, _preemption

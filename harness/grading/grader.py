@@ -54,7 +54,7 @@ class Grader:
     work where nobody reads it, as in training; the last ``remember`` pairs of answers are not graded twice.
 
     Raises:
-        harness.util.errors.UserError: ``name`` is none of :data:`harness.grading.GRADERS`.
+        harness.util.errors.UserError: ``name`` is none of :data:`harness.grading.graders.GRADERS`.
     """
 
     def __init__(

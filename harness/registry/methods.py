@@ -74,7 +74,7 @@ class ComposedEntry(MethodEntry):
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Class decorator: make a :class:`~harness.config.method.Method` known as ``name``.
+    """Class decorator: make a :class:`~harness.stages.method.Method` known as ``name``.
 
     Raises:
         ValueError: the name is taken by another class.
@@ -92,7 +92,7 @@ def register(name: str) -> Callable[[M], M]:
 
 
 def diagnostic(name: str) -> Callable[[D], D]:
-    """Class decorator: make a :class:`~harness.stages.Diagnostic` known as ``name``.
+    """Class decorator: make a :class:`~harness.stages.base.Diagnostic` known as ``name``.
 
     Raises:
         ValueError: the name is taken by another class.

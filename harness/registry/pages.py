@@ -1,6 +1,6 @@
 """``docs/methods/``: a page per method and an index, made from the cards, the classes and the golden cases.
 
-A page of costs comes from ``method_costs.py``. Nothing in these pages is written by hand:
+A page of costs comes from ``costs.py``. Nothing in these pages is written by hand:
 ``entrobench methods docs`` makes them again, ``--check`` names those that are not current.
 """
 

@@ -42,7 +42,7 @@ def execute(
     Args:
         evaluate: also sample the test splits (tuning trials only need the validation split).
         on_event: called with every status written.
-        notice: tells it when it has to go.
+        preemption: tells it when it has to go.
 
     Raises:
         Stopped: it had to go, and goes on when it is started again.

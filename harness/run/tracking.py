@@ -43,7 +43,7 @@ MIRRORS: Mapping[str, Callable[[RunConfig, Path], Tracker]] = {"wandb": _wandb}
 
 
 class Copy:
-    """What a run tells; silent without a mirror, and after one has failed."""
+    """What a run tells; silent without a tracker, and after one has failed."""
 
     def __init__(self, tracking: Tracker | None) -> None:
         self._tracking = tracking
@@ -64,12 +64,12 @@ class Copy:
             what(self._tracking)
         except Exception as error:  # whatever a service and its client come up with
             self._tracking = None
-            warnings.warn(f"the mirror is given up, the run goes on: {error}", stacklevel=2)
+            warnings.warn(f"the tracker is given up, the run goes on: {error}", stacklevel=2)
 
 
 @contextmanager
 def tracked(run: RunConfig, folder: Path) -> Iterator[Copy]:
-    """Open the mirror that ``run`` asks for, bring it up to date with ``metrics.jsonl``, and close it.
+    """Open the tracker that ``run`` asks for, bring it up to date with ``metrics.jsonl``, and close it.
 
     Raises:
         UserError: its package is not installed.

@@ -1,4 +1,4 @@
-"""The mirror at Weights & Biases. Its run keeps its id in the run's folder, so a requeued run goes on there.
+"""The tracker at Weights & Biases. Its run keeps its id in the run's folder, so a requeued run goes on there.
 
 Account, project, entity and offline mode are wandb's own environment variables (``WANDB_API_KEY``,
 ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_MODE``).
@@ -67,7 +67,7 @@ class WandbTracker:
             self._run.finish()
 
     def _opened(self) -> Any:
-        """Opened at the first row, so that a service that cannot be reached is the mirror's failure alone."""
+        """Opened at the first row, so that a service that cannot be reached is the tracker's failure alone."""
         if self._run is None:
             self._run = self._open()
         return self._run

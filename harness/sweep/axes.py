@@ -1,4 +1,4 @@
-"""A sweep's models and training sets, each with settings of its own; together they make its places."""
+"""A sweep's models and training sets, each with settings of its own; together they make its settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AxisEntry:
 
 @dataclass(frozen=True)
 class Setting:
-    """One model and one training set: methods are compared within a place, never across."""
+    """One model and one training set: methods are compared within a setting, never across."""
 
     model: AxisEntry
     training_set: AxisEntry
@@ -49,11 +49,11 @@ class Setting:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the place asks of all its runs."""
+        """What the setting asks of all its runs."""
         return {**self.model.settings, **self.training_set.settings}
 
     def per_method(self, method: str) -> dict[str, Any]:
-        """What the place asks of one method's runs."""
+        """What the setting asks of one method's runs."""
         return {**self.model.per_method.get(method, {}), **self.training_set.per_method.get(method, {})}
 
 

@@ -53,7 +53,7 @@ class Job:
 
     @property
     def setting(self) -> str:
-        """Model and training set: rows are compared within a place only."""
+        """Model and training set: rows are compared within a setting only."""
         return f"{self.model}/{self.training_set}"
 
     @property

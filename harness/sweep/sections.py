@@ -29,7 +29,7 @@ class Tuning:
         temperatures: sampling temperatures that are tried, on the validation split, for rows that ask for
             their best one.
         at: ``model`` and/or ``training_set``: methods are tuned only there, and the choice holds for the
-            others too; ``{training_set: a}`` is a choice for each model. Empty: each place for itself.
+            others too; ``{training_set: a}`` is a choice for each model. Empty: each setting for itself.
     """
 
     lrs: tuple[float, ...]

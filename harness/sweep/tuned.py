@@ -1,4 +1,4 @@
-"""The tuned file of a sweep: what tuning chose, for which places, and whether it did so with today's code."""
+"""The tuned file of a sweep: what tuning chose, for which settings, and whether it did so with today's code."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def read_tuned(sweep: Sweep) -> Mapping[str, Any]:
 
 
 def choices_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Choices:
-    """What was chosen for ``place``: there, or at the place that ``tuning: at`` puts in its stead."""
+    """What was chosen for ``setting``: there, or at the setting that ``tuning: at`` puts in its stead."""
     return dict(_section(sweep, tuned, setting).get("choices") or {})
 
 
 def temperatures_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
-    """The sampling temperatures chosen for ``place``, by ``base`` or method, as :func:`choices_at`."""
+    """The sampling temperatures chosen for ``setting``, by ``base`` or method, as :func:`choices_at`."""
     return dict(_section(sweep, tuned, setting).get("temperatures") or {})
 
 

@@ -14,7 +14,7 @@ from harness.cli import main
 from harness.cli.readme import filled
 from harness.util.errors import UserError
 from tests.unit.test_report import rows_of, standard
-from tests.unit.test_report_places import _records
+from tests.unit.test_report_settings import _records
 
 ROOT = Path(__file__).parent.parent.parent
 

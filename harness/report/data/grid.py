@@ -31,7 +31,7 @@ class SettingRecords:
 
     @property
     def folder(self) -> str:
-        """Name of the folder with this place's report."""
+        """Name of the folder with this setting's report."""
         return slug(f"{self.model}-{self.training_set}".replace("/", "-"))
 
     @property
@@ -49,7 +49,7 @@ def setting_of(record: Record) -> tuple[str, str]:
 def by_setting(
     records: Sequence[Record], expected: Mapping[tuple[str, str], Mapping[str, int]] | None = None
 ) -> list[SettingRecords]:
-    """The records by place, planned places first and in their order, then the others sorted."""
+    """The records by setting, planned settings first and in their order, then the others sorted."""
     found: dict[tuple[str, str], list[Record]] = {key: [] for key in expected or {}}
     for key in sorted({setting_of(record) for record in records}):
         found.setdefault(key, [])
@@ -59,7 +59,7 @@ def by_setting(
 
 
 def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtitle: str) -> Path:
-    """``leaderboard.md`` that leads to the reports of all places; those without a finished run are named."""
+    """``leaderboard.md`` that leads to the reports of all settings; those without a finished run are named."""
     lines = [f"# {title}", ""]
     lines += [subtitle, ""] if subtitle else []
     lines += ["One table for each model and training set: scores are compared within a table only.", ""]
@@ -74,7 +74,7 @@ def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtit
 
 
 def as_expected(rows: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str], dict[str, int]]:
-    """(model, training set, row) of every planned run -> planned seeds by place and row."""
+    """(model, training set, row) of every planned run -> planned seeds by setting and row."""
     expected: dict[tuple[str, str], dict[str, int]] = {}
     for model, training_set, label in rows:
         own: dict[str, Any] = expected.setdefault((model, training_set), {})

@@ -119,7 +119,7 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     """Sorted, checked groups; exact duplicates of a record count once.
 
     Raises:
-        ValueError: see :func:`harness.report.write_report`.
+        ValueError: see :func:`harness.report.render.files.write_report`.
     """
     cells: dict[tuple[str, str, int], list[Record]] = {}
     for record in records:
