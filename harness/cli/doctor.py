@@ -55,7 +55,7 @@ def doctor() -> int:
         "what works here",
         [
             "micro testbed, reports, new methods: yes",
-            f"language models: {'yes' if gpus else 'small ones only (entrobench prefetch-model); larger ones need a GPU'}",
+            f"language models: {'yes' if gpus else 'small ones (prefetch-model); larger ones need a GPU'}",
             f"evaluation and rollouts with vLLM: {'yes' if vllm else 'no: see engines'}",
             f"several GPUs: {'yes' if len(gpus) > 1 else 'not on this machine'}",
             f"sweeps on Slurm: {'yes' if answers else 'no: see slurm'}",

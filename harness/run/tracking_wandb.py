@@ -67,7 +67,7 @@ class WandbTracker:
             self._run.finish()
 
     def _opened(self) -> Any:
-        """Opened at the first row, so that a service that cannot be reached is the tracker's failure alone."""
+        """Opened at the first row, so that a service out of reach is the tracker's failure alone."""
         if self._run is None:
             self._run = self._open()
         return self._run

@@ -213,7 +213,7 @@ def _lines(path: Path) -> list[tuple[int, bytes]]:
 
 
 def _setting(sweep: Sweep, item: Job) -> dict[str, str]:
-    """Which of the sweep's models and training sets: runs of two settings may be one run, but are two rows."""
+    """Which of the sweep's models and training sets: two settings may share a run, but are two rows."""
     if not (sweep.models or sweep.training_sets):
         return {}
     return dict(zip(_SETTING, item.table_setting, strict=True))

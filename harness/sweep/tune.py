@@ -176,7 +176,7 @@ def write_tuned(path: Path, body: Mapping[str, Any]) -> None:
 def _chosen(
     old: Mapping[str, Any], found: Sequence[Trial], tuning: Tuning, backend: Backend
 ) -> dict[str, Any]:
-    """Choices and trials of one setting; those of methods that are not tuned this time (``methods=…``) stay."""
+    """Choices and trials of one setting; those of methods not tuned this time (``methods=…``) stay."""
     tuned_now = {trial.method for trial in found}
     choices = {k: v for k, v in (old.get("choices") or {}).items() if k not in tuned_now}
     rows = [row for row in old.get("trials") or [] if row["method"] not in tuned_now]

@@ -1,4 +1,4 @@
-"""The tuned file of a sweep: what tuning chose, for which settings, and whether it did so with today's code."""
+"""The tuned file of a sweep: what tuning chose, for which settings, and by today's code or not."""
 
 from __future__ import annotations
 

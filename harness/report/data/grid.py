@@ -59,7 +59,7 @@ def by_setting(
 
 
 def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtitle: str) -> Path:
-    """``leaderboard.md`` that leads to the reports of all settings; those without a finished run are named."""
+    """``leaderboard.md`` that leads to the reports of all settings; unfinished ones are named."""
     lines = [f"# {title}", ""]
     lines += [subtitle, ""] if subtitle else []
     lines += ["One table for each model and training set: scores are compared within a table only.", ""]

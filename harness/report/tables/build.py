@@ -45,7 +45,7 @@ def build_report(
     expected_seeds: Mapping[str, int] | None,
     reference: str,
 ) -> Report:
-    """Check, group, score, compare and order; see :func:`harness.report.render.files.write_report` for the arguments."""
+    """Check, group, score, compare and order; arguments as :func:`harness.report.render.files.write_report`."""
     groups = group_records(records)
     expected = dict(expected_seeds or {})
     sets = evaluation_sets(groups)
