@@ -14,7 +14,8 @@ from harness.evaluation import profiles
 from harness.evaluation.draw import Progress
 from harness.evaluation.scores import majority_values
 from harness.evaluation.session import judge_of
-from harness.evaluation.sets import draw_set, drawn, open_set, stop_ids, with_prompts
+from harness.evaluation.sets import draw_set, drawn, open_set, with_prompts
+from harness.model.text import stop_ids
 from harness.problems import templates
 from harness.registry import benchmarks
 from harness.util.errors import UserError, unknown
