@@ -25,6 +25,7 @@ _FIELDS = (*"aAbBcdHIjmMpSUwWxXyYFDT", *("-" + c for c in "dHIjmMS"))
 #: Renderings that have to be equal: a template may draw from its phrases.
 _RENDERINGS = 5
 
+_QUESTION = "What is 6 times 7?"
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
@@ -79,7 +80,7 @@ class Template:
         """What to use where the chat template does not take the turns."""
         try:
             if self.system:
-                replace(self, system=None).render("1 + 1", tokenizer)
+                replace(self, system=None).render(_QUESTION, tokenizer)
                 return "use template=chat-boxed, which has no system turn"
         except UserError:
             return "use template=plain, which needs no chat template"
@@ -108,7 +109,7 @@ class Template:
 
     def _check_repeats(self, tokenizer: Any) -> None:
         """Refuse a chat template whose text is not a function of the turns."""
-        rendered = {self.render("What is 6 times 7?", tokenizer) for _ in range(_RENDERINGS)}
+        rendered = {self.render(_QUESTION, tokenizer) for _ in range(_RENDERINGS)}
         if len(rendered) > 1:
             raise UserError(
                 f"template '{self.name}': the chat template of {_model(tokenizer)} renders the same turns "

@@ -17,7 +17,6 @@ from harness.model.text import encode
 from harness.problems import templates
 from harness.problems.problem import Benchmark, Problem, Verdict, verify_all
 from harness.registry import benchmarks
-from harness.rollout import settings as rollout_settings
 from harness.util.errors import UserError
 
 #: Share of a split's problems that may be left out.
@@ -125,11 +124,3 @@ def fitting(run: RunConfig, benchmark: Benchmark, read: Reader) -> Benchmark:
 def _remedy(room: int) -> str:
     lower = f"write rollout.max_response_tokens={room} or less, or " if room > 0 else ""
     return f"{lower}take a model with a longer context"
-
-
-def context_of(run: RunConfig, model: int | None) -> int | None:
-    """The context of the run's rollouts: the model's, or the smaller one that its engine is given."""
-    own = None
-    if run.rollout.engine != rollout_settings.BUILTIN:
-        own = rollout_settings.engine_options(run).get("max_positions")
-    return min((int(n) for n in (model, own) if n), default=None)

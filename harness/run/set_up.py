@@ -12,7 +12,8 @@ from harness.model.source import resolve_model
 from harness.problems import templates
 from harness.problems.problem import Benchmark
 from harness.registry import benchmarks, methods
-from harness.run.prompts import Reader, context_of, fitting, templated
+from harness.rollout.settings import context_of
+from harness.run.prompts import Reader, fitting, templated
 from harness.stages.base import Stages
 
 

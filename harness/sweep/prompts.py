@@ -16,8 +16,9 @@ from harness.model.memory.shape import read_config
 from harness.model.source import resolve_model
 from harness.model.text import load_tokenizer
 from harness.registry import benchmarks
+from harness.rollout.settings import context_of
 from harness.run.compose import from_dict
-from harness.run.prompts import Fitting, Reader, context_of, fitting, templated
+from harness.run.prompts import Fitting, Reader, fitting, templated
 
 
 def left_out(configs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
