@@ -60,7 +60,9 @@ class Fitting:
     def __init__(self, benchmark: Benchmark, lost: Mapping[str, Mapping[str, int]], told: list[str]) -> None:
         self._benchmark, self._lost, self.told = benchmark, lost, told
         self.name, self.version = benchmark.name, benchmark.version
-        self.left_out = {split: len(ids) for split, ids in lost.items()}
+        self.left_out = {
+            split: len(benchmark.problems(split)) - len(self.problems(split)) for split in lost
+        }  # fmt: skip
 
     def splits(self) -> Sequence[str]:
         return self._benchmark.splits()
@@ -107,14 +109,14 @@ def fitting(run: RunConfig, benchmark: Benchmark, read: Reader) -> Benchmark:
         long = read.longer_than(room, problems)
         if not long:
             continue
-        where = f"{benchmark.name}:{split}"
+        where, count = f"{benchmark.name}:{split}", sum(p.id in long for p in problems)
         words = (
-            f"{len(long)} of {len(problems)} prompts of {where}, up to {max(long.values())} tokens long, do "
+            f"{count} of {len(problems)} prompts of {where}, up to {max(long.values())} tokens long, do "
             f"not fit the context of {read.max_positions} with rollout.max_response_tokens="
             f"{run.rollout.max_response_tokens}"
         )
         measured = split not in (run.data.train_split, run.data.validation_split)
-        if measured or len(long) > LEFT_OUT_AT_MOST * len(problems):
+        if measured or count > LEFT_OUT_AT_MOST * len(problems):
             raise UserError(f"{words}; {_remedy(read.max_positions - max(long.values()))}")
         lost[split] = long
         told.append(f"{words}: left out")

@@ -87,9 +87,7 @@ def test_an_end_looked_up_by_its_text_has_to_be_special() -> None:
     policy.model.generation_config.eos_token_id = [end, piece]
     assert policy.eos_ids == tuple(sorted((end, piece))), "the generation config names it"
     special = with_tokens("</s>")
-    assert stop_ids(special, len(special)) == tuple(
-        sorted(special.convert_tokens_to_ids(["</s>", END]))
-    )
+    assert stop_ids(special, len(special)) == tuple(sorted(special.convert_tokens_to_ids(["</s>", END])))
     assert stop_ids(special, special.convert_tokens_to_ids("</s>")) == (end,), "it has no embedding"
 
 
