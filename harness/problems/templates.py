@@ -245,13 +245,16 @@ class Templated:
     def __init__(self, benchmark: Benchmark, template: Template, tokenizer: Any) -> None:
         template.check(tokenizer)
         self._benchmark, self._template, self._tokenizer = benchmark, template, tokenizer
+        self._rendered_of: dict[str, list[Problem]] = {}
         self.name, self.version = benchmark.name, benchmark.version
 
     def splits(self) -> Sequence[str]:
         return self._benchmark.splits()
 
     def problems(self, split: str) -> Sequence[Problem]:
-        return [self._rendered(problem) for problem in self._benchmark.problems(split)]
+        if split not in self._rendered_of:
+            self._rendered_of[split] = [self._rendered(p) for p in self._benchmark.problems(split)]
+        return self._rendered_of[split]
 
     def _rendered(self, problem: Problem) -> Problem:
         if "question" not in problem.meta:
