@@ -17,6 +17,7 @@ from harness.sweep.launcher import Launcher, LaunchOutcome, open_launcher
 from harness.sweep.live import duration
 from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.prefetch import check_present
+from harness.sweep.prompts import left_out
 from harness.sweep.spec import load_sweep
 from harness.sweep.sweep import Sweep
 from harness.sweep.temperatures import samplings, trained_first, write_temperatures
@@ -52,6 +53,8 @@ def run_verb(
     if verb in ("submit", "retry"):
         refuse_stale(sweep, jobs, backend)
         check_present((job.config for job in jobs), f"entrobench prefetch {file}")
+        for line in left_out(job.config for job in jobs):
+            print(f"{sweep.name}: {line}")
         if sweep.tuning:
             for line in tuning_notes(sweep, jobs):
                 print(line)
@@ -208,6 +211,8 @@ def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
     shared = launcher.elsewhere([j for j, s in zip(jobs, states, strict=True) if s.state == "running"])
     if chosen or shared:
         check_present((job.config for job in chosen), f"entrobench prefetch {sweep.path}")
+        for line in left_out(job.config for job in chosen):
+            print(f"{sweep.name}: {line}")
         done = sum(s.state == "done" for s in states)
         for line in _memory_notes(sweep, chosen):
             print(f"{sweep.name}: {line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Protocol
 
 from harness.evaluation.judges import Judge
 from harness.evaluation.samples import Sample, SampleStore
@@ -14,6 +15,15 @@ from harness.util.errors import UserError
 
 #: A prompt must leave at least this share of the token limit within the context.
 LEAST_ROOM = 0.25
+
+
+class Reads(Protocol):
+    """What reads prompts: an engine, or a tokenizer with the context of the engine to come."""
+
+    @property
+    def max_positions(self) -> int | None: ...
+
+    def encode(self, prompt: str) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Progress:
     drawn: int
 
 
-def encode(engine: Engine, problems: Sequence[Problem], max_tokens: int) -> list[Encoded]:
+def encode(engine: Reads, problems: Sequence[Problem], max_tokens: int) -> list[Encoded]:
     """Prompts as tokens, checked against the context before anything is drawn.
 
     A prompt that leaves less room than ``max_tokens`` gets a smaller limit, down to a quarter of it.

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.distributed.world import world
 from harness.evaluation import profiles
-from harness.evaluation.draw import Progress
+from harness.evaluation.draw import Progress, Reads, encode
 from harness.evaluation.scores import majority_values
 from harness.evaluation.session import judge_of
-from harness.evaluation.sets import draw_set, drawn, open_set, stop_ids, with_prompts
+from harness.evaluation.sets import EvaluationSet, draw_set, drawn, open_set, with_prompts
+from harness.model.text import stop_ids
 from harness.problems import templates
 from harness.registry import benchmarks
 from harness.util.errors import UserError, unknown
@@ -78,9 +79,7 @@ def evaluate_benchmarks(
             by.engine if by else HfEngine(policy.at_temperature(1.0), batch_rows=run.eval.batch_rows)
         )
         for name in run.eval.benchmarks:
-            name, _, split = name.partition(":")
-            chosen = open_set(benchmarks.load(name), profile, split)
-            chosen = with_prompts(chosen, profile, policy.tokenizer)
+            chosen = _open(name, profile, policy.tokenizer)
             bodies = {}
             for draws in drawn(profile, chosen):
                 done = folder / f"{chosen.stem(draws)}.json"
@@ -95,6 +94,28 @@ def evaluate_benchmarks(
                 bodies[draws.name] = body
             evals[chosen.name] = _entry(bodies) | {"profile": profile.label, "profile_hash": profile.hash}
     return evals
+
+
+class _Reader(Reads, Protocol):
+    @property
+    def tokenizer(self) -> Any: ...
+
+
+def check_prompts(run: RunConfig, read: _Reader) -> None:
+    """Refuse prompts of a run's benchmarks that its model cannot be given, before anything is trained.
+
+    Raises:
+        UserError: a template that is not for this model, or a prompt that leaves no room for a response.
+    """
+    for name in run.eval.benchmarks:
+        profile = profile_of(run)
+        chosen = _open(name, profile, read.tokenizer)
+        encode(read, chosen.problems, profile.tokens(read.max_positions))
+
+
+def _open(name: str, profile: profiles.Profile, tokenizer: Any) -> EvaluationSet:
+    name, _, split = name.partition(":")
+    return with_prompts(open_set(benchmarks.load(name), profile, split), profile, tokenizer)
 
 
 def _read_if_there(path: Path) -> dict[str, Any] | None:

@@ -23,13 +23,12 @@ from harness.evaluation.sets import (
     grader_version,
     open_set,
     score_draws,
-    stop_ids,
     with_prompts,
 )
 from harness.grading.grader import Grader
+from harness.model.text import load_tokenizer, stop_ids
 from harness.registry import benchmarks
 from harness.rollout.engines.base import Engine, open_engine
-from harness.rollout.engines.text import load_tokenizer
 from harness.util.environment import commit, hardware, versions
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json

@@ -16,6 +16,7 @@ from harness.evaluation.profiles import Draws, Profile
 from harness.evaluation.samples import SampleStore
 from harness.evaluation.scores import summary
 from harness.grading.graders import GRADERS
+from harness.model.text import stop_ids as stop_ids
 from harness.problems import templates
 from harness.problems.problem import Benchmark, Problem
 from harness.rollout.engines.base import Engine, Sampling
@@ -23,17 +24,6 @@ from harness.util.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from harness.distributed.world import World
-
-#: Chat-end tokens of common model families: whatever the template, a response ends there.
-CHAT_ENDS = (
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "</s>",
-)
 
 Watch = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 
@@ -100,16 +90,6 @@ def with_prompts(chosen: EvaluationSet, profile: Profile, tokenizer: Any) -> Eva
         replace(p, prompt=template.render(str(p.meta["question"]), tokenizer)) for p in chosen.problems
     )
     return replace(chosen, problems=tuple(rendered))
-
-
-def stop_ids(tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
-    """Ids of the chat-end tokens that the model can write: base models do so too once they are trained.
-
-    Args:
-        vocabulary: size of the model's; a tokenizer may know tokens that the model has no embedding of.
-    """
-    known = tokenizer.get_vocab()
-    return tuple(sorted({known[token] for token in CHAT_ENDS if known.get(token, vocabulary) < vocabulary}))
 
 
 def draw_set(

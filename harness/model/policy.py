@@ -6,6 +6,7 @@ import copy
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.distributed.world import micro_batches, world
+from harness.model import text
 from harness.model.packing import pack
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
@@ -22,12 +24,17 @@ from harness.util.errors import UserError
 
 @dataclass(eq=False)
 class Policy:
-    """Model and tokenizer; ``temperature`` divides the logits of every statistic (the loss temperature)."""
+    """Model and tokenizer; ``temperature`` divides the logits of every statistic (the loss temperature).
+
+    Attributes:
+        stop_texts: texts that end a response besides the end tokens: those of the training template.
+    """
 
     model: Any
     tokenizer: Any
     temperature: float = 1.0
     network: Network = None  # type: ignore[assignment]
+    stop_texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.network is None:
@@ -43,28 +50,30 @@ class Policy:
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
-        """Token ids that end a response: the tokenizer's and the generation config's."""
-        ids = {self.tokenizer.eos_token_id}
-        configured = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        ids |= set(configured if isinstance(configured, list | tuple) else [configured])
-        return tuple(sorted(int(i) for i in ids if i is not None))
+        """All token ids that end a response, in training and evaluation; see :mod:`harness.model.text`."""
+        own = text.own_end_ids(self.tokenizer, getattr(self.model, "generation_config", None))
+        return tuple(sorted({*own, *self._chat_ends}))
+
+    @cached_property
+    def _chat_ends(self) -> tuple[int, ...]:
+        return text.stop_ids(self.tokenizer, self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def eos_id(self) -> int:
+        """The tokenizer's own end token, which stages see."""
+        return int(self.tokenizer.eos_token_id)
 
     @property
     def max_positions(self) -> int | None:
         return getattr(self.model.config, "max_position_embeddings", None)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt; a template that writes the begin token itself does not get a second one."""
-        bos = getattr(self.tokenizer, "bos_token", None)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))[
-            "input_ids"
-        ]
-        return ids
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a prompt."""
+        return text.encode(self.tokenizer, prompt)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Texts of token rows, special tokens left out."""
-        texts: list[str] = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return texts
+        return text.decode(self.tokenizer, rows)
 
     @property
     def head(self) -> Any:
@@ -168,7 +177,7 @@ class Policy:
 
     def at_temperature(self, temperature: float) -> Policy:
         """The same network with statistics at another temperature."""
-        return Policy(self.model, self.tokenizer, temperature, self.network)
+        return Policy(self.model, self.tokenizer, temperature, self.network, self.stop_texts)
 
     def held(self) -> dict[str, Any]:
         """What is trained by name, as this process holds it: masters, not what passes make of them."""

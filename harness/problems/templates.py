@@ -10,11 +10,22 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from harness.problems.problem import Benchmark, Problem, Verdict, verify_all
 from harness.util.errors import UserError, unknown
 
+#: The day that chat templates with today's date are told: the one that Llama 3.1's names where nobody tells
+#: it. With the true day the same question would be another prompt tomorrow, in a run that goes on, too.
+TODAY = datetime(2024, 7, 26)
+#: Letters of strftime; ``%-d`` is ``%d`` without its zero.
+_FIELDS = (*"aAbBcdHIjmMpSUwWxXyYFDT", *("-" + c for c in "dHIjmMS"))
+#: Renderings that have to be equal: a template may draw from its phrases.
+_RENDERINGS = 5
+
+_QUESTION = "What is 6 times 7?"
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
@@ -46,15 +57,34 @@ class Template:
         """The prompt for ``question``; ``tokenizer`` is needed where :attr:`chat` is set.
 
         Raises:
-            UserError: the tokenizer has no chat template, or lacks a marker of this one.
+            UserError: the chat template refuses the turns, or leaves out what they say.
         """
         text = self.text.replace("{question}", question)
         if not self.chat:
             return text
         turns = [{"role": "system", "content": self.system}] if self.system else []
         turns.append({"role": "user", "content": text})
-        rendered: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        try:
+            rendered = render_chat(tokenizer, turns)
+        except UserError as error:
+            raise UserError(f"template '{self.name}': {error}; {self._instead(tokenizer)}") from error
+        for turn in turns:  # chat templates strip what stands around a text
+            if turn["content"].strip() not in rendered:
+                raise UserError(
+                    f"template '{self.name}': the chat template of {_model(tokenizer)} leaves out what the "
+                    f"{turn['role']} turn says; {self._instead(tokenizer)}"
+                )
         return rendered
+
+    def _instead(self, tokenizer: Any) -> str:
+        """What to use where the chat template does not take the turns."""
+        try:
+            if self.system:
+                replace(self, system=None).render(_QUESTION, tokenizer)
+                return "use template=chat-boxed, which has no system turn"
+        except UserError:
+            return "use template=plain, which needs no chat template"
+        return "use template=plain, which needs no chat template"
 
     def check(self, tokenizer: Any) -> None:
         """Refuse a model that this template was not made for.
@@ -62,18 +92,65 @@ class Template:
         Raises:
             UserError: names what is missing and a template that needs nothing.
         """
-        model = getattr(tokenizer, "name_or_path", "") or "this model"
+        model = _model(tokenizer)
         if self.chat and not getattr(tokenizer, "chat_template", None):
             raise UserError(
                 f"template '{self.name}' needs a chat template, which {model} does not have; "
                 "use template=plain (base models), or a model with a chat template"
             )
+        if self.chat:
+            self._check_repeats(tokenizer)
         for marker in self.tokens:
             if len(tokenizer(marker, add_special_tokens=False)["input_ids"]) != 1:
                 raise UserError(
                     f"template '{self.name}' is written for models with the token {marker}, which {model} "
                     "does not have; use template=plain"
                 )
+
+    def _check_repeats(self, tokenizer: Any) -> None:
+        """Refuse a chat template whose text is not a function of the turns."""
+        rendered = {self.render(_QUESTION, tokenizer) for _ in range(_RENDERINGS)}
+        if len(rendered) > 1:
+            raise UserError(
+                f"template '{self.name}': the chat template of {_model(tokenizer)} renders the same turns "
+                "differently each time, so no prompt would repeat; use template=plain"
+            )
+
+
+def render_chat(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, answer: bool = True) -> str:
+    """``turns`` by the tokenizer's own chat template, on the day :data:`TODAY`.
+
+    Args:
+        answer: the text ends where the model is to answer.
+
+    Raises:
+        UserError: the template refuses them; the message names the model and the reason.
+    """
+    try:
+        template = tokenizer.get_chat_template()
+        if "strftime_now" in template:
+            template = _frozen_clock() + template
+        rendered: str = tokenizer.apply_chat_template(
+            list(turns), tokenize=False, add_generation_prompt=answer, chat_template=template
+        )
+    except Exception as error:  # a template is a program: it raises what it wants
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the chat template of {_model(tokenizer)} refuses it: {reason}") from error
+    return rendered
+
+
+@cache
+def _frozen_clock() -> str:
+    """A line of a chat template that puts :data:`TODAY` in the place of the clock.
+
+    It is written in the template's own language: transformers lets no function of ours into a template.
+    """
+    fields = "".join(f"|replace('%{c}', '{TODAY.strftime('%' + c)}')" for c in _FIELDS)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{fields} }}}}{{% endmacro %}}\n"
+
+
+def _model(tokenizer: Any) -> str:
+    return getattr(tokenizer, "name_or_path", "") or "this model"
 
 
 _ALL = (
@@ -168,13 +245,16 @@ class Templated:
     def __init__(self, benchmark: Benchmark, template: Template, tokenizer: Any) -> None:
         template.check(tokenizer)
         self._benchmark, self._template, self._tokenizer = benchmark, template, tokenizer
+        self._rendered_of: dict[str, list[Problem]] = {}
         self.name, self.version = benchmark.name, benchmark.version
 
     def splits(self) -> Sequence[str]:
         return self._benchmark.splits()
 
     def problems(self, split: str) -> Sequence[Problem]:
-        return [self._rendered(problem) for problem in self._benchmark.problems(split)]
+        if split not in self._rendered_of:
+            self._rendered_of[split] = [self._rendered(p) for p in self._benchmark.problems(split)]
+        return self._rendered_of[split]
 
     def _rendered(self, problem: Problem) -> Problem:
         if "question" not in problem.meta:

@@ -176,6 +176,7 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
         untested_on_gpu: ways that it took and that nobody had tried on a GPU.
         processes_used: numbers of processes that shared it; determinism: level of equality of a rerun.
         budget: what it used up; evaluated_step: the step whose weights were evaluated.
+        left_out: split -> problems whose prompts do not fit the context; the run did without them.
         trained_by: run whose training it took over; empty where it trained itself.
         probe: by step; frontier: by step; trace: metric -> mean over each of at most 25 windows of steps,
             with ``step`` and ``generated_tokens`` at the end of each.
@@ -205,6 +206,7 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
     determinism: str | None = None
     budget: Budget = Budget()
     evaluated_step: int | None = None
+    left_out: dict[str, int] = {}
     trained_by: str = ""
     probe: list[Probe] = []
     frontier: list[FrontierPoint] = []

@@ -20,8 +20,10 @@ from harness.rollout.engine_sampler import EngineSampler, open_sampler
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.queue import RolloutQueue
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
+from harness.rollout.settings import context_of
 from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
 from harness.stages.batch import Batch
+from harness.util.errors import UserError
 
 
 class RolloutCollector:
@@ -125,11 +127,31 @@ class RolloutCollector:
         batch = roll_out(
             self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
             temperature=request.temperature or rollout.temperature,
-            max_tokens=request.max_tokens or rollout.max_response_tokens, by=self.sampler,
+            max_tokens=self._limit(request), by=self.sampler,
             token_temperature=request.token_temperature,
         )  # fmt: skip
         self._counters.generated_tokens += int(batch.mask_BT.sum())
         return batch
+
+    def _limit(self, request: Generate) -> int:
+        """Token limit of a request: what it asks for, and less where its prefixes leave less of the context.
+
+        That the prompts themselves leave room is known before the first step.
+
+        Raises:
+            UserError: a prefix leaves nothing.
+        """
+        limit = request.max_tokens or self._run.rollout.max_response_tokens
+        context = context_of(self._run, self._policy.max_positions)
+        if context is None or not (request.max_tokens or any(p.prefix for p in request.prompts)):
+            return limit
+        longest = max(len(self._policy.encode(p.problem.prompt)) + len(p.prefix) for p in request.prompts)
+        if longest >= context:
+            raise UserError(
+                f"a prompt with its prefix of {longest} tokens fills the model's context of {context}; lower "
+                "rollout.max_response_tokens"
+            )
+        return min(limit, context - longest)
 
     def _score(self, request: Score) -> dict[str, Tensor]:
         scores = self._policy.scores(request.batch, request.stats, self._run.train.micro_batch_rows)

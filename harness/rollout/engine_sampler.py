@@ -85,9 +85,11 @@ class EngineSampler:
         if token_temperature is not None:  # methods that need one are refused before a run starts
             raise ValueError("this engine has one temperature for a whole response")
         ends = self._policy.eos_ids
-        sampling = Sampling(temperature, top_p, max_tokens, stop_ids=ends)
+        sampling = Sampling(
+            temperature, top_p, max_tokens, stop_ids=ends, stop_texts=self._policy.stop_texts
+        )  # fmt: skip
         wanted = [GenerationRequest(key, tuple(prompts[i // n]), i) for i, key in enumerate(keys)]
-        return _as_samples(self._engine.generate(wanted, sampling), len(wanted), self._policy.pad_id, ends)
+        return _as_samples(self._engine.generate(wanted, sampling), len(wanted), self._policy.pad_id)
 
     @property
     def engine(self) -> Any:
@@ -141,7 +143,7 @@ def _stream(policy: Policy) -> Iterator[tuple[str, Tensor]]:
         yield name, whole(value.detach())
 
 
-def _as_samples(stream: Iterator[Completion], count: int, pad_id: int, ends: Sequence[int]) -> Samples:
+def _as_samples(stream: Iterator[Completion], count: int, pad_id: int) -> Samples:
     """Completions in the order of their requests (``tag`` is the row) as padded tensors."""
     done = {completion.request.tag: completion for completion in stream}
     rows = [done[i] for i in range(count)]
@@ -154,5 +156,5 @@ def _as_samples(stream: Iterator[Completion], count: int, pad_id: int, ends: Seq
         tokens[i, :length] = torch.tensor(row.token_ids)
         valid[i, :length] = True
         logps[i, :length] = torch.tensor(row.logps)
-    truncated = torch.tensor([row.token_ids[-1] not in ends for row in rows])
+    truncated = torch.tensor([row.stop_reason == "length" for row in rows])
     return Samples(tokens, valid, logps, truncated)

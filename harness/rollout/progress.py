@@ -44,7 +44,7 @@ def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int |
         step=step, fraction=min(used, 1.0), total_steps=run.train.steps, seed=run.seed,
         prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
         max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
-        minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=policy.eos_ids[0],
+        minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=policy.eos_id,
         started=min(started, 1.0), decode=policy.decode,
     )  # fmt: skip
 

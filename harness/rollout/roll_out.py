@@ -13,6 +13,7 @@ from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Verdict, verify_all
 from harness.rollout import sampler
 from harness.rollout.sampler import Samples, TokenTemperature
+from harness.rollout.stopping import until_stop
 from harness.stages.base import Prompt
 from harness.stages.batch import Batch, concat
 
@@ -129,6 +130,12 @@ def _roll_out(
     rows = [p for p in prompts for _ in range(n)]
     responses = [tokens[m].tolist() for tokens, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
     judged = [[*p.prefix, *r] if p.judged_prefix else r for p, r in zip(rows, responses, strict=True)]
+    texts = policy.decode(judged)
+    if policy.stop_texts:
+        texts = [
+            until_stop(policy.tokenizer, text, response, policy.stop_texts)
+            for text, response in zip(texts, responses, strict=True)
+        ]
     return Batch(
         prompt_BP=ids_GP.repeat_interleave(n, 0),
         prompt_mask_BP=mask_GP.repeat_interleave(n, 0),
@@ -140,7 +147,7 @@ def _roll_out(
         truncated_B=out.truncated_N,
         rollout_logp_BT=out.logp_NT,
         problems=tuple(p.problem for p in rows),
-        texts=tuple(policy.decode(judged)),
+        texts=tuple(texts),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.model.logits import head_logits
 from harness.model.policy import Policy
+from harness.rollout.stopping import StopTexts
 from harness.util.errors import UserError
 
 #: Sampling temperatures ``[N]`` of N positions from their raw logits ``[N,V]``.
@@ -34,7 +35,7 @@ class Samples:
         tokens_NT: response tokens with the end token, padded with the pad id.
         mask_NT: true on response tokens.
         logp_NT: full-softmax log-prob of each token at the policy's (loss) temperature.
-        truncated_N: true where the token limit came before an end token.
+        truncated_N: true where the token limit came before an end token or a stop text.
     """
 
     tokens_NT: Tensor
@@ -72,7 +73,7 @@ def sample(
     max_tokens: int,
     token_temperature: TokenTemperature | None = None,
 ) -> Samples:
-    """``n`` responses to each prompt.
+    """``n`` responses to each prompt, up to an end token or a stop text of the policy.
 
     Args:
         prompts: token ids.
@@ -97,6 +98,7 @@ def sample(
     ids, mask = left_padded(prompts, policy.pad_id)
     ids, mask = ids.to(device), mask.to(device)
     rows = len(prompts) * n
+    stops = StopTexts(policy.tokenizer, policy.stop_texts)
     uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
@@ -121,6 +123,7 @@ def sample(
         logps[alive[live], t] = logp[live]
         valid[alive[live], t] = True
         live = live & ~torch.isin(token, eos)
+        live = stops.unmet(tokens, alive, live, t + 1)
         n_live = int(live.sum())
         if n_live == 0 or t == max_tokens - 1:
             break
@@ -133,13 +136,15 @@ def sample(
             input_ids=token[:, None], attention_mask=mask.long(),
             position_ids=mask.long().sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True,
         )[0][:, -1]  # fmt: skip
+    stopped = stops.cut(tokens, valid)
+    tokens, logps = tokens.masked_fill(~valid, policy.pad_id), logps.masked_fill(~valid, 0.0)
     width = max(int(valid.sum(1).max()), 1)
     last = tokens.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0)).squeeze(1)
     return Samples(
         tokens[:, :width].cpu(),
         valid[:, :width].cpu(),
         logps[:, :width].cpu(),
-        (~torch.isin(last, eos)).cpu(),
+        (~torch.isin(last, eos) & ~stopped).cpu(),
     )
 
 

@@ -66,6 +66,16 @@ def engine_options(run: RunConfig) -> dict[str, Any]:
     return options
 
 
+def context_of(run: RunConfig, model: int | None) -> int | None:
+    """Tokens of a prompt with its response at most: the model's, or fewer that the run's engine is given.
+
+    Args:
+        model: the model's own context; None where it has no limit.
+    """
+    own = None if run.rollout.engine == BUILTIN else engine_options(run).get("max_positions")
+    return min((int(n) for n in (model, own) if n), default=None)
+
+
 def accepts_untested(options: dict[str, Any]) -> bool:
     """Take ``untested_version`` out of ``options``; whether it is there and true.
 

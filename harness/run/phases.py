@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.distributed.world import world
+from harness.problems.problem import Benchmark
 from harness.records.record import RunResult
 from harness.run import measures
 from harness.run.best import load_best
 from harness.run.checkpoints import Checkpoints
+from harness.run.prompts import Fitting
 from harness.run.result import run_result
 from harness.run.reuse import take_over
 from harness.run.set_up import open_run, stages_of
@@ -33,6 +36,7 @@ def train_and_evaluate(
     """
     with preemption.leaving():
         policy, benchmark = open_run(run)
+        _tell_of_prompts(benchmark, folder)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
     with closing(trainer.rollouts.sampler):
         trained_by = world().run_on_main(lambda: take_over(run, folder))
@@ -54,9 +58,17 @@ def evaluate_only(
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
     with preemption.leaving():
         policy, benchmark = open_run(run)
+        _tell_of_prompts(benchmark, folder)
         trainer = Trainer(run, policy, benchmark, stages_of(run))
         with closing(trainer.rollouts.sampler):
             return _measured_untrained(trainer, folder, status)
+
+
+def _tell_of_prompts(benchmark: Benchmark, folder: Path) -> None:
+    """Say what is left out, at the run's first start."""
+    if world().is_main and isinstance(benchmark, Fitting) and not (folder / "metrics.jsonl").exists():
+        for line in benchmark.told:
+            print(f"entrobench: {line}", file=sys.stderr, flush=True)
 
 
 def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> RunResult | None:

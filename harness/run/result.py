@@ -71,6 +71,7 @@ def run_result(
                           entropy_nats=entropy_before(f["step"], trained))
             for f in frontier
         ],
+        left_out=getattr(trainer.benchmark, "left_out", {}),
         evals={name: msgspec.convert(entry, Evaluation) for name, entry in evals.items()},
     )  # fmt: skip
     return msgspec.structs.replace(result, **known)

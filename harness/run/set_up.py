@@ -12,6 +12,8 @@ from harness.model.source import resolve_model
 from harness.problems import templates
 from harness.problems.problem import Benchmark
 from harness.registry import benchmarks, methods
+from harness.rollout.settings import context_of
+from harness.run.prompts import Reader, fitting, templated
 from harness.stages.base import Stages
 
 
@@ -33,7 +35,11 @@ def device_of(run: RunConfig) -> str:
 
 
 def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
-    """The policy with its first weights, and the benchmark."""
+    """The policy with its first weights, and the benchmark, with prompts that fit.
+
+    Raises:
+        UserError: the model cannot be loaded, or cannot be given these prompts.
+    """
     torch.set_num_threads(run.train.threads)
     registry = benchmarks
     policy = load_policy(
@@ -41,10 +47,10 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
         dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
         attention=run.model.attention,
     )  # fmt: skip
-    benchmark: Benchmark = registry.load(run.data.benchmark)
     if run.data.template:
-        benchmark = templates.Templated(benchmark, templates.find(run.data.template), policy.tokenizer)
-    return policy, benchmark
+        policy.stop_texts = templates.find(run.data.template).stop_texts
+    read = Reader(lambda: policy.tokenizer, context_of(run, policy.max_positions))
+    return policy, fitting(run, templated(run, lambda: policy.tokenizer), read)
 
 
 def stages_of(run: RunConfig) -> Stages:

@@ -71,7 +71,7 @@ class StepContext:
         seed: the run's seed.
         prompts_per_step, group_size, max_response_tokens, temperature: the rollout settings of the run.
         minibatches, epochs: optimiser steps per pass over the rollouts, and passes.
-        eos_id: end-of-sequence token id.
+        eos_id: the tokenizer's end-of-sequence token id; a response may end with other end tokens, too.
         decode: texts of token rows, special tokens left out; for stages that cut or segment responses.
     """
 

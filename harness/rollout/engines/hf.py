@@ -78,7 +78,7 @@ class HfEngine:
         }
 
     def encode(self, prompt: str) -> list[int]:
-        return text.encode(self.policy.tokenizer, prompt)
+        return self.policy.encode(prompt)
 
     def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
         text.check_stop_ids(sampling, self.policy.model.config.vocab_size)
@@ -104,13 +104,11 @@ class HfEngine:
     ) -> sampler.Samples:
         # A nucleus this small holds the likeliest token alone, which is what temperature 0 means.
         temperature, top_p = (sampling.temperature, sampling.top_p) if sampling.temperature else (1.0, 1e-12)
+        own = self.policy
         policy = _Stopping(
-            self.policy.model,
-            self.policy.tokenizer,
-            self.policy.temperature,
-            self.policy.network,
-            sampling.stop_ids,
-        )
+            own.model, own.tokenizer, own.temperature, own.network,
+            stop_texts=sampling.stop_texts, stop_ids=sampling.stop_ids,
+        )  # fmt: skip
         try:
             return sampler.sample(
                 policy, prompts, len(requests) // len(prompts), keys=[r.key for r in requests],

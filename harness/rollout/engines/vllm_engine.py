@@ -66,8 +66,9 @@ class VllmEngine:
         self.batch_rows, self.logp_temperature = batch_rows, logp_temperature
         self.max_positions: int | None = int(settings.max_model_len)
         self.tokenizer = text.load_tokenizer(model, revision)
-        self.end_ids = text.end_ids(self.tokenizer, _generation_config(model, revision, self._config))
         self._vocabulary = int(settings.get_vocab_size())
+        generation = _generation_config(model, revision, self._config)
+        self.end_ids = text.end_ids(self.tokenizer, generation, self._vocabulary)
         if self.in_process:
             VllmEngine.open_here += 1
         else:
