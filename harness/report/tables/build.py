@@ -45,7 +45,7 @@ def build_report(
     expected_seeds: Mapping[str, int] | None,
     reference: str,
 ) -> Report:
-    """Check, group, score, compare and order; arguments as :func:`harness.report.render.files.write_report`."""
+    """Check, group, score, compare and order; arguments as of ``write_report`` in ``render/files.py``."""
     groups = group_records(records)
     expected = dict(expected_seeds or {})
     sets = evaluation_sets(groups)
