@@ -59,6 +59,19 @@ def check_attention(config: Mapping[str, Any], asked: str, name: str) -> None:
         )
 
 
+def check_kind(model: Any, name: str) -> None:
+    """
+    Raises:
+        UserError: layers that carry a state past any mask, in a model that is loaded.
+    """
+    check_attention(model.config.to_dict(), "sdpa", name)
+    if getattr(model, "_is_stateful", False):
+        raise UserError(
+            f"model '{name}' ({type(model).__name__}) carries a state from token to token past any mask, so "
+            "rollouts can be neither padded nor packed; use a model with attention in every layer"
+        )
+
+
 def check_vocabulary(vocab: int, chunk_mib: int) -> None:
     """
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.logits import head_logits
+from harness.model.own import Decoding
 from harness.model.policy import Policy
 from harness.util.errors import UserError
 
@@ -85,8 +85,6 @@ def sample(
     Raises:
         UserError: a prompt plus ``max_tokens`` does not fit the model's context.
     """
-    from transformers import DynamicCache
-
     longest = max(len(p) for p in prompts)
     if policy.max_positions and longest + max_tokens > policy.max_positions:
         raise UserError(
@@ -101,19 +99,12 @@ def sample(
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     logps = torch.zeros(rows, max_tokens, device=device)
-    cache = DynamicCache(config=policy.model.config)
-    base, head = policy.model.base_model, policy.head
-    hidden = base(
-        input_ids=ids, attention_mask=mask.long(), position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache, use_cache=True,
-    )[0][:, -1]  # fmt: skip
-    hidden = hidden.repeat_interleave(n, 0)
-    cache.batch_repeat_interleave(n)
-    mask = mask.repeat_interleave(n, 0)
+    rollout = Decoding(policy.model, policy.network.curve, ids, mask)
+    rollout.repeat(n)
     alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
     live = torch.ones(rows, dtype=torch.bool, device=device)
     for t in range(max_tokens):
-        logits = head_logits(hidden, head.weight, getattr(head, "bias", None)).float()
+        logits = rollout.logits()
         each = temperature if token_temperature is None else token_temperature(logits)[:, None]
         token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
         logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
@@ -126,13 +117,9 @@ def sample(
             break
         if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row
             keep = live.nonzero().flatten()
-            cache.batch_select_indices(keep)
-            alive, token, mask, live = alive[keep], token[keep], mask[keep], live[keep]
-        mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool, device=device)], 1)
-        hidden = base(
-            input_ids=token[:, None], attention_mask=mask.long(),
-            position_ids=mask.long().sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True,
-        )[0][:, -1]  # fmt: skip
+            rollout.keep(keep)
+            alive, token, live = alive[keep], token[keep], live[keep]
+        rollout.append(token)
     width = max(int(valid.sum(1).max()), 1)
     last = tokens.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0)).squeeze(1)
     return Samples(
