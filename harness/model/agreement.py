@@ -11,24 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from harness.model.logits import HeadCurve
-from harness.model.own import Decoding, head_of, hidden_states, text_config
+from harness.model.own import Decoding, Ways, head_of, hidden_states, text_config
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.util.errors import UserError
 
 #: Tokens of the text, and of windows while it is read.
-TEXT_TOKENS, WINDOW = 80, 5
+TEXT_TOKENS, WINDOW = 100, 5
 #: Parts of the text as rollouts: tokens of the prompt, and of the response behind it.
 ROWS = ((6, 9), (3, 6), (6, 5))
+#: Tokens that are predicted over a cache.
+STEPS = 5
 #: Nats that two orders of adding up fp32 numbers may lie apart, where logits are up to 30.
 ROUNDING = 1e-3
-_WINDOWS = ("sliding_window", "attention_chunk_size")
+_WINDOWS = ("sliding_window", "attention_chunk_size", "index_topk")
 _PROBE = (1e-3, -1e-3, 0.5, -2.0, 5.0, -10.0, 20.0, 1e6)
 
 
@@ -58,7 +61,7 @@ class Statistics(Protocol):
 def check_agreement(policy: Statistics, name: str) -> None:
     """Set what ``policy`` needs to know about its model, and compare the two on a short text.
 
-    A model whose packed rows come out wrong is padded from then on.
+    A way of batching that gives other numbers is not taken; see :class:`harness.model.own.Ways`.
 
     Raises:
         UserError: the model has no head, or gives other numbers than this harness makes of it.
@@ -74,7 +77,7 @@ def check_agreement(policy: Statistics, name: str) -> None:
     except Exception as error:  # whatever a family's code raises where it is called in a way it does not know
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise UserError(
-            f"model '{name}' ({type(model).__name__}) cannot be used as a causal language model here: {reason}"
+            f"model '{name}' ({type(model).__name__}) cannot be used as a causal language model: {reason}"
         ) from error
 
 
@@ -102,23 +105,37 @@ def _compare(policy: Statistics, name: str) -> None:
             return float(difference.max()) / (ROUNDING * scale)
         return float(difference.mean()) / (ROUNDING + 30 * torch.finfo(held).eps * scale)
 
-    if policy.packs and not _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1:
-        policy.network.may_pack = False
-    if not policy.packs:
-        _refuse(name, model, "with padding", _rollouts_apart(policy, ids, truth, ROWS[:2], apart))
-    _refuse(name, model, "over a cache", _decoding_apart(policy, ids, truth, apart))
+    network = policy.network
+    packed = policy.packs and _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1
+    network.ways = Ways(pack=packed)
+    if not packed:
+        _pad_or_not(policy, ids, truth, apart, name)
+    if not _decoding_apart(policy, ids, truth, apart) <= 1:
+        # then every token is predicted as those of a rollout are, which is shown for packed rows only so far
+        if packed:
+            network.ways = Ways(pack=False)
+            _pad_or_not(policy, ids, truth, apart, name)
+        network.ways = replace(network.ways, pack=packed, cache=False)
 
 
-def _refuse(name: str, model: Any, how: str, times: float) -> None:
+def _pad_or_not(policy: Statistics, ids: list[int], truth: Tensor, apart: Any, name: str) -> None:
+    times = _rollouts_apart(policy, ids, truth, ROWS[:2], apart)
+    if not times <= 1:
+        policy.network.ways = replace(policy.network.ways, pad=False)
+        times = _rollouts_apart(policy, ids, truth, ROWS[:2], apart)
     if not times <= 1:  # also where it is no number
         raise UserError(
-            f"model '{name}' ({type(model).__name__}): its log-probs {how} differ from its own code's, "
-            f"{times:.0f} times as far as rounding explains; use another"
+            f"model '{name}' ({type(policy.model).__name__}) gives parts of a text other log-probs than the same "
+            f"tokens in the whole text, {times:.0f} times as far apart as rounding explains; use a model that "
+            "reads from left to right"
         )
 
 
 def _text(policy: Statistics) -> list[int]:
-    """Ordinary tokens spread over the vocabulary, behind the begin token where there is one."""
+    """Ordinary tokens spread over the vocabulary, behind the begin token where there is one.
+
+    The pad token is one of them: a model may say it, and some count positions by it.
+    """
     config = policy.model.config
     named = {
         value
@@ -134,6 +151,7 @@ def _text(policy: Statistics) -> list[int]:
     length = min(TEXT_TOKENS, policy.max_positions or TEXT_TOKENS)
     begin = policy.tokenizer.bos_token_id
     ids = [ordinary[(7919 * (i + 1) ** 2 + 104729 * i) % len(ordinary)] for i in range(length)]
+    ids[4] = policy.pad_id
     return ids if begin is None or begin >= policy.vocabulary else [int(begin), *ids[:-1]]
 
 
@@ -153,8 +171,8 @@ def head_curve(model: Any, token: int, name: str) -> HeadCurve:
         curve = HeadCurve(scale, _nearest(float(y[-1]), known))
     if not torch.allclose(curve(x), y, rtol=1e-4, atol=1e-6):
         raise UserError(
-            f"model '{name}' ({type(model).__name__}) changes its logits in a way that is neither a scale nor "
-            "a soft cap, which log-probs here do not model; use another"
+            f"model '{name}' ({type(model).__name__}) does to its logits what is neither a scale nor a "
+            "soft cap, which log-probs here do not model; use another"
         )
     return curve
 
@@ -180,7 +198,7 @@ def _rollouts_apart(
     except torch.OutOfMemoryError:
         raise
     except Exception:
-        if policy.packs:  # padding is tried next, and what it raises is told
+        if policy.packs or policy.network.ways.pad:  # another way is tried next, and what that raises is told
             return float("inf")
         raise
     ours, theirs = [], []
@@ -215,25 +233,43 @@ def _batch(policy: Statistics, ids: list[int], rows: Sequence[tuple[int, int]]) 
 
 def _decoding_apart(policy: Statistics, ids: list[int], truth: Tensor, apart: Any) -> float:
     """Two prompts of unequal length, padded on the left, and some tokens behind each."""
-    device, prompts, steps = policy.model.device, (6, 3), 6
-    ids_NP = torch.full((2, prompts[0]), policy.pad_id)
+    try:
+        if policy.network.ways.pad:
+            return float(apart(*_decoded(policy, ids, truth, (6, 3))))
+        each = [_decoded(policy, ids, truth, (prompt,)) for prompt in (6, 3)]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # some know no cache, or one of their own only
+        return float("inf")
+    return float(apart(*(torch.cat([pair[i] for pair in each], 1) for i in range(2))))
+
+
+def _decoded(
+    policy: Statistics, ids: list[int], truth: Tensor, prompts: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    device, count = policy.model.device, len(prompts)
+    ids_NP = torch.full((count, prompts[0]), policy.pad_id)
     mask_NP = torch.zeros(ids_NP.shape, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
         ids_NP[row, prompts[0] - prompt :] = torch.tensor(ids[:prompt])
         mask_NP[row, prompts[0] - prompt :] = True
-    decoding = Decoding(policy.model, policy.network.curve, ids_NP.to(device), mask_NP.to(device))
+    network = policy.network
+    decoding = Decoding(policy.model, network.curve, network.ways, ids_NP.to(device), mask_NP.to(device))
+    decoding.repeat(2)
+    prompts = tuple(prompt for prompt in prompts for _ in range(2))
     ours, theirs = [], []
-    for step in range(steps):
+    for step in range(STEPS):
+        if step == 2:  # as when the other responses have ended
+            decoding.keep(torch.arange(0, 2 * count, 2, device=device))
+            prompts = prompts[::2]
         next_N = torch.tensor([ids[prompt + step] for prompt in prompts], device=device)
         logp_NV = decoding.logits().log_softmax(1)
         logp_N = logp_NV.gather(1, next_N[:, None])[:, 0]
-        ours.append(torch.stack([logp_N, -(logp_NV.exp() * logp_NV).sum(1)]))
+        ours.append(torch.stack([logp_N, -(logp_NV.exp() * logp_NV).sum(1)]).cpu())
         theirs.append(truth[:, [prompt + step - 1 for prompt in prompts]])
-        if step == 0:
-            decoding.repeat(1)
-        if step < steps - 1:
+        if step < STEPS - 1:
             decoding.append(next_N)
-    return float(apart(torch.cat(ours, 1), torch.cat(theirs, 1)))
+    return torch.cat(ours, 1), torch.cat(theirs, 1)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from harness.model.memory.shape import read_config
 from harness.util.errors import UserError
 
 #: Layers that see tokens through a mask; others carry a state past it, and padding or packing would leak in.
-_MASKED = {"full_attention", "sliding_attention", "chunked_attention"}
+_MASKED = {"full_attention", "sliding_attention", "chunked_attention", "indexed_attention"}
 #: Back ends that take any mask.
 _BACK_ENDS = ("sdpa", "eager")
 

@@ -1,4 +1,4 @@
-"""A model and its tokenizer from files, with every weight in its place, or one line that says what is wrong."""
+"""A model and its tokenizer from files with every weight in its place, or one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -10,9 +10,27 @@ import torch
 from harness.util.errors import UserError
 
 #: Parts of multimodal and multi-token checkpoints that a language model alone has no place for.
-_OTHER_PARTS = ("vision", "visual", "audio", "image", "multi_modal", "multimodal", "mm_projector", "mtp", "speech")
+_OTHER_PARTS = (
+    "vision",
+    "visual",
+    "audio",
+    "image",
+    "multi_modal",
+    "multimodal",
+    "mm_projector",
+    "mtp",
+    "speech",
+)
 #: Tables that older versions stored and today's models make themselves.
-_TABLES = ("inv_freq", "masked_bias", "attn.bias", "attention.bias", "position_ids", "cos_cached", "sin_cached")
+_TABLES = (
+    "inv_freq",
+    "masked_bias",
+    "attn.bias",
+    "attention.bias",
+    "position_ids",
+    "cos_cached",
+    "sin_cached",
+)
 
 
 def load_model(path: str, revision: str | None, dtype: str, attention: str) -> tuple[Any, Any]:
@@ -23,13 +41,16 @@ def load_model(path: str, revision: str | None, dtype: str, attention: str) -> t
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    model: Any
+    found: Any
     how: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False,
             output_loading_info=True, **how,
         )  # fmt: skip
+        model, found = loaded
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged files, unknown families, names and shapes: each of another type

@@ -47,7 +47,7 @@ class Policy:
 
     @property
     def pad_id(self) -> int:
-        """What stands where nothing is; a pad token that was never added to the embedding is not looked up."""
+        """What stands where nothing is: the pad token, if it was added to the embedding as well."""
         pad = int(self.tokenizer.pad_token_id)
         return pad if pad < self.vocabulary else 0
 
@@ -96,6 +96,8 @@ class Policy:
                 "position_ids": packed.position_RL.to(device),
             }  # fmt: skip
             return inputs, packed.response_at_N.to(device), packed.prompt_at_M.to(device)
+        if not self.network.ways.pad:
+            return self._unpadded(batch)
         # what follows the last token is never asked for
         ids = torch.cat([batch.prompt_BP, batch.response_BT], 1)[:, :-1].to(device)
         mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1)[:, :-1].to(device)
@@ -111,11 +113,33 @@ class Policy:
             places.append((row * width_L + column + start - 1).to(device))
         return inputs, places[0], places[1]
 
+    def _unpadded(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """:meth:`_inputs` of rows that are equally long, prompt and response each."""
+        rows = len(batch)
+        prompt = batch.prompt_BP[batch.prompt_mask_BP].view(rows, -1)
+        ids = torch.cat([prompt, batch.response_BT[batch.mask_BT].view(rows, -1)], 1)[:, :-1]
+        width, start = ids.shape[1], prompt.shape[1] - 1
+        at = torch.arange(rows)[:, None] * width + torch.arange(width)
+        device = self.device
+        return (
+            {"input_ids": ids.to(device)},
+            at[:, start:].flatten().to(device),
+            at[:, :start].flatten().to(device),
+        )
+
+    def _equally_long(self, batch: Batch) -> list[list[int]]:
+        """Rows by the lengths of their prompts and responses."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        lengths = zip(batch.prompt_mask_BP.sum(1).tolist(), batch.mask_BT.sum(1).tolist(), strict=True)
+        for row, length in enumerate(lengths):
+            groups.setdefault(length, []).append(row)
+        return list(groups.values())
+
     @property
     def packs(self) -> bool:
         """Whether rollouts are packed: needs an attention that takes any mask, in every layer."""
         config = text_config(self.model.config)
-        if not self.network.may_pack or not getattr(self.model, "_supports_sdpa", False):
+        if not self.network.ways.pack or not getattr(self.model, "_supports_sdpa", False):
             return False
         if getattr(config, "alibi", False):
             return False
@@ -132,6 +156,8 @@ class Policy:
         Differentiable when gradients are enabled. Returned on the CPU, where all stages work.
         """
         wanted = tuple(dict.fromkeys(wanted))
+        if not self.network.ways.pad and len(groups := self._equally_long(batch)) > 1:
+            return _scattered(groups, [self.stats(batch.rows(rows), wanted) for rows in groups])
         inputs, response_at_N, prompt_at_M = self._inputs(batch)
         regions = {
             "response": (response_at_N, batch.mask_BT, batch.response_BT),
@@ -176,7 +202,7 @@ class Policy:
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
         copied = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.temperature)
-        for name in ("compute", "chunk_mib", "curve", "may_pack"):
+        for name in ("compute", "chunk_mib", "curve", "ways"):
             setattr(copied.network, name, getattr(self.network, name))
         return copied
 
@@ -207,6 +233,12 @@ class Policy:
         # safetensors writes for the owner alone, which shuts out everybody else on a shared file system
         for weights in folder.glob("*.safetensors"):
             shutil.copymode(folder / "config.json", weights)
+
+
+def _scattered(groups: Sequence[list[int]], values: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The statistics of groups of rows in the rows' own order."""
+    order = torch.tensor([row for group in groups for row in group]).argsort()
+    return {name: torch.cat([value[name] for value in values])[order] for name in values[0]}
 
 
 def _predicted_prompt(prompt_mask_BP: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from harness.distributed.world import world
 from harness.model.logits import PLAIN, HeadCurve, chunk_rows, token_stats
-from harness.model.own import head_of, hidden_states, layers_of
+from harness.model.own import Ways, head_of, hidden_states, layers_of
 from harness.model.precision import Masters
 from harness.stages.token_stats import TokenStat
+from harness.util.errors import UserError
 
 #: Indices of hidden states, the tokens that follow them, and what is asked for there.
 Asked = tuple[Tensor, Tensor, Sequence[TokenStat]]
@@ -34,8 +35,8 @@ class Network(torch.nn.Module):
         self.masters: Masters | None = None
         self.compute: torch.dtype | None = None  # of the passes, where the weights have another
         self.chunk_mib = 64
-        self.curve: HeadCurve = PLAIN  # found out when the model was loaded
-        self.may_pack = True
+        self.curve: HeadCurve = PLAIN  # this and the next are found out when the model is loaded
+        self.ways = Ways()
 
     @property
     def head(self) -> Any:
@@ -89,6 +90,11 @@ class Network(torch.nn.Module):
 
     def shard(self) -> None:
         """Shard the weights over all processes; gradients are summed: the loss divides by global counts."""
+        if not self.ways.pad:  # as many passes as lengths, and the processes have to make equally many
+            raise UserError(
+                f"{type(self.model).__name__} takes rows of one length only, which processes cannot share; "
+                "start one process"
+            )
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,12 @@ def sample(
             f"a prompt of {longest} tokens plus {max_tokens} response tokens exceeds the model's context of "
             f"{policy.max_positions}; lower the token limit"
         )
+    lengths = {len(p) for p in prompts}
+    if not policy.network.ways.pad and len(lengths) > 1:
+        return _by_length(
+            policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+            token_temperature=token_temperature,
+        )  # fmt: skip
     device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
     ids, mask = left_padded(prompts, policy.pad_id)
     ids, mask = ids.to(device), mask.to(device)
@@ -99,7 +106,7 @@ def sample(
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     logps = torch.zeros(rows, max_tokens, device=device)
-    rollout = Decoding(policy.model, policy.network.curve, ids, mask)
+    rollout = Decoding(policy.model, policy.network.curve, policy.network.ways, ids, mask)
     rollout.repeat(n)
     alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
     live = torch.ones(rows, dtype=torch.bool, device=device)
@@ -128,6 +135,36 @@ def sample(
         logps[:, :width].cpu(),
         (~torch.isin(last, eos)).cpu(),
     )
+
+
+def _by_length(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    *,
+    keys: Sequence[tuple[object, ...]],
+    **how: Any,
+) -> Samples:
+    """:func:`sample` for a model that may not be padded: prompts of one length at a time."""
+    parts, order = [], []
+    for length in sorted({len(p) for p in prompts}):
+        alike = [i for i, p in enumerate(prompts) if len(p) == length]
+        rows = [i * n + j for i in alike for j in range(n)]
+        parts.append(sample(policy, [prompts[i] for i in alike], n, keys=[keys[r] for r in rows], **how))
+        order += rows
+    width, back = max(part.tokens_NT.shape[1] for part in parts), torch.tensor(order).argsort()
+
+    def joined(name: str, fill: float) -> Tensor:
+        wide = [
+            torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill)
+            for v in (getattr(part, name) for part in parts)
+        ]
+        return torch.cat(wide)[back]
+
+    return Samples(
+        joined("tokens_NT", policy.pad_id), joined("mask_NT", False), joined("logp_NT", 0.0),
+        torch.cat([part.truncated_N for part in parts])[back],
+    )  # fmt: skip
 
 
 def _probabilities(logits_NV: Tensor, top_p: float) -> Tensor:
