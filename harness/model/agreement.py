@@ -125,9 +125,9 @@ def _pad_or_not(policy: Statistics, ids: list[int], truth: Tensor, apart: Any, n
         times = _rollouts_apart(policy, ids, truth, ROWS[:2], apart)
     if not times <= 1:  # also where it is no number
         raise UserError(
-            f"model '{name}' ({type(policy.model).__name__}) gives parts of a text other log-probs than the same "
-            f"tokens in the whole text, {times:.0f} times as far apart as rounding explains; use a model that "
-            "reads from left to right"
+            f"model '{name}' ({type(policy.model).__name__}) gives parts of a text other log-probs than the "
+            f"whole text, {times:.0f} times as far apart as rounding explains; use one that reads from left "
+            "to right"
         )
 
 

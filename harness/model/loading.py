@@ -1,4 +1,4 @@
-"""A model and its tokenizer from files with every weight in its place, or one line that says what is wrong."""
+"""A model and its tokenizer from files, every weight in its place, or one line that says what is wrong."""
 
 from __future__ import annotations
 

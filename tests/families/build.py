@@ -13,8 +13,8 @@ _SMALL: dict[str, Any] = {
     # vocabulary and positions
     "vocab_size": VOCAB, "vocab_size_per_layer_input": VOCAB, "max_position_embeddings": 256,
     "n_positions": 256, "n_ctx": 256, "max_seq_len": 256, "max_target_positions": 256, "bos_token_id": 2,
-    "eos_token_id": 1, "pad_token_id": 0, "sliding_window": WINDOW, "attention_chunk_size": WINDOW, "window_size": WINDOW,
-    "local_attention": WINDOW,
+    "eos_token_id": 1, "pad_token_id": 0, "sliding_window": WINDOW, "attention_chunk_size": WINDOW,
+    "window_size": WINDOW, "local_attention": WINDOW,
     # widths
     "hidden_size": 32, "d_model": 32, "n_embd": 32, "embed_dim": 32, "emb_dim": 32, "dim_model": 32,
     "embedding_size": 32, "word_embed_proj_dim": 32, "intermediate_size": 64, "ffn_hidden_size": 64,
@@ -50,7 +50,13 @@ _QSA = {
 }  # fmt: skip
 #: What a configuration cannot be made without.
 _USUAL: dict[str, dict[str, Any]] = {
-    f"{family}_assistant": {"text_config": {"model_type": f"{family}_text", "hidden_size_per_layer_input": 0}}
+    f"{family}_assistant": {
+        "text_config": {
+            "model_type": f"{family}_text",
+            "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 0,
+        }
+    }
     for family in ("gemma4", "gemma4_unified")
 }
 #: What the small sizes do not fit.
@@ -63,14 +69,17 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8},
     "qwen4_exp_text": _QSA,
     "qwen4_exp": {"text_config": _QSA},
-    "dots3_note": {"vision_config": {"mlp_layer_types": ["dense", "dense"], "adapter_merge_size": 2}},
+    "dots3_note": {
+        "vision_config": {"mlp_layer_types": ["dense", "dense"], "adapter_merge_size": 2},
+        "audio_config": {"adapter_input_size": 32},
+    },
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gemma3n": {"text_config": {"num_kv_shared_layers": 0}},
-    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0}},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +25,18 @@ Kind = Literal["right", "refused", "wrong", "traceback", "not built"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """``worst``: nats that log-probs in training and in sampling, and entropies, lie off at most."""
+    """
+    Attributes:
+        said: why not.
+        worst: nats that log-probs in training and in sampling, and entropies, lie off at most.
+        how: the ways in which it is batched.
+    """
 
     family: str
     kind: Kind
     said: str
     worst: float = 0.0
-    packs: bool = False
+    how: str = ""
 
 
 def measure(family: str) -> Outcome:
@@ -54,8 +62,12 @@ def measure_folder(family: str, folder: Path) -> Outcome:
     try:
         worst = compare(policy, folder)
     except Exception as error:
-        return Outcome(family, "traceback", _line(error), packs=policy.packs)
-    return Outcome(family, "right" if worst <= RIGHT else "wrong", "", worst, policy.packs)
+        return Outcome(family, "traceback", _line(error))
+    ways = policy.network.ways
+    how = "packed" if policy.packs else "padded" if ways.pad else "by length"
+    if not ways.cache:
+        how += ", no cache"
+    return Outcome(family, "right" if worst <= RIGHT else "wrong", "", worst, how)
 
 
 def compare(policy: Any, folder: Path) -> float:
@@ -89,3 +101,24 @@ def compare(policy: Any, folder: Path) -> float:
 def _line(error: BaseException) -> str:
     text = (str(error).strip().splitlines() or [""])[0].strip()
     return f"{type(error).__name__}: {text}"[:200]
+
+
+def all_families() -> list[str]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def _start() -> None:
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def measure_all(families: Sequence[str], workers: int) -> Iterable[Outcome]:
+    """In processes of their own; the outcomes come in the order of ``families``."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start) as pool:
+        yield from pool.map(measure, families)
