@@ -40,17 +40,17 @@ def load_model(path: str, revision: str | None, dtype: str, attention: str) -> t
         UserError: whatever keeps them from being loaded, or weights that are missing, of no use or misshapen.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
-    model: Any
-    found: Any
     how: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
+    talks = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would say of weights is refused below, in one line
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False,
-            output_loading_info=True, **how,
+            output_loading_info=True, ignore_mismatched_sizes=True, **how,
         )  # fmt: skip
-        model, found = loaded
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged files, unknown families, names and shapes: each of another type
@@ -58,6 +58,9 @@ def load_model(path: str, revision: str | None, dtype: str, attention: str) -> t
         raise UserError(
             f"cannot load model '{path}': {reason} (give a hub id, a local folder, or micro)"
         ) from error
+    finally:
+        logging.set_verbosity(talks)
+    model, found = loaded
     check_weights(model, found, path)
     if tokenizer.eos_token_id is None:
         raise UserError(

@@ -70,8 +70,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "qwen4_exp_text": _QSA,
     "qwen4_exp": {"text_config": _QSA},
     "dots3_note": {
-        "vision_config": {"mlp_layer_types": ["dense", "dense"], "adapter_merge_size": 2},
-        "audio_config": {"adapter_input_size": 32},
+        "vision_config": {
+            "mlp_layer_types": ["dense", "dense"],
+            "adapter_merge_size": 2,
+            "adapter_out_dim": 32,
+        },
+        "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
     },
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},

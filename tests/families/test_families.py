@@ -10,8 +10,8 @@ from tests.families.measure import all_families, measure, measure_all
 #: no padding; no cache.
 RIGHT = {
     "qwen3": "packed", "llama": "packed", "gemma2": "padded", "gemma3": "padded", "gemma4": "padded",
-    "granite": "packed", "cohere2": "padded", "gpt2": "packed", "bloom": "padded", "mixtral": "packed",
-    "gpt_oss": "padded", "bart": "by length", "openai-gpt": "by length, no cache", "llama4": "padded",
+    "granite": "packed", "cohere2": "padded", "gpt2": "packed", "bloom": "padded", "mixtral": "padded",
+    "gpt_oss": "padded", "bart": "by length", "openai-gpt": "padded, no cache", "llama4": "padded",
 }  # fmt: skip
 REFUSED = {
     "mamba": "carries a state", "falcon_mamba": "carries a state", "nemotron_h": "carries a state",
