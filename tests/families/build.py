@@ -118,9 +118,12 @@ def _small(cls: Any, changes: dict[str, Any], needed: dict[str, Any] | None = No
         wanted["layer_types"] = kinds if len(kinds) > 1 else kinds * 2
         wanted["num_hidden_layers"] = len(wanted["layer_types"])
     parts = [part for part in getattr(cls, "sub_configs", None) or {} if _value(usual, part) is not None]
-    for part in parts:
-        wanted[part] = _small(type(_value(usual, part)), changes.get(part, {})).to_dict()
-    return cls(**wanted | {key: value for key, value in changes.items() if key not in parts})
+    small = {part: _small(type(_value(usual, part)), changes.get(part, {})) for part in parts}
+    wanted |= {key: value for key, value in changes.items() if key not in parts}
+    try:
+        return cls(**wanted, **{part: config.to_dict() for part, config in small.items()})
+    except Exception:  # some versions of some families take the parts as they are
+        return cls(**wanted, **small)
 
 
 def _value(config: Any, key: str) -> Any:
