@@ -11,7 +11,7 @@ from harness.model.memory.shape import read_config
 from harness.util.errors import UserError
 
 #: Layers that see tokens through a mask; others carry a state past it, and padding or packing would leak in.
-_MASKED = {"full_attention", "sliding_attention", "chunked_attention"}
+_MASKED = {"full_attention", "sliding_attention", "chunked_attention", "indexed_attention"}
 #: Back ends that take any mask.
 _BACK_ENDS = ("sdpa", "eager")
 
@@ -56,6 +56,19 @@ def check_attention(config: Mapping[str, Any], asked: str, name: str) -> None:
         raise UserError(
             f"the config.json of model '{name}' asks for the attention back end '{own}', which cannot take "
             "the mask of packed rows; write model.attention=sdpa (or eager)"
+        )
+
+
+def check_kind(model: Any, name: str) -> None:
+    """
+    Raises:
+        UserError: layers that carry a state past any mask, in a model that is loaded.
+    """
+    check_attention(model.config.to_dict(), "sdpa", name)
+    if getattr(model, "_is_stateful", False):
+        raise UserError(
+            f"model '{name}' ({type(model).__name__}) carries a state from token to token past any mask, so "
+            "rollouts can be neither padded nor packed; use a model with attention in every layer"
         )
 
 

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from harness.distributed.world import micro_batches, world
 from harness.model import text
+from harness.model.agreement import check_agreement
+from harness.model.checks import check_kind
+from harness.model.loading import load_model
+from harness.model.own import context_of, text_config, vocabulary_of
 from harness.model.packing import pack
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
-from harness.util.errors import UserError
 
 
 @dataclass(eq=False)
@@ -45,8 +48,15 @@ class Policy:
         return next(self.model.parameters()).device
 
     @property
+    def vocabulary(self) -> int:
+        """Ids that the embedding has a row for."""
+        return vocabulary_of(self.model)
+
+    @property
     def pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
+        """What stands where nothing is: the pad token, if it was added to the embedding as well."""
+        pad = int(self.tokenizer.pad_token_id)
+        return pad if pad < self.vocabulary else 0
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -65,7 +75,7 @@ class Policy:
 
     @property
     def max_positions(self) -> int | None:
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return context_of(self.model.config)
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""
@@ -95,6 +105,8 @@ class Policy:
                 "position_ids": packed.position_RL.to(device),
             }  # fmt: skip
             return inputs, packed.response_at_N.to(device), packed.prompt_at_M.to(device)
+        if not self.network.ways.pad:
+            return self._unpadded(batch)
         # what follows the last token is never asked for
         ids = torch.cat([batch.prompt_BP, batch.response_BT], 1)[:, :-1].to(device)
         mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1)[:, :-1].to(device)
@@ -110,17 +122,42 @@ class Policy:
             places.append((row * width_L + column + start - 1).to(device))
         return inputs, places[0], places[1]
 
+    def _unpadded(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """:meth:`_inputs` of rows that are equally long, prompt and response each."""
+        rows = len(batch)
+        prompt = batch.prompt_BP[batch.prompt_mask_BP].view(rows, -1)
+        ids = torch.cat([prompt, batch.response_BT[batch.mask_BT].view(rows, -1)], 1)[:, :-1]
+        width, start = ids.shape[1], prompt.shape[1] - 1
+        at = torch.arange(rows)[:, None] * width + torch.arange(width)
+        device = self.device
+        return (
+            {"input_ids": ids.to(device)},
+            at[:, start:].flatten().to(device),
+            at[:, :start].flatten().to(device),
+        )
+
+    def _equally_long(self, batch: Batch) -> list[list[int]]:
+        """Rows by the lengths of their prompts and responses."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        lengths = zip(batch.prompt_mask_BP.sum(1).tolist(), batch.mask_BT.sum(1).tolist(), strict=True)
+        for row, length in enumerate(lengths):
+            groups.setdefault(length, []).append(row)
+        return list(groups.values())
+
     @property
     def packs(self) -> bool:
         """Whether rollouts are packed: needs an attention that takes any mask, in every layer."""
-        config = self.model.config
-        if not getattr(self.model, "_supports_sdpa", False) or getattr(config, "alibi", False):
+        config = text_config(self.model.config)
+        if not self.network.ways.pack or not getattr(self.model, "_supports_sdpa", False):
+            return False
+        if getattr(config, "alibi", False):
             return False
         layers = getattr(config, "layer_types", None) or ()
         whole_prefix = all(kind == "full_attention" for kind in layers) and not (
             not layers and getattr(config, "sliding_window", None)
         )
-        return whole_prefix and getattr(config, "_attn_implementation", None) == "sdpa"
+        own = getattr(self.model.config, "_attn_implementation", None)
+        return whole_prefix and getattr(config, "_attn_implementation", own) == "sdpa"
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         """``{name: [B,T]}`` (``[B,P]`` for prompt statistics) under the current weights; 0 on padding.
@@ -128,6 +165,8 @@ class Policy:
         Differentiable when gradients are enabled. Returned on the CPU, where all stages work.
         """
         wanted = tuple(dict.fromkeys(wanted))
+        if not self.network.ways.pad and len(groups := self._equally_long(batch)) > 1:
+            return _scattered(groups, [self.stats(batch.rows(rows), wanted) for rows in groups])
         inputs, response_at_N, prompt_at_M = self._inputs(batch)
         regions = {
             "response": (response_at_N, batch.mask_BT, batch.response_BT),
@@ -172,7 +211,8 @@ class Policy:
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
         copied = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.temperature)
-        copied.network.compute, copied.network.chunk_mib = self.network.compute, self.network.chunk_mib
+        for name in ("compute", "chunk_mib", "curve", "ways"):
+            setattr(copied.network, name, getattr(self.network, name))
         return copied
 
     def at_temperature(self, temperature: float) -> Policy:
@@ -204,6 +244,12 @@ class Policy:
             shutil.copymode(folder / "config.json", weights)
 
 
+def _scattered(groups: Sequence[list[int]], values: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The statistics of groups of rows in the rows' own order."""
+    order = torch.tensor([row for group in groups for row in group]).argsort()
+    return {name: torch.cat([value[name] for value in values])[order] for name in values[0]}
+
+
 def _predicted_prompt(prompt_mask_BP: Tensor) -> Tensor:
     """Prompt tokens that have a log-prob: all but each row's first."""
     first = prompt_mask_BP.long().cumsum(1) == 1
@@ -225,36 +271,13 @@ def load_policy(
         attention: back end, a name of transformers'; ``auto`` is sdpa where the model has it.
 
     Raises:
-        UserError: nothing there, no tokenizer, no end token, or logits this harness does not model.
+        UserError: nothing there, weights that are not whole, no tokenizer, no end token, or a model whose
+            own code computes something else than this harness does.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision)
-        how = {} if attention == "auto" else {"attn_implementation": attention}
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(path), revision=revision, dtype=getattr(torch, dtype), **how
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"cannot load model '{path}': {reason} (give a hub id, a local folder, or micro)"
-        ) from error
-    if getattr(model.config, "final_logit_softcapping", None):
-        raise UserError(
-            f"model '{path}' soft-caps its logits, which the log-prob operator does not model; use another"
-        )
-    for key in ("logits_scaling", "logit_scale", "lm_head_multiplier"):
-        if getattr(model.config, key, None) not in (None, 1, 1.0):
-            raise UserError(
-                f"model '{path}' scales its logits ({key}), which log-probs here do not model; use another"
-            )
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"the tokenizer of '{path}' has no end token; set eos_token in its tokenizer_config.json"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    model, tokenizer = load_model(str(path), revision, dtype, attention)
+    check_kind(model, str(path))
     model.to(device)
     model.eval()  # no dropout: old and current log-probs must be of the same function
-    return Policy(model, tokenizer, temperature)
+    policy = Policy(model, tokenizer, temperature)
+    check_agreement(policy.at_temperature(1.0), str(path))
+    return policy

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from harness.distributed.world import world
-from harness.model.logits import chunk_rows, token_stats
+from harness.model.logits import PLAIN, HeadCurve, chunk_rows, token_stats
+from harness.model.own import Ways, head_of, hidden_states, layers_of
 from harness.model.precision import Masters
 from harness.stages.token_stats import TokenStat
+from harness.util.errors import UserError
 
 #: Indices of hidden states, the tokens that follow them, and what is asked for there.
 Asked = tuple[Tensor, Tensor, Sequence[TokenStat]]
@@ -33,28 +35,30 @@ class Network(torch.nn.Module):
         self.masters: Masters | None = None
         self.compute: torch.dtype | None = None  # of the passes, where the weights have another
         self.chunk_mib = 64
+        self.curve: HeadCurve = PLAIN  # this and the next are found out when the model is loaded
+        self.ways = Ways()
 
     @property
     def head(self) -> Any:
-        return self.model.get_output_embeddings()
+        return head_of(self.model)
 
     def forward(
         self, inputs: Mapping[str, Tensor], asked: Sequence[Asked], temperature: float
     ) -> dict[str, Tensor]:
         """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states."""
-        hidden_XD = self.model.base_model(**inputs, use_cache=False)[0].flatten(0, 1)
+        hidden_XD = hidden_states(self.model, {**inputs, "use_cache": False})[0].flatten(0, 1)
         head, out = self.head, dict[str, Tensor]()
         chunk = chunk_rows(head.weight.shape[0], self.chunk_mib << 20)
         for at_N, target_N, stats in asked:
             out |= token_stats(
                 hidden_XD[at_N], head.weight, target_N, stats, bias_V=getattr(head, "bias", None),
-                temperature=temperature, chunk=chunk,
+                temperature=temperature, chunk=chunk, curve=self.curve,
             )  # fmt: skip
         return out
 
     def recompute(self) -> None:
         """Keep only the inputs of each layer for the backward pass, which computes the rest again."""
-        for layer in self.model.base_model.layers:
+        for layer in layers_of(self.model):
             layer.forward = partial(_checkpointed, layer.forward)
 
     def compute_in(self, compute: torch.dtype) -> None:
@@ -86,6 +90,11 @@ class Network(torch.nn.Module):
 
     def shard(self) -> None:
         """Shard the weights over all processes; gradients are summed: the loss divides by global counts."""
+        if not self.ways.pad:  # as many passes as lengths, and the processes have to make equally many
+            raise UserError(
+                f"{type(self.model).__name__} takes rows of one length only, which processes cannot share; "
+                "start one process"
+            )
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -95,7 +104,7 @@ class Network(torch.nn.Module):
         how: dict[str, Any] = {"mesh": mesh}
         if self.compute is not None:
             how["mp_policy"] = MixedPrecisionPolicy(param_dtype=self.compute, reduce_dtype=kept)
-        for layer in self.model.base_model.layers:
+        for layer in layers_of(self.model):
             fully_shard(layer, **how)
         fully_shard(self, **how)
         for part in self._parts():
@@ -111,7 +120,7 @@ class Network(torch.nn.Module):
 
     @torch.no_grad()
     def _start(self) -> None:
-        """One pass, so that this module is the root before the sampler calls the backbone alone."""
+        """One pass, so that this module is the root before the sampler calls the model alone."""
         device = next(self.parameters()).device
         ids = torch.zeros(1, 1, dtype=torch.long, device=device)
         self({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, (), 1.0)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.logits import head_logits
+from harness.model.own import Decoding
 from harness.model.policy import Policy
 from harness.rollout.stopping import StopTexts
 from harness.util.errors import UserError
@@ -86,14 +87,18 @@ def sample(
     Raises:
         UserError: a prompt plus ``max_tokens`` does not fit the model's context.
     """
-    from transformers import DynamicCache
-
     longest = max(len(p) for p in prompts)
     if policy.max_positions and longest + max_tokens > policy.max_positions:
         raise UserError(
             f"a prompt of {longest} tokens plus {max_tokens} response tokens exceeds the model's context of "
             f"{policy.max_positions}; lower the token limit"
         )
+    lengths = {len(p) for p in prompts}
+    if not policy.network.ways.pad and len(lengths) > 1:
+        return _by_length(
+            policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+            token_temperature=token_temperature,
+        )  # fmt: skip
     device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
     ids, mask = left_padded(prompts, policy.pad_id)
     ids, mask = ids.to(device), mask.to(device)
@@ -103,19 +108,12 @@ def sample(
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     logps = torch.zeros(rows, max_tokens, device=device)
-    cache = DynamicCache(config=policy.model.config)
-    base, head = policy.model.base_model, policy.head
-    hidden = base(
-        input_ids=ids, attention_mask=mask.long(), position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache, use_cache=True,
-    )[0][:, -1]  # fmt: skip
-    hidden = hidden.repeat_interleave(n, 0)
-    cache.batch_repeat_interleave(n)
-    mask = mask.repeat_interleave(n, 0)
+    rollout = Decoding(policy.model, policy.network.curve, policy.network.ways, ids, mask)
+    rollout.repeat(n)
     alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
     live = torch.ones(rows, dtype=torch.bool, device=device)
     for t in range(max_tokens):
-        logits = head_logits(hidden, head.weight, getattr(head, "bias", None)).float()
+        logits = rollout.logits()
         each = temperature if token_temperature is None else token_temperature(logits)[:, None]
         token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
         logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
@@ -129,13 +127,9 @@ def sample(
             break
         if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row
             keep = live.nonzero().flatten()
-            cache.batch_select_indices(keep)
-            alive, token, mask, live = alive[keep], token[keep], mask[keep], live[keep]
-        mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool, device=device)], 1)
-        hidden = base(
-            input_ids=token[:, None], attention_mask=mask.long(),
-            position_ids=mask.long().sum(1, keepdim=True) - 1, past_key_values=cache, use_cache=True,
-        )[0][:, -1]  # fmt: skip
+            rollout.keep(keep)
+            alive, token, live = alive[keep], token[keep], live[keep]
+        rollout.append(token)
     stopped = stops.cut(tokens, valid)
     tokens, logps = tokens.masked_fill(~valid, policy.pad_id), logps.masked_fill(~valid, 0.0)
     width = max(int(valid.sum(1).max()), 1)
@@ -146,6 +140,36 @@ def sample(
         logps[:, :width].cpu(),
         (~torch.isin(last, eos) & ~stopped).cpu(),
     )
+
+
+def _by_length(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    *,
+    keys: Sequence[tuple[object, ...]],
+    **how: Any,
+) -> Samples:
+    """:func:`sample` for a model that may not be padded: prompts of one length at a time."""
+    parts, order = [], []
+    for length in sorted({len(p) for p in prompts}):
+        alike = [i for i, p in enumerate(prompts) if len(p) == length]
+        rows = [i * n + j for i in alike for j in range(n)]
+        parts.append(sample(policy, [prompts[i] for i in alike], n, keys=[keys[r] for r in rows], **how))
+        order += rows
+    width, back = max(part.tokens_NT.shape[1] for part in parts), torch.tensor(order).argsort()
+
+    def joined(name: str, fill: float) -> Tensor:
+        wide = [
+            torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill)
+            for v in (getattr(part, name) for part in parts)
+        ]
+        return torch.cat(wide)[back]
+
+    return Samples(
+        joined("tokens_NT", policy.pad_id), joined("mask_NT", False), joined("logp_NT", 0.0),
+        torch.cat([part.truncated_N for part in parts])[back],
+    )  # fmt: skip
 
 
 def _probabilities(logits_NV: Tensor, top_p: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from harness.model.logits import chunk_rows, token_stats
+from harness.model.logits import HeadCurve, chunk_rows, token_stats
 from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb, TokenStat
 
 N, D, V = 13, 8, 17
@@ -143,3 +143,26 @@ def test_the_logits_of_all_positions_never_exist_at_once() -> None:
 def test_default_chunk_keeps_the_budget() -> None:
     assert chunk_rows(151_936) * 151_936 * 4 <= 64 << 20
     assert chunk_rows(1 << 40) == 1
+
+
+@pytest.mark.parametrize("curve", [HeadCurve(1.0, 2.0), HeadCurve(0.3), HeadCurve(3.0, 1.5)])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("chunk", [4, 50])
+def test_what_follows_the_head_is_in_values_and_gradients(
+    curve: HeadCurve, temperature: float, chunk: int
+) -> None:
+    hidden, weight, bias, target = inputs(torch.float64, True)
+    got = token_stats(
+        hidden, weight, target, STATS, bias_V=bias, temperature=temperature, chunk=chunk, curve=curve
+    )
+    products = hidden @ weight.T + bias
+    bent = curve.scale * products
+    if curve.cap is not None:
+        bent = curve.cap * torch.tanh(bent / curve.cap)
+    want = plain(bent, torch.eye(V, dtype=torch.float64), None, target, temperature)
+    for name, value in got.items():
+        torch.testing.assert_close(value, want[name], rtol=1e-10, atol=1e-10)
+        ours = torch.autograd.grad(value.pow(2).sum(), (hidden, weight, bias), retain_graph=True)
+        theirs = torch.autograd.grad(want[name].pow(2).sum(), (hidden, weight, bias), retain_graph=True)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)

@@ -81,11 +81,11 @@ class HfEngine:
         return self.policy.encode(prompt)
 
     def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
-        text.check_stop_ids(sampling, self.policy.model.config.vocab_size)
+        text.check_stop_ids(sampling, self.policy.vocabulary)
         waiting = iter(requests)
         while block := list(islice(waiting, self.batch_rows)):
             for request in block:
-                text.check_prompt(request.prompt_ids, self.policy.model.config.vocab_size)
+                text.check_prompt(request.prompt_ids, self.policy.vocabulary)
                 check_length(len(request.prompt_ids), sampling, self.max_positions)
             yield from self._block(block, sampling)
 

@@ -1,0 +1,171 @@
+"""A model's own forward pass, up to its head: what every family computes there is its own code's business.
+
+The head's products are never made for all positions at once, so its input is caught on the way; what the
+model does with the products afterwards is a curve that :mod:`harness.model.agreement` finds out at loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.model.logits import HeadCurve, head_logits
+
+#: What a model's code makes of ``answer`` where its head should have been: hidden states in, anything out.
+Answer = Callable[[Tensor], Tensor]
+
+
+def text_config(config: Any) -> Any:
+    """The part of a configuration that is about text: itself, or ``text_config`` of a wrapper's."""
+    get = getattr(config, "get_text_config", None)
+    return get(decoder=True) if get else config
+
+
+def context_of(config: Any) -> int | None:
+    """Positions that a model has, or None where its configuration names no limit."""
+    text = text_config(config)
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len"):
+        try:
+            value = getattr(text, key, None)
+        except NotImplementedError:  # a family without a limit says so in this way
+            continue
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def vocabulary_of(model: Any) -> int:
+    """Ids that the embedding has a row for."""
+    embedding = model.get_input_embeddings()
+    rows = getattr(embedding, "num_embeddings", None)
+    return int(rows if rows is not None else embedding.weight.shape[0])
+
+
+def head_of(model: Any) -> Any:
+    """The module that turns hidden states into one number for each token of the vocabulary."""
+    return model.get_output_embeddings()
+
+
+def layers_of(model: Any) -> Any:
+    """The list of the text part's layers, whatever its family calls it.
+
+    Raises:
+        ValueError: nothing that looks like it.
+    """
+    get = getattr(model, "get_decoder", None)
+    for part in (model.base_model, get() if get else None):
+        for name in ("layers", "h", "blocks", "block", "layer"):
+            found = getattr(part, name, None)
+            if isinstance(found, torch.nn.ModuleList):
+                return found
+    raise ValueError(f"the layers of {type(model).__name__} were not found")
+
+
+@contextmanager
+def _caught(head: Any, answer: Answer) -> Iterator[list[Tensor]]:
+    """While open, ``head`` keeps what it is given and hands on ``answer`` of it in place of its products."""
+    seen: list[Tensor] = []
+
+    def take(hidden: Tensor, *_: Any, **__: Any) -> Tensor:
+        seen.append(hidden)
+        return answer(hidden)
+
+    kept = head.__dict__.get("forward")
+    head.forward = take
+    try:
+        yield seen
+    finally:
+        if kept is None:
+            del head.forward
+        else:
+            head.forward = kept
+
+
+def hidden_states(model: Any, inputs: Mapping[str, Any], answer: Answer | None = None) -> tuple[Tensor, Any]:
+    """Hidden states ``[R,L,D]`` as they enter the head, and the model's own output.
+
+    Args:
+        inputs: of the model's ``forward``.
+        answer: stands for the head's products; by default one number a position, which nobody reads.
+
+    Raises:
+        ValueError: the model's pass does not go through its head, or more than once.
+    """
+    with _caught(head_of(model), answer or _first) as seen:
+        output = model(**inputs)
+    if len(seen) != 1:
+        raise ValueError(f"its forward pass goes through its head {len(seen)} times")
+    return seen[0], output
+
+
+def _first(hidden: Tensor) -> Tensor:
+    return hidden.detach()[..., :1]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a model's own code stands, found out when it is loaded.
+
+    Attributes:
+        pack: rows with several rollouts in them, and a mask that keeps them apart.
+        pad: rows of unequal length; without it every length has a pass of its own.
+        cache: keys and values of earlier tokens; without it a row is read from its start for every token.
+    """
+
+    pack: bool = True
+    pad: bool = True
+    cache: bool = True
+
+
+class Decoding:
+    """Rows that grow by a token at a time; padded on the left, or of one length without ``ways.pad``."""
+
+    def __init__(self, model: Any, curve: HeadCurve, ways: Ways, ids_NP: Tensor, mask_NP: Tensor) -> None:
+        from transformers import DynamicCache
+
+        self._model, self._curve, self._ways = model, curve, ways
+        self._ids, self._mask = ids_NP, mask_NP
+        self._cache = DynamicCache(config=model.config) if ways.cache else None
+        self._hidden = self._pass(ids_NP, (mask_NP.long().cumsum(1) - 1).clamp(min=0))
+
+    def _pass(self, ids_NX: Tensor, position_NX: Tensor) -> Tensor:
+        inputs: dict[str, Any] = {"input_ids": ids_NX, "use_cache": self._cache is not None}
+        if self._cache is not None:
+            inputs |= {"past_key_values": self._cache}
+        if self._ways.pad:
+            inputs |= {"attention_mask": self._mask.long(), "position_ids": position_NX}
+        return hidden_states(self._model, inputs)[0][:, -1]
+
+    def logits(self) -> Tensor:
+        """``[N,V]`` of the token that comes next, in fp32."""
+        head = head_of(self._model)
+        return head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve).float()
+
+    def repeat(self, n: int) -> None:
+        """Every row ``n`` times, one behind the other."""
+        self._hidden = self._hidden.repeat_interleave(n, 0)
+        if self._cache is not None:
+            self._cache.batch_repeat_interleave(n)
+        self._ids, self._mask = (value.repeat_interleave(n, 0) for value in (self._ids, self._mask))
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows."""
+        self._hidden = self._hidden[rows]
+        if self._cache is not None:
+            self._cache.batch_select_indices(rows)
+        self._ids, self._mask = self._ids[rows], self._mask[rows]
+
+    def append(self, token_N: Tensor) -> None:
+        """A token to each row."""
+        ones = torch.ones(len(self._mask), 1, dtype=torch.bool, device=self._mask.device)
+        self._mask = torch.cat([self._mask, ones], 1)
+        if self._cache is not None:
+            self._hidden = self._pass(token_N[:, None], self._mask.long().sum(1, keepdim=True) - 1)
+            return
+        self._ids = torch.cat([self._ids, token_N[:, None]], 1)
+        self._hidden = self._pass(self._ids, (self._mask.long().cumsum(1) - 1).clamp(min=0))
