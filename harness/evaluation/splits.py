@@ -12,6 +12,7 @@ from harness.distributed.world import world
 from harness.evaluation.scores import digest, votes
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Problem
+from harness.rollout.finite import not_finite
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
 from harness.stages.base import Prompt
 from harness.stages.token_stats import ENTROPY, LOGP
@@ -155,6 +156,9 @@ def probe_entropy(
         temperature=1.0, max_tokens=max_tokens, by=by,
     )  # fmt: skip
     entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
+    if not entropy_BT.isfinite().all():  # another engine may have sampled without meeting it
+        row, token = entropy_BT.isfinite().logical_not().nonzero()[0].tolist()
+        raise not_finite(policy.source, ("probe", seed, step, problems[row // samples].id), token + 1)
     return {
         "probe_entropy": float(entropy_BT.sum() / batch.mask_BT.sum()),
         "probe_entropy_seq": float(entropy_BT.sum(1).mean()),

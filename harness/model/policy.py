@@ -38,6 +38,11 @@ class Policy:
         return next(self.model.parameters()).device
 
     @property
+    def source(self) -> str:
+        """Where the model came from: hub id or folder."""
+        return str(getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__)
+
+    @property
     def pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
