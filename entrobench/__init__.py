@@ -37,6 +37,7 @@ _EXPORTS = {
     "FixedBounds": "harness.stages.loss",
     "Generate": "harness.stages.base",
     "Grader": "harness.grading.grader",
+    "finite_exp": "harness.stages.loss",
     "group_mean_std": "harness.stages.defaults",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
@@ -212,6 +213,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import bounded as bounded
     from harness.stages.loss import clipped_surrogate as clipped_surrogate
     from harness.stages.loss import clipped_tokens as clipped_tokens
+    from harness.stages.loss import finite_exp as finite_exp
     from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio
     from harness.stages.loss import sequence_log_ratio as sequence_log_ratio

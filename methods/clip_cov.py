@@ -81,7 +81,7 @@ class CovarianceClip(TokenWeight):
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
         logp, mask = current["logp"], batch.train_mask_BT
         advantage = batch.advantages().to(logp.dtype)
-        ratio = self.ratio.log_ratio(batch, current).exp()
+        ratio = self.ratio.ratio(batch, current)
         clipped, _ = clipped_tokens(ratio, advantage, 1 - self.eps_low, 1 + self.eps_high)
         cov = covariance(logp, advantage, mask, self.mean_eps)
         eligible = candidates(cov, clipped, mask, self.w_low, self.w_high)

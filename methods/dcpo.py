@@ -32,6 +32,7 @@ from entrobench import (
     StepContext,
     TokenStat,
     aggregate,
+    finite_exp,
     group_normalised,
     grpo_stages,
     hp,
@@ -53,7 +54,7 @@ def mixing(h: float, target: float, gap_cap: float, accuracy: float) -> float:
 
 def tempered_ratio(tempered_logp_BT: Tensor, logp_BT: Tensor) -> Tensor:
     """rho, ``[B,T]``."""
-    return (tempered_logp_BT - logp_BT).exp()
+    return finite_exp(tempered_logp_BT - logp_BT)
 
 
 def mixed_advantage(advantage_B: Tensor, good_B: Tensor, rho_BT: Tensor, alpha: float) -> Tensor:

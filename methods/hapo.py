@@ -234,7 +234,7 @@ class RedistributedCredit(TokenCredit):
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
         h = self.bounds.scores(batch, current)
         low, high = adaptive_range(h, self.bounds.eps_low, self.bounds.eps_high, self.bounds.alpha)
-        ratio = self.ratio.log_ratio(batch, current).exp()
+        ratio = self.ratio.ratio(batch, current)
         advantage = batch.advantages().to(ratio.dtype)
         return Out(redistributed(advantage, h, ratio, low, high, self.beta))
 

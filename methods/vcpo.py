@@ -59,7 +59,7 @@ def log_weights(logp_BT: Tensor, rollout_logp_BT: Tensor, mask_BT: Tensor) -> Te
 def distances(logp_BT: Tensor, rollout_logp_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
     """k3 estimate of KL(rollout || current) and geometric mean of the ratios, ``[B]`` each, for the log."""
     mask = mask_BT.bool()
-    d = torch.where(mask, logp_BT.double() - rollout_logp_BT.double(), 0.0)
+    d = torch.where(mask, logp_BT.double() - rollout_logp_BT.double(), 0.0).clamp(-FINITE, FINITE)
     length = mask.sum(1) + 1e-8
     return (d.expm1() - d).sum(1) / length, (d.sum(1) / length).exp()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.config.values import flatten
+from harness.config.schema import RunConfig
+from harness.config.values import flatten, types_of
 from harness.util.errors import UserError
 
 
@@ -58,4 +59,6 @@ def _value(word: str) -> dict[str, Any]:
     plain = parsed.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD) and parsed.package is None
     if not plain:
         raise UserError(f"'{word}' adds, deletes or moves a setting; write key=value, or leave it out")
+    if isinstance(value, int | float) and types_of(RunConfig).get(parsed.key_or_group) in (str, str | None):
+        value = word.partition("=")[2].strip()  # a revision 12e5 is no number
     return flatten({parsed.key_or_group: value})

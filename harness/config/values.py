@@ -2,7 +2,7 @@
 
 A setting is a key with dots, ``train.lr``, and a plain value. Which values a type takes is what OmegaConf's
 typed nodes take, so that a run keeps its identity: ``1`` is a number where ``1.0`` is wanted, and so is a
-text that reads as one.
+text that reads as one. Only more is taken: ``1e6`` where a whole number is wanted.
 """
 
 from __future__ import annotations
@@ -104,9 +104,16 @@ def typed(key: str, value: Any, kind: Any) -> Any:
         ) from None
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """``value`` as a whole number, also one written as ``1e6`` (unlike OmegaConf) or as digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(value) is float and value.is_integer():
+        return int(value)
     if type(value) not in (int, str):
-        raise ValueError
+        raise ValueError(value)
     return int(value)
 
 
@@ -137,7 +144,7 @@ def _refused(*_: Any) -> Any:
 
 #: What converts a value to a type, how a complaint calls the type, and an example.
 _KINDS: dict[Any, tuple[Any, str, str]] = {
-    int: (_whole, "a whole number", "3"),
+    int: (whole, "a whole number", "3"),
     float: (_number, "a number", "0.5"),
     bool: (_truth, "true or false", "true"),
     str: (_text, "text", "word"),

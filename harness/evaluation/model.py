@@ -10,6 +10,7 @@ from typing import Any
 from harness.model.source import model_fingerprint, model_label, resolve_model
 from harness.util.errors import UserError
 from harness.util.files import read_json
+from harness.util.intact import damage
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,15 @@ class Weights:
         return body
 
     def load(self) -> Mapping[str, Any] | None:
-        """The checkpoint's weights by name; None where the model's own are evaluated."""
+        """The checkpoint's weights by name; None where the model's own are evaluated.
+
+        Raises:
+            UserError: the checkpoint is not what was written.
+        """
         if self.checkpoint is None:
             return None
+        if wrong := damage(self.checkpoint):
+            raise UserError(f"checkpoint {self.checkpoint} is {wrong}; restore it, or remove it")
         import torch
 
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")

@@ -174,7 +174,7 @@ def read_samples(path: Path) -> list[Sample]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise CorruptSamples(f"samples file {path} cannot be read ({reason})") from error
@@ -196,4 +196,4 @@ def write_samples(path: Path, samples: Sequence[Sample]) -> None:
         {name: list(values) for name, values in zip(COLUMNS, columns, strict=True)}, schema=schema
     )
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from harness.distributed.world import world
 from harness.evaluation.scores import digest, votes
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Problem
+from harness.rollout.finite import not_finite
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
 from harness.stages.base import Prompt
 from harness.stages.token_stats import ENTROPY, LOGP
@@ -51,35 +54,69 @@ def evaluate_problems(
     import pandas as pd
 
     here = world()
-    if here.run_on_main(path.exists):
+    if here.run_on_main(partial(_kept, path)):
         if not here.is_main:
             return None
         for part in path.parent.glob(f"{path.stem}.part-*.parquet"):  # killed while they were removed
             part.unlink()
-        return pd.read_parquet(path)
+        return read_table(path)
     block = max(1, batch_rows // n)
     parts = []
     for start in range(0, len(problems), block):
         part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
-        if not here.run_on_main(part.exists):
+        if not here.run_on_main(partial(_kept, part)):
             rows = _judge(
                 policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed,
                 by,
             )  # fmt: skip
             if here.is_main:
-                with replacing(part) as temporary:
-                    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(temporary, index=False)
+                _write_table(part, pd.DataFrame(rows, columns=list(COLUMNS)))
         parts.append(part)
         if on_progress:
             on_progress(min(start + block, len(problems)), len(problems))
     if not here.is_main:
         return None
-    table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
-    with replacing(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    table = pd.concat([read_table(p) for p in parts], ignore_index=True)
+    _write_table(path, table)
     for part in parts:
         part.unlink()
     return table
+
+
+def read_table(path: Path) -> Any:
+    """A file of samples as a pandas frame, with the checksums of its pages looked at.
+
+    Raises:
+        OSError: it is damaged.
+    """
+    import pandas as pd
+
+    return pd.read_parquet(path, page_checksum_verification=True)
+
+
+def _write_table(path: Path, table: Any) -> None:
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
+
+
+def _kept(path: Path) -> bool:
+    """Whether ``path`` is there and intact; one that is damaged is moved aside, to be drawn again."""
+    import pyarrow as pa
+
+    if not path.exists():
+        return False
+    try:
+        read_table(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        aside = path.replace(path.with_name(f"{path.name}.corrupt"))
+        reason = str(error).strip().splitlines()[0][:120]
+        warnings.warn(
+            f"samples file {path.name} is damaged ({reason}); it was moved to {aside.name} and its samples "
+            "are drawn again",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _judge(
@@ -155,6 +192,9 @@ def probe_entropy(
         temperature=1.0, max_tokens=max_tokens, by=by,
     )  # fmt: skip
     entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
+    if not entropy_BT.isfinite().all():  # another engine may have sampled without meeting it
+        row, token = entropy_BT.isfinite().logical_not().nonzero()[0].tolist()
+        raise not_finite(policy.source, ("probe", seed, step, problems[row // samples].id), token + 1)
     return {
         "probe_entropy": float(entropy_BT.sum() / batch.mask_BT.sum()),
         "probe_entropy_seq": float(entropy_BT.sum(1).mean()),

@@ -3,7 +3,8 @@
 Rule: of the last 300 characters the last match of ``(?i)Answer\\s*:\\s*([^\\n]+)``; both sides normalised as
 for Minerva (https://arxiv.org/abs/2206.14858, appendix D.1); equal strings are right. Source of the rule and
 of the lists below: volcengine/verl, verl/utils/reward_score/math_dapo.py at 012542c (Apache-2.0), without
-its box mode.
+its box mode. Later versions of verl (0.9.1 is one) look for the last box of the last 100 characters where
+there is no such line; the rule that DAPO was published with does not, and neither does this grader.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ GRADERS: dict[str, Kind] = {
         Kind("math-verify-boxed", "the same, but an answer counts only in a box", _boxed, boxed_only=True),
         Kind(
             "math-dapo",
-            'the last "Answer:" in the last 300 characters; string equality after normalisation',
+            'the last "Answer:" in the last 300 characters; string equality after normalisation; the rule of '
+            "DAPO, without the box that verl 0.9.1 looks for where there is no such line",
             dapo.find,
             symbolic=False,
             verdict=dapo.verdict,

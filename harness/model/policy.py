@@ -53,6 +53,11 @@ class Policy:
         return vocabulary_of(self.model)
 
     @property
+    def source(self) -> str:
+        """Where the model came from: hub id or folder."""
+        return str(getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__)
+
+    @property
     def pad_id(self) -> int:
         """What stands where nothing is: the pad token, if it was added to the embedding as well."""
         pad = int(self.tokenizer.pad_token_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,11 @@ class ProblemRow:
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
+def joined(value: Any) -> str:
+    """The answers of a list in one string, comma-separated."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 @dataclass(frozen=True)
 class Hub:
     """Where a set is on the Hugging Face hub.
@@ -49,7 +55,7 @@ class Hub:
     revision: str = "main"
     problem: tuple[str, ...] = ("problem", "question")
     answer: tuple[str, ...] = ("answer",)
-    read_answer: Callable[[Any], str] = str
+    read_answer: Callable[[Any], str] = joined
     drop_empty: bool = False
 
     def __str__(self) -> str:
@@ -181,10 +187,25 @@ def _local_row(where: str, line: str) -> ProblemRow:
     for column in ("id", "problem", "answer"):
         if column not in raw:
             raise UserError(f"{where} has no column '{column}'; it has: {', '.join(raw) or 'none'}")
-        if not str(raw[column] if raw[column] is not None else "").strip():
+        if raw[column] is None or raw[column] == [] or not str(raw[column]).strip():
             raise UserError(f"{where} has an empty {column}; fill it in or remove the line")
+        _check_type(raw[column], column, where)
     extra = {k: v for k, v in raw.items() if k not in ("id", "problem", "answer")}
-    return ProblemRow(str(raw["id"]), str(raw["problem"]), str(raw["answer"]), extra)
+    return ProblemRow(str(raw["id"]), raw["problem"], joined(raw["answer"]), extra)
+
+
+def _check_type(value: Any, column: str, where: str) -> None:
+    """Refuse what is no text, number or, of answers, list of them; ``str`` would make Python words of it."""
+    taken = {"id": (str, int), "problem": (str,)}.get(column, (str, int, float))
+    parts = value if column == "answer" and isinstance(value, list | tuple) else [value]
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, taken) or not math.isfinite(_number(part)):
+            wanted = "text, a number, or a list of them" if column == "answer" else "text"
+            raise UserError(f"{where}: {column} is {json.dumps(value, default=str)}; write {wanted}")
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, float) else 0.0
 
 
 def _hub_rows(name: str, part: Part) -> Iterator[ProblemRow]:
@@ -192,8 +213,11 @@ def _hub_rows(name: str, part: Part) -> Iterator[ProblemRow]:
     hub = part.hub
     for number, raw in enumerate(_hub_table(name, part)):
         where = f"{hub} row {number}"
-        problem = str(_column(raw, hub.problem, where) or "").strip()
-        value = _column(raw, hub.answer, where)
+        problem, value = _column(raw, hub.problem, where), _column(raw, hub.answer, where)
+        for column, own in (("problem", problem), ("answer", value)):
+            if own is not None:
+                _check_type(own, column, where)
+        problem = (problem or "").strip()
         answer = "" if value is None else hub.read_answer(value).strip()
         if not answer and hub.drop_empty:
             continue
@@ -239,8 +263,3 @@ def whole_number(value: Any) -> str:
 def after_hashes(value: Any) -> str:
     """The final answer of a GSM8K solution, without thousands separators."""
     return str(value).rpartition("####")[2].strip().replace(",", "")
-
-
-def joined(value: Any) -> str:
-    """The answers of a list in one string, comma-separated."""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from harness.records.record import Record, RunResult
-from harness.util.files import write_json, write_text
+from harness.util.files import write_text
+from harness.util.intact import write_sealed
 
 
 def plain(result: RunResult) -> dict[str, Any]:
@@ -29,5 +30,5 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 
 
 def write_result(path: Path, result: RunResult) -> None:
-    """Write a run's ``result.json``, whole or not at all."""
-    write_json(path, plain(result))
+    """Write a run's ``result.json``, whole or not at all, with its checksum beside it."""
+    write_sealed(path, plain(result))

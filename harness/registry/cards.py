@@ -14,6 +14,7 @@ from harness.registry.methods import ComposedEntry, MethodEntry
 from harness.stages.compose import changes
 from harness.stages.method import Method
 from harness.util.errors import UserError
+from harness.util.plain_yaml import parse_yaml
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
 COMPOSED = "composed"
@@ -116,7 +117,7 @@ def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
     head, separator, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     if not separator:
         raise UserError(f"{path.name} has no YAML header between two '---' lines")
-    raw = dict(_parsed(head))
+    raw = dict(_parsed(head, path.name))
     for key in [k for k in raw if k.endswith("]")]:
         name, _, only = key[:-1].partition("[")
         value = raw.pop(key)
@@ -126,11 +127,11 @@ def read_header(path: Path, variant: str) -> tuple[dict[str, Any], str]:
 
 
 @lru_cache(maxsize=256)
-def _parsed(head: str) -> dict[str, Any]:
+def _parsed(head: str, name: str) -> dict[str, Any]:
     """A header as YAML; a file's entries share it, and PyYAML is slow. Copy it before a change."""
-    import yaml
-
-    parsed: dict[str, Any] = yaml.load(head, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    parsed = parse_yaml(head, name, lambda keys, kind: not keys[0].startswith("reduces_to"))
+    if not isinstance(parsed, dict):
+        raise UserError(f"{name}: the header is no mapping; write key: value lines")
     return parsed
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harness.model.own import Decoding
 from harness.model.policy import Policy
+from harness.rollout.finite import not_finite
 from harness.rollout.stopping import StopTexts
 from harness.util.errors import UserError
 
@@ -85,7 +86,8 @@ def sample(
         token_temperature: sampling temperatures ``[N]`` from raw logits ``[N,V]``, not ``temperature``.
 
     Raises:
-        UserError: a prompt plus ``max_tokens`` does not fit the model's context.
+        UserError: a prompt plus ``max_tokens`` does not fit the model's context, or logits that are NaN or
+            infinite.
     """
     longest = max(len(p) for p in prompts)
     if policy.max_positions and longest + max_tokens > policy.max_positions:
@@ -114,6 +116,7 @@ def sample(
     live = torch.ones(rows, dtype=torch.bool, device=device)
     for t in range(max_tokens):
         logits = rollout.logits()
+        broken = live & ~logits.sum(1).isfinite()  # looked at below, where the device is waited for anyway
         each = temperature if token_temperature is None else token_temperature(logits)[:, None]
         token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
         logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
@@ -122,7 +125,9 @@ def sample(
         valid[alive[live], t] = True
         live = live & ~torch.isin(token, eos)
         live = stops.unmet(tokens, alive, live, t + 1)
-        n_live = int(live.sum())
+        n_live, n_broken = torch.stack([live.sum(), broken.sum()]).tolist()
+        if n_broken:
+            raise not_finite(policy.source, keys[int(alive[broken][0])], t + 1)
         if n_live == 0 or t == max_tokens - 1:
             break
         if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row

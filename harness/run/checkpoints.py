@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from harness.distributed.world import world
 from harness.model.policy import Policy
 from harness.run import sharded_checkpoint as shards
 from harness.train.trainer import Trainer
+from harness.util import intact
+from harness.util.errors import UserError
 from harness.util.files import replacing
 
 
@@ -109,14 +110,18 @@ def step_of(path: Path) -> int:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; damaged ones (a full disk, a lost node) are removed."""
+    """The newest intact checkpoint; damaged ones (a full disk, a lost node, a bad block) are removed."""
     for path in sorted(folder.glob("step-*"), key=lambda p: (step_of(p), p.stat().st_mtime), reverse=True):
-        # the directory of a zip file stands at its end
-        if shards.complete(path) if path.is_dir() else zipfile.is_zipfile(path):
+        wrong = _damage(path)
+        if not wrong:
             return path
-        warnings.warn(f"checkpoint {path.name} is incomplete; going on from the one before", stacklevel=2)
+        warnings.warn(f"checkpoint {path.name} is {wrong}; going on from the one before", stacklevel=2)
         delete(path)
     return None
+
+
+def _damage(path: Path) -> str:
+    return shards.damage(path) if path.is_dir() else intact.damage(path)
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -132,7 +137,13 @@ def last_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def load_weights(path: Path, policy: Policy) -> None:
-    """Put the weights of a checkpoint, file or folder, into ``policy``; all processes call this."""
+    """Put the weights of a checkpoint, file or folder, into ``policy``; all processes call this.
+
+    Raises:
+        UserError: they are not what was written.
+    """
+    if wrong := world().run_on_main(lambda: _damage(path)):
+        raise UserError(f"checkpoint {path} is {wrong}; restore it, or take another step's")
     if path.is_dir():
         shards.read_weights(path, policy)
     else:
@@ -154,6 +165,7 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
     with replacing(path) as temporary:
         try:
             torch.save(dict(state), temporary)
+            intact.seal_zip(temporary)
         except RuntimeError as error:  # torch's own writer does not say what the system said
             raise OSError(f"cannot write a checkpoint: {_room(path.parent)} ({error})") from error
 

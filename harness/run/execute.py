@@ -22,6 +22,7 @@ from harness.run.identity import environment, identity, identity_parts, run_fold
 from harness.run.status import Event, Status, reporting, status
 from harness.util.errors import UserError
 from harness.util.files import write_json
+from harness.util.intact import read_sealed
 from harness.util.preemption import Preemption
 
 __all__ = ["base_folder", "evaluate_base", "execute", "identity", "result", "run_folder", "run_id", "status"]
@@ -128,6 +129,6 @@ def result(folder: Path) -> RunResult:
     if not path.exists():
         raise UserError(f"run {folder.name} has no result yet (state: {status(folder)['state']})")
     try:
-        return read_result(path.read_bytes())
+        return read_result(read_sealed(path))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error

@@ -7,11 +7,13 @@ It can be read by any number of processes, one among them. A folder holds the te
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,14 @@ import torch
 from torch import Tensor
 
 from harness.distributed.world import plain_group, world
+from harness.util import intact
 
 if TYPE_CHECKING:
     from harness.model.policy import Policy
     from harness.train.trainer import Trainer
 
-REST = "rest.pt"
+#: What is small and the same for all; the distributed checkpoint's own table of contents.
+REST, CONTENTS = "rest.pt", ".metadata"
 
 
 def write(path: Path, tensors: dict[str, Any], scalars: dict[str, Any], rest: dict[str, Any]) -> None:
@@ -45,7 +49,10 @@ def write(path: Path, tensors: dict[str, Any], scalars: dict[str, Any], rest: di
     dcp.save(tensors, storage_writer=writer, process_group=plain_group())
     if here.is_main:
         with open(temporary / REST, "wb") as handle:
-            torch.save(rest | {"optimizer_scalars": scalars}, handle)
+            sums = {"contents_sha256": _contents_sha256(temporary)}
+            torch.save(rest | {"optimizer_scalars": scalars} | sums, handle)
+        intact.seal_zip(temporary / REST)
+        with open(temporary / REST, "rb") as handle:
             os.fsync(handle.fileno())
         _put(temporary, path)
     here.wait()
@@ -125,21 +132,42 @@ def _load(target: dict[str, Tensor], reader: Any, *, alone: bool = False) -> Non
         dcp.load(target, storage_reader=reader, process_group=None if alone else plain_group(), no_dist=alone)
 
 
-def complete(path: Path) -> bool:
-    """Whether everything is there that the folder's own table of contents names."""
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint folder; empty where all is there and every checksum is right."""
+    if wrong := intact.damage(path / REST) or ("" if (path / CONTENTS).is_file() else "incomplete"):
+        return wrong
+    kept = torch.load(path / REST, weights_only=True).get("contents_sha256")  # older ones have none
+    try:
+        for part in _parts(path):
+            if wrong := intact.damage(part):
+                return wrong
+        found = _contents_sha256(path)
+    except FileNotFoundError:
+        return "incomplete"
+    except Exception:  # a damaged pickle leads anywhere
+        return f"damaged ({CONTENTS} cannot be read)"
+    return "" if kept in (None, found) else "damaged (checksum of its contents)"
+
+
+def _parts(path: Path) -> Iterator[intact.Window]:
+    """What stands in the folder's files: a file of ``torch.save`` each."""
     import torch.distributed.checkpoint as dcp
 
-    if not zipfile.is_zipfile(path / REST) or not (path / ".metadata").is_file():
-        return False
-    try:
-        stored = dcp.FileSystemReader(path).read_metadata().storage_data
-    except (EOFError, ValueError, OSError):
-        return False
-    ends: dict[str, int] = {}
-    for part in stored.values():
-        ends[part.relative_path] = max(ends.get(part.relative_path, 0), part.offset + part.length)
-    files = {name: path / name for name in ends}
-    return all(files[n].is_file() and files[n].stat().st_size >= end for n, end in ends.items())
+    stored = dcp.FileSystemReader(path).read_metadata().storage_data
+    parts = sorted(stored.values(), key=lambda part: (part.relative_path, part.offset))
+    for name, own in groupby(parts, key=lambda part: part.relative_path):
+        with open(path / name, "rb") as file:
+            for part in own:
+                yield intact.Window(file, part.offset, part.length)
+
+
+def _contents_sha256(path: Path) -> str:
+    """Of the table of contents and of every part's own; the tensors have their checksums in there."""
+    digest = hashlib.sha256((path / CONTENTS).read_bytes())
+    for part in _parts(path):
+        with zipfile.ZipFile(part) as archive:
+            digest.update(intact.directory(archive))
+    return digest.hexdigest()
 
 
 def _named(trainer: Trainer) -> Iterator[tuple[str, Any]]:

@@ -106,9 +106,7 @@ def verify_record(record: Record, folder: Path) -> Iterator[Finding]:
 
 def _split(record: Record, name: str, entry: Evaluation, folder: Path) -> tuple[str, str]:
     """A split of the training problems, judged by their benchmark's own verifier."""
-    import pandas as pd
-
-    from harness.evaluation.splits import summary
+    from harness.evaluation.splits import read_table, summary
 
     path = _existing(folder / f"{name}.parquet")
     family, _, version = record.benchmark.partition("@")
@@ -120,7 +118,7 @@ def _split(record: Record, name: str, entry: Evaluation, folder: Path) -> tuple[
         )
     problems = {problem.id: problem for problem in benchmark.problems(name)}
     try:
-        table = pd.read_parquet(path)
+        table = read_table(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     _same_problems(path, table["problem_id"], problems, entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,26 @@ def log_ratio(logp_BT: Tensor, old_logp_BT: Tensor, clamp: float | None = LOG_RA
     """``logp - old_logp``, clamped to +-20 as in verl so that its exponential stays finite."""
     difference = logp_BT - old_logp_BT
     return difference if clamp is None else difference.clamp(-clamp, clamp)
+
+
+def finite_exp(exponent: Tensor) -> Tensor:
+    """``exp``, of at most half of what the type's logarithm goes up to, less 10 nats (float32: 34.4).
+
+    A ratio of e^34 is beyond any meaning; one of e^89 is infinite, its gradient NaN where a clip drops the
+    token (0 times infinity), and no norm of gradients over e^44 can be squared. Up to the bound nothing
+    changes, to the bit; beyond it value and gradient stay those at the bound, so an unclipped token is
+    still pushed the right way.
+    """
+    largest = exponent_limit(exponent.dtype)
+    over = exponent.detach() > largest
+    if not bool(over.any()):
+        return exponent.exp()
+    return torch.where(over, largest + (exponent - exponent.detach()), exponent).exp()
+
+
+def exponent_limit(dtype: torch.dtype) -> float:
+    """Largest exponent of :func:`finite_exp`; squares of 8,192 such values can be summed."""
+    return math.log(torch.finfo(dtype).max) / 2 - 10.0
 
 
 def bounded(ratio_BT: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -80,6 +101,10 @@ class TokenRatio(Stage):
     def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
         """Differentiable ``[B,T]``."""
         return log_ratio(current["logp"], batch.old["logp"], self.clamp)
+
+    def ratio(self, batch: Batch, current: Stats) -> Tensor:
+        """exp of :meth:`log_ratio`, finite (:func:`finite_exp`)."""
+        return finite_exp(self.log_ratio(batch, current))
 
 
 def sequence_log_ratio(logp_BT: Tensor, old_logp_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -234,9 +259,9 @@ class PolicyLoss(Loss):
         if self.surrogate == "score":
             loss = -advantage * current["logp"]
         else:
-            ratio = self.ratio.log_ratio(batch, current).exp()
+            ratio = self.ratio.ratio(batch, current)
             loss = clipped_surrogate(ratio, advantage, prepared["low"], prepared["high"], self.dual_clip)
         return loss * prepared["weight"] if "weight" in prepared else loss
 
     def ratio_BT(self, batch: Batch, current: Stats) -> Tensor:
-        return self.ratio.log_ratio(batch, current).exp()
+        return self.ratio.ratio(batch, current)

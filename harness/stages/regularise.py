@@ -10,6 +10,7 @@ import torch
 
 from harness.stages.base import Regulariser, Stats
 from harness.stages.batch import Batch
+from harness.stages.loss import finite_exp
 from harness.stages.token_stats import ENTROPY, LOGP
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def kl_estimate(
         return d.abs()
     if name == "k2":
         return 0.5 * d**2
+    clamped = log_ratio_clamp is not None or exponent_clamp is not None
     exponent = -d if exponent_clamp is None else (-d).clamp(-exponent_clamp, exponent_clamp)
-    k3 = torch.exp(exponent) + d - 1
+    k3 = (torch.exp(exponent) if clamped else finite_exp(exponent)) + d - 1
     return k3 if value_clamp is None else k3.clamp(-value_clamp, value_clamp)
 
 

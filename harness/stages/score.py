@@ -39,7 +39,7 @@ class BoundedWeight(TokenWeight):
         return {"capped": weight_BT < ratio_BT, "floored": weight_BT > ratio_BT}
 
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
-        ratio = self.ratio.log_ratio(batch, current).detach().exp()
+        ratio = self.ratio.ratio(batch, current).detach()
         bounds = self.bounds(batch, current)
         weight = bounded(ratio, as_column(bounds.value[0]), as_column(bounds.value[1]))
         mask = batch.mask_BT.to(ratio.dtype)

@@ -29,7 +29,7 @@ class SlurmResources:
         gpu_memory: memory of one GPU, e.g. ``80G``; nothing is asked for, but plans are compared with it.
         cpus: cores on each node; left out, ``train.threads`` of the runs.
         memory: of each node, with its unit: ``32G``.
-        time: wall limit of one allocation: ``90m``, ``24h``, ``2d`` or a quoted ``"1-12:00:00"``. A run that
+        time: wall limit of one allocation: ``90m``, ``24h``, ``2d`` or ``1-12:00:00``. A run that
             needs longer goes on in further allocations.
         limit: runs at a time; left out, as many as the cluster lets start.
         requeue: runs may be put back into the queue, by the cluster or by themselves at the wall limit.
@@ -135,13 +135,13 @@ def seconds(text: str) -> int:
 
 
 def _check_time(value: Any, where: str) -> None:
-    # A bare 24:00:00 is a number in YAML, and a bare 90 might be minutes or seconds.
+    # A bare 90 might be minutes or seconds.
     try:
         if isinstance(value, str) and seconds(value) >= 60:
             return
     except ValueError:
         pass
-    raise UserError(f'{where}: time is {value!r}; write 90m, 24h, 2d or a quoted "1-12:00:00", at least 1m')
+    raise UserError(f"{where}: time is {value!r}; write 90m, 24h, 2d or 1-12:00:00, at least 1m")
 
 
 def _check_memory(value: Any, where: str) -> None:

@@ -54,14 +54,14 @@ def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
         if not sign:
             raise UserError(f"'{option}' is not key=value, e.g. workers=2 or train.steps=50")
         if key == "workers":
-            raw["local"] = {**(raw.get("local") or {}), "workers": scalar(value)}
+            raw["local"] = {**(raw.get("local") or {}), "workers": scalar(value, "local.workers")}
         elif key in AXIS_KEYS:
-            raw[key] = narrowed(key, raw.get(key), scalar(value))
+            raw[key] = narrowed(key, raw.get(key), scalar(value, key))
         elif key in OPTIONS:
-            raw[key] = scalar(value)
+            raw[key] = scalar(value, key)
         elif key.partition(".")[0] in ("local", "slurm"):
             section, _, inner = key.partition(".")
-            raw[section] = {**mapping_of(raw, section, str(path)), inner: scalar(value)}
+            raw[section] = {**mapping_of(raw, section, str(path)), inner: scalar(value, key)}
         elif "." not in key and key not in ("device",):
             raise unknown(
                 "option", key, [*OPTIONS, "device"], "(or a setting of the runs such as train.lr=…)"

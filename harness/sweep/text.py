@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from harness.config.schema import RunConfig
+from harness.config.values import types_of, whole
 from harness.util.errors import UserError, unknown
+from harness.util.plain_yaml import parse_yaml
+
+#: Settings of a run that are text, with dots.
+_TEXT_SETTINGS = tuple(k for k, kind in types_of(RunConfig).items() if kind in (str, str | None, list[str]))
+#: Keys of a sweep file, and of a tuned file, whose values are text; ``*`` stands for any key.
+_TEXT_KEYS = (
+    "name", "title", "subtitle", "launcher", "runs_dir", "results_dir", "tuned_from", "methods", "models",
+    "training_sets", "reproduces.*", "tuning.metric", "tuning.at.*", "slurm.partition", "slurm.account",
+    "slurm.qos", "slurm.constraint", "slurm.gpu_memory", "slurm.memory", "slurm.time", "slurm.setup",
+    "slurm.container", "slurm.python", "slurm.export", "slurm.srun", "slurm.sbatch.*", "sweep", "*.run_id",
+    "*.method_hash", "*.trials.method",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def is_text(keys: tuple[str, ...], kind: str) -> bool:
+    """Whether a sweep or tuned file holds text under ``keys``, so that ``1e5`` there is no number."""
+    dotted = ".".join(keys)
+    if kind == "bool" and dotted.startswith("slurm.sbatch."):
+        return False  # an option without a value
+    section = {"models": "model", "training_sets": "data"}.get(keys[0])
+    if section and len(keys) > 2 and f"{section}.{keys[2]}" in _TEXT_SETTINGS:
+        return True
+    return any(fnmatchcase(dotted, pattern) for pattern in _TEXT_KEYS) or any(
+        dotted.endswith(f".{name}") for name in _TEXT_SETTINGS
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in ``path``; numbers such as ``1e-4`` are numbers, doubled keys are refused.
+    """The mapping in ``path``, read by :mod:`harness.util.plain_yaml`.
 
     Raises:
-        UserError: no such file, not YAML, or not a mapping.
+        UserError: no such file, not YAML, doubled keys, or not a mapping.
     """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        doubled = {str(key) for key in keys if keys.count(key) > 1}
-        if doubled:
-            raise UserError(f"{path}:{node.start_mark.line + 1}: '{sorted(doubled)[0]}' is given twice")
-        return dict(loader.construct_mapping(node, deep=True))
-
-    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
-    # YAML 1.1 reads 1e-4 as text; everyone who writes it means a number.
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-        list("-+0123456789"),
-    )
     if not path.is_file():
         raise UserError(f"no file {path}")
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    raw = parse_yaml(path.read_text(encoding="utf-8"), str(path), is_text)
     if not isinstance(raw, dict):
         raise UserError(f"{path} must hold a mapping of settings")
     return raw
@@ -72,10 +79,14 @@ def mapping_of(raw: Mapping[Any, Any], key: Any, where: str) -> Mapping[Any, Any
 
 
 def whole_number(value: Any, where: str) -> int:
-    """``value`` if it is a whole number >= 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    """``value`` if it is a whole number >= 0; ``010`` is 10, ``1e3`` is 1000, as in a run's settings."""
+    try:
+        number = whole(value)
+    except ValueError:
+        number = -1
+    if number < 0:
         raise UserError(f"{where}: '{value}' is not a whole number >= 0")
-    return value
+    return number
 
 
 def positive_number(value: Any, where: str) -> float | None:
@@ -87,12 +98,10 @@ def positive_number(value: Any, where: str) -> float | None:
     return float(value)
 
 
-def scalar(text: str) -> Any:
-    """``text`` from the command line as YAML reads it: a number, a list, a word."""
-    import yaml
-
+def scalar(text: str, key: str = "") -> Any:
+    """``text`` from the command line as a sweep file has it under ``key``: a number, a list, a word."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text, key, lambda inner, kind: is_text((*key.split("."), *inner), kind))
+    except UserError:
         value = text
     return text if value is None else value

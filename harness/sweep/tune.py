@@ -23,6 +23,7 @@ from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
 from harness.util.errors import UserError, unknown
 from harness.util.files import write_text
+from harness.util.plain_yaml import dump_yaml
 
 RULE = (
     "highest mean of {metric} on the validation split; "
@@ -167,10 +168,8 @@ def _written(sweep: Sweep) -> Path:
 
 def write_tuned(path: Path, body: Mapping[str, Any]) -> None:
     """Write a tuned file, whole or not at all."""
-    import yaml
-
     head = "# Written by `entrobench sweep tune`; commit it, do not edit it.\n"
-    write_text(path, head + yaml.safe_dump(dict(body), sort_keys=False, width=110))
+    write_text(path, head + dump_yaml(body))
 
 
 def _chosen(

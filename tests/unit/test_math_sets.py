@@ -60,6 +60,20 @@ def test_a_folder_a_file_and_the_environment_give_the_same_problems(
         ),
         ('{"id": "a", "problem": "1+1", "answer": " "}', "line 2 has an empty answer; fill it in or remove"),
         ('{"id": "a", "problem": "1+1", "answer": null}', "line 2 has an empty answer"),
+        ('{"id": "a", "problem": "1+1", "answer": []}', "line 2 has an empty answer"),
+        (
+            '{"id": "a", "problem": "1+1", "answer": false}',
+            "line 2: answer is false; write text, a number, or",
+        ),
+        (
+            '{"id": "a", "problem": "1+1", "answer": {"value": 2}}',
+            'line 2: answer is {"value": 2}; write text',
+        ),
+        ('{"id": "a", "problem": "1+1", "answer": ["2", null]}', 'line 2: answer is ["2", null]; write text'),
+        ('{"id": "a", "problem": "1+1", "answer": [[2]]}', "line 2: answer is [[2]]; write text"),
+        ('{"id": "a", "problem": "1+1", "answer": NaN}', "line 2: answer is NaN; write text"),
+        ('{"id": "a", "problem": ["1+1"], "answer": "2"}', 'line 2: problem is ["1+1"]; write text'),
+        ('{"id": [1], "problem": "1+1", "answer": "2"}', "line 2: id is [1]; write text"),
         ('{"id": "a", "problem": "1+1", "answer"', "line 2 is not JSON"),
         ('["a"]', "line 2 is not an object"),
         ('{"id": "aime24-0", "problem": "1+1", "answer": "2"}', "id 'aime24-0' comes twice"),
@@ -70,6 +84,17 @@ def test_a_bad_line_is_named(line: str, message: str, tmp_path: Path) -> None:
     file.write_text(json.dumps(rows_of("aime24", 1)[0]) + "\n" + line + "\n")
     with pytest.raises(UserError, match=re.escape(message)):
         aime(tmp_path).problems("test")
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"), [(["3", "4"], "3, 4"), ([5], "5"), ([0.5, "x"], "0.5, x"), (7, "7"), (2.5, "2.5")]
+)
+def test_an_answer_may_be_a_number_or_a_list(value: Any, answer: str, tmp_path: Path) -> None:
+    row = rows_of("aime24", 1)[0] | {"answer": value}
+    (tmp_path / "aime24.jsonl").write_text(json.dumps(row) + "\n")
+    digest = content_digest([(row["problem"], answer)])
+    (problem,) = aime(tmp_path, f"aime24:{digest}").problems("test")
+    assert problem.answer == answer
 
 
 def test_missing_and_broken_files_name_the_remedy(tmp_path: Path) -> None:

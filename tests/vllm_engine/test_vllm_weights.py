@@ -78,6 +78,19 @@ def test_replaced_weights_are_the_ones_that_draw(
     assert tokens(drawn(engine)) == tokens(before), "and back"
 
 
+def test_weights_that_are_no_numbers_stop_it(engine: Any, models: Callable[..., Path]) -> None:
+    good = weights_of(models(0))
+    (norm,) = [name for name in good if name.endswith("model.norm.weight")]
+    engine.load_weights((good | {norm: good[norm] * float("nan")}).items())
+    for temperature in (1.0, 0.0):
+        with pytest.raises(UserError, match=r"NaN or infinity at token 1 of a response \([01], [0-2]\)"):
+            list(engine.generate(REQUESTS, Sampling(temperature, 1.0, 4)))
+    with pytest.raises(UserError, match=r"NaN or infinity at token 1 of a response \(score\)"):
+        engine.score(probe_tokens(96))
+    engine.load_weights(good.items())
+    assert all(c.logp_sum < 0 for c in drawn(engine).values())
+
+
 def test_a_small_update_shows(engine: Any, models: Callable[..., Path]) -> None:
     weights = weights_of(models(0))
     before = engine.checksum()

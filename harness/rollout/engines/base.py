@@ -110,7 +110,8 @@ class Engine(Protocol):
         not finished.
 
         Raises:
-            UserError: a prompt that does not fit, an unknown stop id; the message names the remedy.
+            UserError: a prompt that does not fit, an unknown stop id, log-probs that are NaN or infinite; the
+                message names the remedy.
             EngineDied: the engine ended; what was yielded before stays valid.
         """
 

@@ -25,6 +25,7 @@ from harness.rollout.engines.base import (
     hardware,
 )
 from harness.rollout.engines.weights import checked, checksum, layout
+from harness.rollout.finite import check_log_probs
 from harness.util.errors import UserError
 
 
@@ -137,7 +138,9 @@ class HfEngine:
     def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:
         ids = torch.tensor([list(token_ids)], device=self.policy.device)
         logp = self.policy.model(ids).logits[0, :-1].float().log_softmax(1)
-        return tuple(logp.gather(1, ids[0, 1:, None])[:, 0].tolist())
+        scores: list[float] = logp.gather(1, ids[0, 1:, None])[:, 0].tolist()
+        check_log_probs(scores, self.policy.source, ("score",))
+        return tuple(scores)
 
     @torch.no_grad()
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -28,6 +28,7 @@ from harness.rollout.engines.base import (
     check_length,
     hardware,
 )
+from harness.rollout.finite import check_log_probs
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class VllmEngine:
         from transformers import AutoConfig
 
         settings = core.vllm_config.model_config
+        self._model = model
         self._core, self._device, self._dtype = core, device, str(settings.dtype).removeprefix("torch.")
         self._served, self._dead, self._mixed = 0, "", False
         self._sleeps, self._asleep = sleeps, False
@@ -171,6 +173,7 @@ class VllmEngine:
     def _completion(self, request: GenerationRequest, output: Any, sampling: Sampling) -> Completion:
         ids = [int(i) for i in output.token_ids]
         logps = tuple(float(at[i].logprob) for at, i in zip(output.logprobs, ids, strict=True))
+        check_log_probs(logps, self._model, request.key)
         if output.finish_reason not in ("stop", "length"):  # it gave up on this one: not a sample
             self._call(lambda: _raise(f"a response ended with {output.finish_reason}"))
         ended: StopReason = "length"
@@ -189,7 +192,9 @@ class VllmEngine:
             for output in self._call(self._core.step):
                 if output.finished:
                     at = zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)
-                    return tuple(float(logprobs[i].logprob) for logprobs, i in at)
+                    scores = tuple(float(logprobs[i].logprob) for logprobs, i in at)
+                    check_log_probs(scores, self._model, ("score",))
+                    return scores
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         self._check_idle()

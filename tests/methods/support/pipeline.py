@@ -140,8 +140,9 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
     return Step(batch, *policies, ctx)
 
 
-def plan_of(stages: Stages, step: Step) -> list[Minibatch]:
-    """The stages from the rewards to the update plan, as the trainer runs them."""
+def plan_of(stages: Stages, step: Step, metrics: dict[str, float] | None = None) -> list[Minibatch]:
+    """The stages from the rewards to the update plan, as the trainer runs them; fills ``metrics``."""
+    metrics = {} if metrics is None else metrics
     declared = stages.of_step()
     wanted = dict.fromkeys([LOGP, ENTROPY, *(s for stage in declared for s in stage.old_stats)])
     batch = step.batch
@@ -149,19 +150,26 @@ def plan_of(stages: Stages, step: Step) -> list[Minibatch]:
         batch = batch.with_(old=step.old.stats(batch, wanted))
         if any(stage.needs_reference for stage in declared):
             batch = batch.with_(ref_logp_BT=step.reference.stats(batch, (LOGP,))["logp"])
-    reward = stages.reward(batch, step.ctx).value
+    out = stages.reward(batch, step.ctx)
+    metrics |= out.metrics
+    reward = out.value
     if reward.ndim == 2:
         batch = batch.with_(reward_BT=reward)
         reward = (reward * batch.mask_BT).sum(1)
     batch = batch.with_(reward_B=reward)
-    batch = batch.rows(stages.group_filter(batch, step.ctx).value)
+    kept = stages.group_filter(batch, step.ctx)
+    metrics |= kept.metrics
+    batch = batch.rows(kept.value)
     if not len(batch):
         return []
-    advantage = stages.advantage(batch, step.ctx).value
+    credit = stages.advantage(batch, step.ctx)
+    advantage = credit.value
     spread = advantage[:, None] if advantage.ndim == 1 else advantage
     batch = batch.with_(advantage_BT=torch.where(batch.mask_BT, spread.expand(batch.mask_BT.shape), 0.0))
-    selected = stages.selection(batch, step.ctx).value
-    return [m for m in stages.plan(selected, step.ctx).value if len(m.batch)]
+    selected = stages.selection(batch, step.ctx)
+    plan = stages.plan(selected.value, step.ctx)
+    metrics |= {**credit.metrics, **selected.metrics, **plan.metrics}
+    return [m for m in plan.value if len(m.batch)]
 
 
 def update(stages: Stages, step: Step, minibatch: Minibatch, micro_rows: int = 1000) -> tuple[float, Tensor]:

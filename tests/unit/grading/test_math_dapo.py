@@ -51,7 +51,13 @@ def test_minerva_normalisation(answer: str, form: str) -> None:
         ("34", "Answer: $34$", "right", "right"),
         ("34", "Answer: 35", "wrong", "wrong"),
         ("1/2", r"Answer: 0.5", "wrong", "right"),  # strings only: this is what the rule says
-        ("34", r"\boxed{34}", "unparsed", "unparsed"),
+        (
+            "34",
+            r"\boxed{34}",
+            "unparsed",
+            "unparsed",
+        ),  # verl 0.9.1 takes the box, its earlier versions do not
+        ("34", "Answer: 35\n\\boxed{34}", "wrong", "wrong"),  # in all versions the line comes first
     ],
 )
 def test_verdicts(gold: str, text: str, verdict: str, second: str) -> None:
