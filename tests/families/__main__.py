@@ -1,8 +1,7 @@
 """Measure all families and write the table, or print some of them.
 
-``python -m tests.families [FAMILY ...]``; in an environment with another version of
-transformers ``python -m tests.families --keep FILE``, and then here ``--beside FILE`` to have that version in
-the table, too.
+``python -m tests.families [FAMILY ...]``; in an environment with another version of transformers
+``python -m tests.families --keep FILE``, and then here ``--beside FILE``, to have that version in it, too.
 """
 
 from __future__ import annotations
@@ -56,8 +55,7 @@ def _beside(outcomes: Sequence[Outcome], other: Mapping[str, Any]) -> str:
     right = sum(kind == "right" for kind in there.values())
     differ = [f"{name} ({kind} there)" for name, kind in there.items() if here.get(name, kind) != kind]
     return (
-        f"\nWith transformers {other['version']}: {right} of {len(there)} right, "
-        f"{len(there) - right} refused. "
+        f"\nWith transformers {other['version']}: {right} of {len(there)} right, the others refused. "
         f"Not as in the table: {', '.join(differ) or 'none'}.\n"
     )
 
