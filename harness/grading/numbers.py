@@ -20,7 +20,7 @@ _E_NOTATION = re.compile(rf"(?P<sign>[-+]?)\s*(?P<mantissa>{_DECIMAL})[eE](?P<ex
 _PLAIN = re.compile(rf"(?P<sign>[-+]?)\s*(?P<digits>{_DECIMAL})\s*(?P<percent>%?)")
 _FRACTION = re.compile(
     r"(?P<sign>[-+]?)\s*(?:(?P<whole>\d+)\s*(?=\\frac))?(?:\\frac\s*\{\s*(?P<top>[-+]?\s*\d+)\s*\}\s*"
-    r"\{\s*(?P<bottom>[-+]?\s*\d+)\s*\}|(?P<above>\d+)\s*/\s*(?P<below>\d+))"
+    r"\{\s*(?P<bottom>[-+]?\s*\d+)\s*\}|(?P<above>\d+)\s*/\s*(?P<below>\d+))\s*(?P<percent>%?)"
 )
 
 
@@ -52,7 +52,7 @@ def number(text: str) -> Number | None:
         if not int(bottom.replace(" ", "")):
             return None
         value = Fraction(int(top.replace(" ", "")), int(bottom.replace(" ", "")))
-        return Number(_signed(match, value + int(match["whole"] or 0)))
+        return Number(_signed(match, value + int(match["whole"] or 0)), percent=bool(match["percent"]))
     return None
 
 

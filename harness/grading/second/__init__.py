@@ -35,3 +35,11 @@ def judge(*, gold: str, pred: str) -> dict[str, Any]:
     except Unreadable:
         status = "unparsed"
     return {"status": status, "canonical": form}
+
+
+def canonical_form(pred: str) -> str | None:
+    """The canonical form of a cleaned answer; None where it cannot be read."""
+    try:
+        return canonical(read(pred))
+    except Unreadable:
+        return None
