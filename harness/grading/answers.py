@@ -20,7 +20,7 @@ _TIME = re.compile(
 )
 _WRAPPED = re.compile(r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|hbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)+|no|yes|up|on", re.IGNORECASE)
-_NAMED = re.compile(r"(?P<name>\\?[a-zA-Z]+'*(?:_(?:\{\w+\}|\w))?)\s*(?:=|\\in(?![a-zA-Z]))\s*(?P<rest>.+)", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>\\?[a-zA-Z]+'*(?:_(?:\{\w+\}|\w))?|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))\s*(?:=|\\in(?![a-zA-Z]))\s*(?P<rest>.+)", re.DOTALL)
 _MAX_ITEMS = 60
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.grading.braces import closing
+from harness.grading.braces import closing, split
 
 _SWITCHES = re.compile(
     r"\\(?:tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge|boldmath|bfseries|sffamily|"
@@ -65,7 +65,7 @@ def _whole(text: str) -> str:
     for _ in range(4):
         if not (text.startswith("{") and closing(text, 0) == len(text) - 1):
             break
-        if "," in text:  # {1,3} is a set to those who forget the backslash
+        if len(split(text[1:-1], ",")) > 1:  # {1,3} is a set to those who forget the backslash
             break
         text = text[1:-1].strip()
     return text

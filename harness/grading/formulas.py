@@ -20,18 +20,22 @@ _LETTERS = re.compile(r"(?<![a-zA-Z\\])(?:theta|alpha|beta|infty)(?![a-zA-Z])")
 
 
 def rewritten(text: str) -> str:
-    r"""Repeating decimals as fractions, ``3 1/2`` as ``3\frac{1}{2}``, ``\sin 30^\circ`` in radians, ``pi``."""
+    r"""Repeating decimals as fractions, ``3 1/2`` as ``3\frac{1}{2}``, ``pi`` as ``\pi``."""
     if "." in text:
         text = _BAR.sub(lambda m: _repeating(m[1], m[2], m[3] or m[4]), text)
         text = _DOTS.sub(_dotted, text)
         text = _ELLIPSIS.sub(_continued, text)
     if "/" in text:
         text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
-    if _TRIG.search(text):
-        text = _DEGREE.sub(_radians, text)
-        text = re.sub(r"\(\((\\frac\{[^{}]*\\pi\}\{180\})\)\)", r"(\1)", text)
     text = _PI.sub(r"\\pi ", text)
     return _roots(text)
+
+
+def in_radians(text: str) -> str:
+    r"""Degrees in functions: ``\sin 30^\circ`` as ``\sin (\frac{30\pi}{180})``."""
+    if not _TRIG.search(text):
+        return text
+    return re.sub(r"\(\((\\frac\{[^{}]*\\pi\}\{180\})\)\)", r"(\1)", _DEGREE.sub(_radians, text))
 
 
 def _repeating(whole: str, first: str, block: str) -> str:

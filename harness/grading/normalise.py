@@ -44,6 +44,8 @@ _BARE_UNIT = re.compile(rf"(?<=[\d}}])\s*(?<=\s){_UNITS}(?:\s*\^?\s*\{{?[23]\}}?
 _PYTHON = re.compile(
     r"(?<![\\a-zA-Z.])(?:(?:np|numpy|math)\.)?(sin|cos|tan|arcsin|arccos|arctan|log|ln|exp)(?=\s*[({])"
 )
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_TO = re.compile(r"(?<=[\da-z}])\s*(?:\\text\s*\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=[\d\\a-z])")
 _WHOLE = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|hbox)\s*\{([^{}]*)\}[\s.]*")
 _TAIL = re.compile(r"[\s.,;:*]+$")
 
@@ -60,7 +62,10 @@ def clean(text: str, *, grouped: bool = True) -> str:
 def written(text: str, *, grouped: bool = True) -> str:
     r"""The same with the unit kept behind it: ``15 \unit{cm^2}``."""
     text = characters.latex(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
-    text = _meant(unwrap(text.strip()))
+    text = unwrap(text.strip())
+    if len(_DOLLAR.findall(text)) > 1:  # around formulas; alone it is money
+        text = _DOLLAR.sub(" ", text).strip()
+    text = _meant(text)
     text, unit = _without_unit(text)
     text = re.sub(r"\\\$|(?<!\\)\$|[€£¥]", " ", text).strip()
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if "matrix" not in text and "array" not in text else text
@@ -93,6 +98,7 @@ def _meant(text: str) -> str:
     if (whole := _WHOLE.fullmatch(text)) and re.search(r"\d", whole[1]):  # \text{10 inches}
         text = whole[1].strip()
     text = unwrap(words.scaled(words.plain_answer(text)))
+    text = _TO.sub(":", formulas.in_radians(text))
     meant = words.value(_strip_text(text))
     return meant or (_joined(text) if _AND.search(text) else text)
 

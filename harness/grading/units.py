@@ -11,7 +11,8 @@ import re
 from harness.grading.unit_names import CHINESE, GENERIC, SYMBOLS, named
 
 _WRAPPED = (
-    r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|rm|hbox|operatorname|mathit)\s*\{[^{}]*\}"
+    r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|rm|hbox|operatorname|mathit)\s*"
+    r"\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
 )
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _GAP = r"(?:[\s~./]|\\[,;:! ]|\\(?:cdot|times|quad|qquad|thinspace)(?![a-zA-Z]))*"
@@ -28,12 +29,12 @@ _WORDS = re.compile(
 )
 _CLOSE_UP = re.compile(r"(?P<number>[-+]?[\d.,]*\d)(?P<words>(?:mm|cm|km|kg|mL|ml|ft|mph|lbs?)(?:\^\{?[23]\}?)?)")
 _NO_UNIT = re.compile(
-    r"(?:and|or|to|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundred|thousand|million|billion|trillion|"
+    r"(?:and|or|to|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundred|thousand|million|billion|trillion|"
     r"[ap]\.?m\.?|if|when|for|where|with|is|times|percent|pct|only if)\b",
     re.IGNORECASE,
 )
 _CURRENCY = re.compile(r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL)
-_MONEY = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
+_MONEY = {"$": "dollar^1", "\\$": "dollar^1", "€": "euro^1", "£": "pound^1", "¥": "yen^1"}
 _MARK = re.compile(r"\s*\\unit\{([^{}]*)\}$")
 _TOKEN = re.compile(r"\^\s*-?\s*\d|/|[a-zA-Zµ\u03a9\u4e00-\u9fff°$€£¥]+")
 
@@ -45,7 +46,7 @@ def split(text: str) -> tuple[str, str]:
         rest, behind = split(sign["rest"])
         return sign["sign"] + rest, behind if behind not in ("", "?") else _MONEY[sign["mark"]]
     if text.endswith("\\$") and text[:-2].strip():
-        return text[:-2].strip(), "dollar"
+        return text[:-2].strip(), "dollar^1"
     if found := _WORDS.fullmatch(text) or _CLOSE_UP.fullmatch(text):
         if not _NO_UNIT.match(found["words"].strip()):
             return found["number"].strip(), unit(found["words"])
