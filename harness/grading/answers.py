@@ -70,6 +70,7 @@ def read(text: str, deep: int = 0) -> Value:
 
 
 def _special(text: str) -> Value | None:
+    text = re.sub(r"^\\?[a-zA-Z]\s*\\in\s*(?=\\(?:emptyset|varnothing))", "", text)
     if text in (r"\emptyset", r"\varnothing", r"\{\}", r"\{ \}"):
         return Group("set", ())
     time = _TIME.fullmatch(text)

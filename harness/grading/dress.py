@@ -10,13 +10,16 @@ _SWITCHES = re.compile(
     r"\\(?:tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge|boldmath|bfseries|sffamily|"
     r"ttfamily|centering|displaystyle|textstyle|scriptstyle|scriptscriptstyle|bf|rm|it|sf|tt|em|itshape)(?![a-zA-Z])"
 )
-_COLOUR = re.compile(r"\\(?:color|textcolor|colorbox)\s*(?:\[[^\[\]]*\])?\s*\{[a-zA-Z0-9!.#, -]*\}")
+_COLOUR = re.compile(
+    r"\\(?:color|textcolor|colorbox|fcolorbox\s*\{[a-zA-Z0-9!.#, -]*\})\s*(?:\[[^\[\]]*\])?\s*\{[a-zA-Z0-9!.#, -]*\}"
+)
 _ENDS = re.compile(r"(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*\\(?:blacksquare|square|Box|qed|qedsymbol|checkmark)(?![a-zA-Z])\s*\.?\s*$")
 _TAG = re.compile(r"\\(?:tag\*?|label|notag|nonumber)(?![a-zA-Z])\s*(?:\{[^{}]*\})?")
 _WRAPPERS = re.compile(
     r"\\(?:underline|uline|underbrace|boldsymbol|bm|pmb|mathbf|mathit|mathsf|mathtt|mathnormal|mathop|ensuremath|mbox|emph|cancel|phantom|"
     r"textsf|texttt|textsc|textsl|boxed|fbox|bold)\s*\{"
 )
+_SINGLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|underline|mathit|mathsf|mathrm)\s+(\d|[a-zA-Z](?![a-zA-Z]))")
 _WORD = re.compile(r"\s*(?:[^\W\d_][\w.' -]*[^\W\d_.][\w.]*|\([A-Za-z]\))\s*")
 _MATH_NAMES = re.compile(r"\\(?:mathrm|operatorname\*?|textrm|mathop)\s*\{\s*([a-zA-Z])\s*\}")
 
@@ -24,9 +27,9 @@ _MATH_NAMES = re.compile(r"\\(?:mathrm|operatorname\*?|textrm|mathop)\s*\{\s*([a
 def off(text: str) -> str:
     r"""``\color{red}{7}``, ``\large 7``, ``\underline{7}``, ``7\tag{1}``, ``7\quad\blacksquare`` as ``7``."""
     if "\\" not in text:
-        return text
+        return _whole(text)
     text = _TAG.sub("", _COLOUR.sub("", _ENDS.sub("", text)))
-    text = _SWITCHES.sub(" ", text)
+    text = _SINGLE.sub(r"\1", _SWITCHES.sub(" ", text))
     for _ in range(4):
         before, text = text, _unwrapped(text)
         if text == before:

@@ -20,12 +20,14 @@ _PHRASE = re.compile(
     r"(?:(?:final answer|answers?|result)(?: is| are)?(?: therefore| thus| equal to)?(?:[:*\s]|\\text\{)*"
     r"(?:is |are )?"
     r"|(?:solutions|roots|zeros|possible values|values|numbers|pairs)(?: of [^.\n]{1,40}?)? are(?:[:*\s])*"
+    r"|(?:correct )?(?:option|choice) is(?:[:*\s])*"
     r"|答案(?:是|为|：|:|\s)*)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
-    r"(?<![\w.,\\^_{])[-+]?[$€£¥]?(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
-    r"(?:[eE][-+]?\d{1,4}(?![\w]))?(?:/\d+(?!\d|\.\d))?(?: ?\\?%| ?percent\b| ?pct\b)?"
+    r"(?<![\w.,\\^_{])(?:\d+(?::\d+)+(?:\s?[ap]\.?m\b\.?)?|[-+]?[$€£¥]?(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
+    r"(?:[eE][-+]?\d{1,4}(?![\w]))?(?:/\d+(?!\d|\.\d))?(?: ?\\?%| ?percent\b| ?pct\b)?)",
+    re.IGNORECASE,
 )
 #: GSM8K's own mark, before a number that ends its line.
 _MARKER = re.compile(r"^#{4}[ \t]*(?P<answer>\\?\$?[ \t]*[-+]?[\d,.]*\d(?:/\d+)?[ \t]*(?:\\?%)?(?: [a-z]+){0,2})[ \t.$]*$", re.MULTILINE)
@@ -36,7 +38,7 @@ _END_OF_CHAT = re.compile(
 _CHAT_BEGIN = re.compile(
     r"\s*(?:(?:<[|｜][a-zA-Z_▁]+[|｜]>|<start_of_turn>|<s>)\s*(?:assistant\b|model\b|system\b)?\s*)+"
 )
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|\n|。")
+_SENTENCE_END = re.compile(r"(?<!\b[A-J])\.(?=\s|$)|(?<=\b[A-J])\.(?=\s+[^\d$\\\s]|\s*$)|\n|。")
 _PROSE = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 _MATHS_MARK = re.compile(r"\\[(\[]")
 _TEXT_COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname|mathbf|begin|end)\s*\{[^{}]*\}|\\[a-zA-Z]+")
@@ -46,7 +48,7 @@ _ONE_WORD = re.compile(r"[^\W\d_]+\.?")
 _COUNTED = re.compile(r"[-+]?[\d.,/ ]*\d\s*[^\W\d_]+(?: [^\W\d_]+)?\.?")
 #: A number in front of a sentence's rest: "14 kites", "6, because 12/2 = 6", "4 (four)".
 _BEGINS = re.compile(
-    r"(?P<number>(?:\([A-J]\)\s*)?[-+]?\\?[$€£¥]?\s?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[ -]\d+/\d+|/\d+)?(?:\s?\\?%)?)"
+    r"(?:[a-z]+ (?=\(\d+\)))?(?P<number>\(\d+\)|(?:\([A-J]\)\s*)?[-+]?\\?[$€£¥]?\s?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[ -]\d+/\d+|/\d+)?(?:\s?\\?%)?)"
     r"(?![\w.:^*/=+])(?P<rest>.*)",
     re.DOTALL,
 )
@@ -54,7 +56,7 @@ _NOT_MORE = re.compile(
     r"[,;:]?\s*(?:because|since|as|so|which|for|when|if|that|in|of|per|at|with)\b|\([^()]*[a-z][^()]*\)\s*$|\(?[a-zA-Z]{2,}(?:[ /-][a-zA-Z]+)*[\s.!)]*(?:[,;(].*)?$",
     re.DOTALL,
 )
-_NOUN = re.compile(r"(?!because|since|as |so |which|for |when|if |that|or |and )[a-zA-Z]+(?:[ /][a-zA-Z]+)*")
+_NOUN = re.compile(r"(?!because|since|as |so |which|for |when|if |that|or |and )[a-zA-Z]+(?:[ /](?!and |or |because|since )[a-zA-Z]+)*")
 _SOLVED = re.compile(r"\s*(\\?[a-zA-Z](?:_\w)?)\s*=")
 _BETWEEN = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
@@ -187,7 +189,9 @@ def _stated(sentence: str) -> str | None:
     if rest and not _NOT_MORE.match(rest):
         return None
     noun = _NOUN.match(rest)
-    return match["number"].strip() + (f" {noun.group()}" if noun else "")
+    number = match["number"].strip()
+    number = number[1:-1] if re.fullmatch(r"\(\d+\)", number) else number
+    return number + (f" {noun.group()}" if noun else "")
 
 
 def _last_piece(tail: str) -> Answer | None:

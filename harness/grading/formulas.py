@@ -8,6 +8,7 @@ from fractions import Fraction
 _MIXED = re.compile(r"(?<![\d.,/^_{a-zA-Z])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.]*\d|\s*[/^!a-zA-Z(])")
 _BAR = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|overbar)\s*(?:\{\s*(\d{1,40})\s*\}|(\d))(?!\d)")
 _DOTS = re.compile(r"(\d*)\.(\d*)\\dot\s*(?:\{(\d)\}|(\d))(?:(\d*)\\dot\s*(?:\{(\d)\}|(\d)))?(?!\d)")
+_IN_BRACKETS = re.compile(r"(\d+)\.\((\d{1,40})\)")
 _ELLIPSIS = re.compile(r"(\d+)\.(\d+)\s*(?:\\(?:ldots|dots|cdots|dotsc|dotsb)(?![a-zA-Z])|\.{3,})")
 _TRIG = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREE = re.compile(
@@ -20,15 +21,20 @@ _LETTERS = re.compile(r"(?<![a-zA-Z\\])(?:theta|alpha|beta|infty)(?![a-zA-Z])")
 
 
 def rewritten(text: str) -> str:
-    r"""Repeating decimals as fractions, ``3 1/2`` as ``3\frac{1}{2}``, ``pi`` as ``\pi``."""
-    if "." in text:
-        text = _BAR.sub(lambda m: _repeating(m[1], m[2], m[3] or m[4]), text)
-        text = _DOTS.sub(_dotted, text)
-        text = _ELLIPSIS.sub(_continued, text)
+    r"""``3 1/2`` as ``3\frac{1}{2}``, ``pi`` as ``\pi``."""
     if "/" in text:
         text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     text = _PI.sub(r"\\pi ", text)
     return _roots(text)
+
+
+def periodic(text: str) -> str:
+    r"""Repeating decimals as fractions: ``0.\overline{3}``, ``0.\dot3``, ``0.(3)``, ``0.333\ldots``."""
+    if "." not in text:
+        return text
+    text = _BAR.sub(lambda m: _repeating(m[1], m[2], m[3] or m[4]), text)
+    text = _IN_BRACKETS.sub(lambda m: _repeating(m[1], "", m[2]), text)
+    return _ELLIPSIS.sub(_continued, _DOTS.sub(_dotted, text))
 
 
 def in_radians(text: str) -> str:

@@ -28,6 +28,9 @@ _TEXT = re.compile(
 _AND = re.compile(
     r"\s*,?\s*(?:\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*"
 )
+_AND_OUTSIDE = re.compile(
+    rf"{_AND.pattern}|(?P<kept>\\(?:text|mbox|textrm|textbf|textit|mathrm)\s*\{{[^{{}}]*\}})"
+)
 _ORDER = re.compile(r"[<>]|\\(?:le|ge|leq|geq|lt|gt|ne|neq|leqslant|geqslant)(?![a-zA-Z])|\\infty")
 _PERCENT = re.compile(r"\\%|(?:\\text\s*\{\s*)?\b(?:percent|pct|percentage)\b(?:\s*\})?")
 _GROUPED_SPACE = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?!\d)")
@@ -40,7 +43,7 @@ _UNITS = (
     r"minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?|degrees?|dollars?|cents?|mph|kmph|km/h|m/s|rad|radians?|"
     r"hertz|hz|kelvin|joules?|newtons?|watts?|volts?|people|students?|points?|ways?|times)"
 )
-_BARE_UNIT = re.compile(rf"(?<=[\d}}])\s*(?<=\s){_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
+_BARE_UNIT = re.compile(rf"(?:(?<=[\d}})!])|(?<=\\pi))\s+{_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
 _PYTHON = re.compile(
     r"(?<![\\a-zA-Z.])(?:(?:np|numpy|math)\.)?(sin|cos|tan|arcsin|arccos|arctan|log|ln|exp)(?=\s*[({])"
 )
@@ -97,7 +100,7 @@ def _meant(text: str) -> str:
     text = _SHORT_BINOM.sub(r"\\binom", _FRAC.sub(r"\\frac", _SIZES.sub("", dress.off(text))))
     if (whole := _WHOLE.fullmatch(text)) and re.search(r"\d", whole[1]):  # \text{10 inches}
         text = whole[1].strip()
-    text = unwrap(words.scaled(words.plain_answer(text)))
+    text = unwrap(words.scaled(words.plain_answer(formulas.periodic(text))))
     text = _TO.sub(":", formulas.in_radians(text))
     meant = words.value(_strip_text(text))
     return meant or (_joined(text) if _AND.search(text) else text)
@@ -105,9 +108,14 @@ def _meant(text: str) -> str:
 
 def _joined(text: str) -> str:
     r"""Commas for "and" and "or"; between inequalities ``\land`` and ``\lor``."""
-    if not _ORDER.search(text):
-        return _AND.sub(", ", text)
-    return _AND.sub(lambda m: r" \lor " if "or" in m.group() else r" \land ", text)
+    order = _ORDER.search(text)
+
+    def sign(match: re.Match[str]) -> str:
+        if match["kept"]:  # words of a text: "5 and a half"
+            return match.group()
+        return ", " if not order else r" \lor " if "or" in match.group() else r" \land "
+
+    return _AND_OUTSIDE.sub(sign, text)
 
 
 def _without_unit(text: str) -> tuple[str, str]:
@@ -134,6 +142,7 @@ def unwrap(text: str) -> str:
             ("$", "$"),
             ("**", "**"),
             ("`", "`"),
+            ('"', '"'),
         ):
             inner = text[len(opening) : -len(closing)]
             enclosed = text.startswith(opening) and text.endswith(closing) and len(text) > 2 * len(opening)

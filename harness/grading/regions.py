@@ -48,35 +48,45 @@ ALL = Region((Piece(_LOW, _HIGH, True, True),))
 
 def read(text: str) -> Region | None:
     """A region; ``(1,2)`` alone, which may be a point, is none."""
-    if match := _IN.fullmatch(text):
-        found = _union(match["rest"], single=True)
-        return Region(found.pieces, match["name"]) if found else None
     return _union(text, single=False)
 
 
 def _union(text: str, single: bool) -> Region | None:
     """``single``: one pair of round brackets is an interval, too."""
     text = text.strip()
+    if match := _IN.fullmatch(text):
+        found = _union(match["rest"], single=True)
+        return Region(found.pieces, match["name"]) if found else None
     if _REALS.fullmatch(text):
         return ALL
     parts, _ = pieces(text, {r"\cup", OR})
     if len(parts) > 1:
-        found = [_union(part, single=True) for part in parts]
-        if any(one is None for one in found):
+        read_parts = [one for part in parts if (one := _union(part, single=True))]
+        if len(read_parts) != len(parts):
             return None
-        names = {one.name for one in found if one and one.name}
-        joined = tuple(piece for one in found if one for piece in one.pieces)
+        names = {one.name for one in read_parts if one.name}
+        joined = tuple(piece for one in read_parts for piece in one.pieces)
         return Region(joined, "".join(names)) if len(names) <= 1 else None
     return _without_points(text) or _interval(text, single) or _set_builder(text) or _inequality(text)
 
 
 def _without_points(text: str) -> Region | None:
-    r"""``\mathbb{R}\setminus\{2\}``."""
+    r"""``\mathbb{R}\setminus\{2\}``, ``\mathbb{R}\setminus[2,3]``."""
     parts = split(text, r"\setminus", r"\backslash")
     points = inside(parts[1]) if len(parts) == 2 else None
-    if points is None or not _REALS.fullmatch(parts[0]) or points[0] not in (r"\{", r"\lbrace"):
+    if points is None or not _REALS.fullmatch(parts[0]):
         return None
+    if points[0] not in (r"\{", r"\lbrace"):
+        hole = _interval(parts[1], single=True)
+        return _complement(hole.pieces[0]) if hole else None
     return _around(split(points[1], ","), "")
+
+
+def _complement(hole: Piece) -> Region | None:
+    if r"\infty" in hole.low + hole.high:
+        return None
+    below = Piece(_LOW, hole.low, True, not hole.low_open)
+    return Region((below, Piece(hole.high, _HIGH, not hole.high_open, True)))
 
 
 def _around(points: list[str], name: str) -> Region | None:

@@ -10,7 +10,8 @@ from harness.problems.problem import VerdictStatus
 _BASED = re.compile(r"(?P<digits>[0-9A-Za-z]+)_\{?(?P<base>\d{1,2})\}?")
 _DECIMAL_COMMA = re.compile(r"[-+]?(?:0,\d+|\d+,\d{1,2}|\d+,\d{4,})%?")
 _CHOICE = re.compile(
-    r"(?:\\(?:text|textbf|mathbf|mathrm|textrm)\s*\{\s*)?(?:\((?P<letter>[A-J])\)|(?P<other>[A-J])[.):])\s*\}?\s*"
+    r"(?:\\(?:text|textbf|mathbf|mathrm|textrm)\s*\{\s*)?(?:\(\s*(?:\\text\w*\s*\{)?\s*(?P<letter>[A-J])\s*\}?\)|"
+    r"(?P<other>[A-J])[.):]|(?:[Oo]ption|[Cc]hoice)\s*\(?(?P<third>[A-J])\b\)?)\s*\}?\s*"
     r"(?:\\[ ,;:]|\\q?quad|~|\s)*(?P<value>.*)",
     re.DOTALL,
 )
@@ -20,6 +21,7 @@ _ABOUT = {r"\approx", r"\simeq", r"\sim"}
 _ABOUT_ANYWHERE = re.compile(r"\\(?:approx|simeq|sim)(?![a-zA-Z])")
 #: Numbers side by side: ``3 5`` is neither 35 nor 15.
 _APART = re.compile(r"\d\s+\d")
+_LETTER = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?")
 #: What may stand left of an equals sign and be left out: a name, ``f(x)``, ``x_1``, a derivative.
 _NAME = re.compile(
     r"\\?[a-zA-Z]+'*(?:_\{?\w+\}?)?(?:\s*\([^()=]*\))?"
@@ -27,7 +29,9 @@ _NAME = re.compile(
     r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\)|\\angle\s*[A-Z]+|[a-z]\s*:\s*[a-z]|\\text\{[^{}]*\}"
 )
 _RELATION = re.compile(r"[=<>]|\\(?:in|le|ge|leq|geq|approx)(?![a-zA-Z])")
-_ONE_LETTER_UNIT = re.compile(r"(?<=[\d}])\s+[mgshNJWVKLA](?:\^\{?[23]\}?)?$")
+_LETTER_UNIT = re.compile(
+    r"(?<=[\d}])\s+(?:[mgshNJWVKLA]|\\frac\{(?:m|km|mi|kg|g|J|N|W)\}\{(?:s|h|m|kg|K|L)(?:\^\{?[23]\}?)?\})(?:\^\{?[23]\}?)?$"
+)
 _JOINING = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|,|;")
 
 
@@ -61,20 +65,20 @@ def cleaned(gold: str, answer: str) -> tuple[str, str]:
         if ("," in left) != ("," in right):
             left, right = normalise.written(gold), normalise.written(answer)
     if numbers.number(units.take(left)[0]) is not None:  # "6 m" for 6; but "6m" for 6m is a product
-        right = _ONE_LETTER_UNIT.sub("", right)
+        right = _LETTER_UNIT.sub(lambda m: f" \\unit{{{units.unit(m.group())}}}", right)
     return _without_names(left, right)
 
 
 def _chosen(gold: str, answer: str) -> str:
     """Letter or value of ``(C) 12``, whichever the reference is."""
     match = _CHOICE.fullmatch(answer.strip())
-    if match is None or not match["value"].strip(" }."):
+    if match is None:
         return answer
-    if _CHOICE.fullmatch(gold.strip()):
+    said = match["letter"] or match["other"] or match["third"]
+    if re.fullmatch("[A-Ja-j]", normalise.key(normalise.clean(gold))):
+        return said
+    if not match["value"].strip(" }.") or match["third"] or _CHOICE.fullmatch(gold.strip()):
         return answer
-    letter = normalise.key(normalise.clean(gold))
-    if re.fullmatch("[A-Ja-j]", letter):
-        return match["letter"] or match["other"]
     value = match["value"]
     return value if value.count("{") == value.count("}") else value.replace("}", "", 1)
 
@@ -84,12 +88,19 @@ def _without_names(gold: str, answer: str) -> tuple[str, str]:
     answer = _exact(gold, answer)
     a, b = _equation(gold), _equation(answer)
     if a and b:
-        return (a[1], b[1]) if normalise.key(a[0]) == normalise.key(b[0]) else (gold, answer)
+        same_name = normalise.key(a[0]) == normalise.key(b[0])
+        return (a[1], b[1]) if same_name or _both_values(a[0], b[0]) else (gold, answer)
     if a and not _RELATION.search(answer):
         return (a[1], answer) if _NAME.fullmatch(a[0]) else (gold, answer)
     if b and not _RELATION.search(gold):
         return (gold, b[1]) if _NAME.fullmatch(b[0]) or not _unsolved(b[0]) else (gold, answer)
     return gold, answer
+
+
+def _both_values(one: str, other: str) -> bool:
+    """``f(x)`` and ``y`` both name the value of a function."""
+    names = sorted((one.replace(" ", ""), other.replace(" ", "")), key=len)
+    return names[0] == "y" and re.fullmatch(r"[a-zA-Z]\(x\)", names[1]) is not None
 
 
 def _equation(text: str) -> tuple[str, str] | None:
@@ -145,11 +156,13 @@ def _refused(gold: str, answer: str) -> VerdictStatus | None:
     """Answers that have a wrong reading beside the right one, and that graders take."""
     if _APART.search(answer) or _APART.search(gold):
         return "wrong"
-    equation = _equation(gold)
+    equation, other = _equation(gold), _equation(answer)
+    if equation and other and _LETTER.fullmatch(equation[0]) and _LETTER.fullmatch(other[0]):
+        if numbers.number(equation[1]) is not None and numbers.number(other[1]) is not None:
+            return "wrong"  # x=5 is not y=5
     if equation and not _RELATION.search(answer) and _is_sum(equation[0]):
         return "wrong"  # math-verify takes the 1 of x+y=1 for its value
-    equation = _equation(answer)
-    if equation and not _RELATION.search(gold) and _unsolved(equation[0]):
+    if other and not _RELATION.search(gold) and _unsolved(other[0]):
         return "wrong"
     return None
 

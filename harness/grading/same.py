@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from harness.grading import numbers
@@ -12,6 +13,7 @@ from harness.problems.problem import VerdictStatus
 #: What a grader says of two formulas; None where it cannot say yet.
 Compare = Callable[[str, str], VerdictStatus | None]
 Said = VerdictStatus | None
+_EQUATION = re.compile(r"([a-zA-Z](?:_\w)?)\s*=\s*([^=]+)")
 
 
 def compare(gold: Value, pred: Value, leaf: Compare) -> tuple[bool, Said]:
@@ -31,6 +33,9 @@ def compare(gold: Value, pred: Value, leaf: Compare) -> tuple[bool, Said]:
     for a, b in ((gold, pred), (pred, gold)):
         if isinstance(a, Group) and isinstance(b, Region):
             return _point_or_interval(a, b, leaf)
+        if isinstance(a, Group) and a.kind == "list" and isinstance(b, Leaf) and b is gold:
+            if len({item for item in a.items}) == len(a.items) and all(isinstance(i, Leaf) for i in a.items):
+                return True, _all([_item(b, item, leaf) for item in a.items])  # "1/2, or 0.5"
         if isinstance(a, Group) and (not a.items or (a.kind == "list" and _number(b)) or isinstance(b, Word)):
             return True, "wrong"
         if isinstance(a, Region | Word) and (_number(b) or isinstance(b, Region)):
@@ -71,10 +76,22 @@ def _groups(gold: Group, pred: Group, leaf: Compare) -> tuple[bool, Said]:
     if kinds == {"tuple", "set"}:
         return True, "wrong"
     if "tuple" in kinds:
+        gold, pred = _ordered(gold), _ordered(pred)
         if len(gold.items) != len(pred.items):
             return True, "wrong"
         return True, _all([_item(a, b, leaf) for a, b in zip(gold.items, pred.items, strict=True)])
     return True, _unordered(gold, pred, leaf)
+
+
+def _ordered(group: Group) -> Group:
+    """``x = 1, y = 2`` beside a tuple as ``1, 2``; names in another order say another tuple."""
+    named = [_EQUATION.fullmatch(item.text) if isinstance(item, Leaf) else None for item in group.items]
+    names = [match[1] for match in named if match]
+    if group.kind != "list" or len(names) != len(group.items) or len(set(names)) != len(names):
+        return group
+    if names != sorted(names):
+        return Group("list", ())
+    return Group("list", tuple(Leaf(match[2]) for match in named if match))
 
 
 def _unordered(gold: Group, pred: Group, leaf: Compare) -> Said:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+
+
+def _phrases(listed: str) -> frozenset[str]:
+    return frozenset(" ".join(phrase.split()) for phrase in listed.split("|"))
+
+
 _WRAP = r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|hbox|mathbf)\s*\{"
 _LEADING = re.compile(
     rf"(?:{_WRAP})?\s*(?:(?:so|thus|hence|therefore)[, ]+)?(?:(?:the|our|my)\s+)?(?:(?:final|correct|exact|total)\s+)*"
     r"(?:answer|result|total|solution|value)\s*(?:is|=|:)\s*:?\s*(?P<close>\}?)\s*(?=.)",
+    re.IGNORECASE,
+)
+_SAYS = re.compile(
+    rf"{_WRAP}(?![^{{}}]*\b(?:not|no|less|more|least|most|greater|fewer|over|under|between|if|when)\b)[^{{}}\d]*"
+    r"(?:\b(?:is|are|equals|get|gives)|[:=])\s*\}\s*(?=.)",
     re.IGNORECASE,
 )
 _ABOUT = re.compile(
@@ -18,8 +29,12 @@ _ABOUT = re.compile(
 )
 _APPROX = re.compile(r"\\(?:approx|simeq|sim)(?![a-zA-Z])\s*")
 _QUALIFIER = re.compile(
-    rf"\s*(?:,|\\[,;: ]|\\q?quad|~)*\s*(?:{_WRAP}\s*|\(\s*{_WRAP}\s*)?,?\s*(?:for\s+(?:all|every|each|any|some)\b|for\b|"
+    rf"\s*(?:,|\\[,;: ]|\\q?quad|~)*\s*(?:{_WRAP}\s*\(?|\(\s*{_WRAP}\s*)?,?\s*(?:\\forall(?![a-zA-Z])|for\s+(?:all|every|each|any|some)\b|for\b|"
     r"where\b|when\b|with\b|whenever\b|provided\b)",
+)
+_CONDITION = re.compile(
+    r"\s*(?:(?:,|\\q?quad(?![a-zA-Z]))(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*\(?|\s\()\s*(?P<name>[a-zA-Z])\s*"
+    r"(?:>|<|\\(?:ge|geq|le|leq|gt|lt|ne|neq|in)(?![a-zA-Z]))[^,]*$"
 )
 _SCALES = {
     "dozen": 12, "dozens": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
@@ -30,16 +45,26 @@ _SCALE = re.compile(
     rf"(?P<scale>{'|'.join(_SCALES)})\b\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_EMPTY = frozenset(
+_SIGN = re.compile(rf"(?:{_WRAP})?\s*(?P<sign>negative|minus|positive|plus)\s*(?P<close>\}}?)\s*(?=[\d\\.])", re.IGNORECASE)
+_NUMBERS = dict(
+    zip(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split(),
+        range(21),
+        strict=False,
+    )
+)
+_EMPTY = _phrases(
     """empty set|the empty set|no solution|no solutions|no real solution|no real solutions|there is no solution|
     there are no solutions|there are no real solutions|there is no real solution|has no solution|
-    has no solutions|no such solution|no solution exists|no solutions exist""".replace("\n", "").split("|")
+    has no solutions|no such solution|no solution exists|no solutions exist|none"""
 )
-_ALL = frozenset(
+_ALL = _phrases(
     """all real numbers|all reals|all real|the set of all real numbers|the set of real numbers|real numbers|
-    every real number|any real number|the real numbers|all real values|all real x|all real numbers x""".replace(
-        "\n", ""
-    ).split("|")
+    every real number|any real number|the real numbers|all real values|all real x|all real numbers x|any real numbers"""
+)
+_EXCEPT = re.compile(
+    r"(?:all|any) (?:real numbers?|reals|real [a-z])(?: [a-z])? (?:except|besides|other than|but|excluding)(?: for)? ([-\d\\{}a-z]+)"
 )
 _INFINITE = {
     "infinity": r"\infty", "positive infinity": r"\infty", "plus infinity": r"\infty",
@@ -63,6 +88,8 @@ def plain_answer(text: str) -> str:
             if opened and not match["close"]:  # the wrapper goes on: \text{about 7}
                 rest = rest.replace("}", "", 1)
             text = rest.strip()
+    if match := _SAYS.match(text):
+        text = text[match.end() :]
     if match := _APPROX.match(text):
         text = text[match.end() :]
     return unqualified(text)
@@ -70,6 +97,8 @@ def plain_answer(text: str) -> str:
 
 def unqualified(text: str) -> str:
     """What stands before "for all n", "where x > 0"; a whole answer in words stays."""
+    if (match := _CONDITION.search(text)) and _restricts(text[: match.start()], match["name"]):
+        return text[: match.start()].rstrip(" ,~")
     match = _QUALIFIER.search(text)
     if match is None or not text[: match.start()].strip() or not re.search(r"[\d\\=^+*/-]", text[: match.start()]):
         return text
@@ -80,8 +109,19 @@ def unqualified(text: str) -> str:
     return before if bare and before.count("{") == before.count("}") else text
 
 
+def _restricts(formula: str, name: str) -> bool:
+    """Whether a condition on ``name`` can be one on the letter of this formula."""
+    formula = formula.strip(" ,~")
+    letters = re.findall(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])|(?<=\d)[a-zA-Z]", formula)
+    order = re.search(r"[<>]|\\(?:le|ge|leq|geq|in|lt|gt|neq?)(?![a-zA-Z])", formula)
+    closed = all(formula.count(a) == formula.count(b) for a, b in ("()", "[]", "{}"))
+    return name in letters and len(formula) > 2 and not order and closed and "," not in formula
+
+
 def scaled(text: str) -> str:
     r"""``2.5\text{ million}`` as ``2500000``, ``3 dozen`` as ``36``."""
+    if (sign := _SIGN.match(text)) and bool(sign["close"]) == ("{" in sign.group()):
+        return ("-" if sign["sign"][0] in "nNmM" else "") + scaled(text[sign.end() :])
     inner = re.fullmatch(rf"{_WRAP}\s*(\d[^{{}}]*)\}}", text)
     match = _SCALE.fullmatch(inner[1] if inner else text)
     if match is None:
@@ -99,12 +139,14 @@ def scaled(text: str) -> str:
 
 def value(words: str) -> str | None:
     """The mathematics that words stand for: the empty set, all real numbers, infinity."""
-    words = words.strip(" .!").lower()
+    words = " ".join(words.split()).strip(" .!").lower()
+    if match := _EXCEPT.fullmatch(words):
+        return rf"\mathbb{{R}}\setminus\{{{match[1]}\}}"
     if words in _EMPTY:
         return EMPTY
     if words in _ALL:
         return ALL
-    return _INFINITE.get(words)
+    return _INFINITE.get(words) or (str(_NUMBERS[words]) if words in _NUMBERS else None)
 
 
 def plain_word(words: str) -> str:
