@@ -21,6 +21,8 @@ _TIME = re.compile(
 _WRAPPED = re.compile(r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|hbox)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)+|no|yes|up|on", re.IGNORECASE)
 _NAMED = re.compile(r"(?P<name>\\?[a-zA-Z]+'*(?:_(?:\{\w+\}|\w))?|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))\s*(?:=|\\in(?![a-zA-Z]))\s*(?P<rest>.+)", re.DOTALL)
+#: A matrix of one column is a vector, as a tuple is.
+_COLUMN = re.compile(r"\\begin\{([pbB]?matrix|smallmatrix)\}([^&]*)\\end\{\1\}", re.DOTALL)
 _MAX_ITEMS = 60
 
 
@@ -116,6 +118,9 @@ def _unnamed(items: list[str]) -> list[str]:
 
 
 def _bracketed(text: str, deep: int) -> Value | None:
+    if column := _COLUMN.fullmatch(text):
+        rows = [row for row in split(column[2], r"\\") if row]
+        return Group("tuple", tuple(read(row, deep + 1) for row in rows)) if len(rows) > 1 else None
     found = inside(text)
     if found is None:
         return None

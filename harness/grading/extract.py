@@ -19,18 +19,18 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])[ \t]*")
 _PHRASE = re.compile(
     r"(?:(?:final answer|answers?|result)(?: is| are)?(?: therefore| thus| equal to)?(?:[:*\s]|\\text\{)*"
     r"(?:is |are )?"
-    r"|(?:solutions|roots|zeros|possible values|values|numbers|pairs)(?: of [^.\n]{1,40}?)? are(?:[:*\s])*"
+    r"|(?:solutions|roots|zeros|possible values|values|numbers|pairs)(?: (?:of|to|for) [^.\n]{1,40}?)? are(?:[:*\s])*"
     r"|(?:correct )?(?:option|choice) is(?:[:*\s])*"
     r"|答案(?:是|为|：|:|\s)*)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
-    r"(?<![\w.,\\^_{])(?:\d+(?::\d+)+(?:\s?[ap]\.?m\b\.?)?|[-+]?[$€£¥]?(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
+    r"(?<![a-zA-Z0-9_.,\\^{])(?:\d+(?::\d+)+(?:\s?[ap]\.?m\b\.?)?|[-+]?[$€£¥]?(?:\d{1,3}(?:[ ,]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d{1,4}(?![\w]))?(?:/\d+(?!\d|\.\d))?(?: ?\\?%| ?percent\b| ?pct\b)?)",
     re.IGNORECASE,
 )
 #: GSM8K's own mark, before a number that ends its line.
-_MARKER = re.compile(r"^#{4}[ \t]*(?P<answer>\\?\$?[ \t]*[-+]?[\d,.]*\d(?:/\d+)?[ \t]*(?:\\?%)?(?: [a-z]+){0,2})[ \t.$]*$", re.MULTILINE)
+_MARKER = re.compile(r"(?:^|[ \t])#{4}[ \t]*(?P<answer>\\?\$?[ \t]*[-+]?[\d,.]*\d(?:/\d+)?[ \t]*(?:\\?%)?(?: [a-z]+){0,2})[ \t.$]*$", re.MULTILINE)
 _LAST_MARKER = re.compile(r"(?:^|\n)#{4}[ \t]*(?P<answer>[^\n]{1,60}?)\s*$")
 _END_OF_CHAT = re.compile(
     r"<[|｜][a-zA-Z_▁]+[|｜]>|</answer>|</s>|<end_of_turn>|<start_of_turn>|\[/?INST\]|<\|/?\w+\|>"
@@ -38,6 +38,7 @@ _END_OF_CHAT = re.compile(
 _CHAT_BEGIN = re.compile(
     r"\s*(?:(?:<[|｜][a-zA-Z_▁]+[|｜]>|<start_of_turn>|<s>)\s*(?:assistant\b|model\b|system\b)?\s*)+"
 )
+_TAGS = re.compile(r"</?(?:think|thinking|answer|solution)>")
 _SENTENCE_END = re.compile(r"(?<!\b[A-J])\.(?=\s|$)|(?<=\b[A-J])\.(?=\s+[^\d$\\\s]|\s*$)|\n|。")
 _PROSE = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")
 _MATHS_MARK = re.compile(r"\\[(\[]")
@@ -59,6 +60,11 @@ _NOT_MORE = re.compile(
 _NOUN = re.compile(r"(?!because|since|as |so |which|for |when|if |that|or |and )[a-zA-Z]+(?:[ /](?!and |or |because|since )[a-zA-Z]+)*")
 _SOLVED = re.compile(r"\s*(\\?[a-zA-Z](?:_\w)?)\s*=")
 _BETWEEN = re.compile(r"\s*(?:,|,?\s*(?:and|or))\s*")
+_EQUATIONS = re.compile(
+    r"(?<![a-zA-Z])(?P<name>[a-zA-Z]) ?= ?-?[\d./]*\d(?:(?:,|,? (?:or|and)) ?(?:(?P=name) ?= ?)?-?[\d./]*\d)+"
+)
+_TUPLE = re.compile(r"\([-+]?[\w./\\{}]{1,30}(?:, ?[-+]?[\w./\\{}]{1,30}){1,9}\)")
+_BARE_LATEX = re.compile(r"(?<![^\s:=])[-+]?[\d.]*\\(?:[dt]?frac|sqrt|pi|binom)[^\s,;]{0,80}(?<![.,:;!?])")
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 _OPENING = re.compile(r"(?<!\\)(?:\$\$|\\\[|\\\(|\$)")
 
@@ -137,7 +143,8 @@ def without_chat(text: str) -> str:
     begin = _CHAT_BEGIN.match(text)
     text = text[begin.end() :] if begin else text
     stop = _END_OF_CHAT.search(text)
-    return text[: stop.start()] if stop and text[: stop.start()].strip() else text
+    text = text[: stop.start()] if stop and text[: stop.start()].strip() else text
+    return _TAGS.sub("\n", text)
 
 
 def _marked(tail: str) -> Answer | None:
@@ -149,7 +156,7 @@ def _marked(tail: str) -> Answer | None:
 
 def _whole(text: str) -> Answer | None:
     """A response that is nothing but an answer: a word, a number, a formula without dollar signs."""
-    text = text.strip().strip("*").strip()
+    text = text.strip().strip("*").strip().removeprefix("=").strip()
     if not text or len(text) > 200 or "\n" in text or "$" in text or _MATHS_MARK.search(text):
         return None
     bare = _TEXT_COMMAND.sub(" ", text)
@@ -203,6 +210,10 @@ def _last_piece(tail: str) -> Answer | None:
         after = tail[maths[-1][1] :]
         percent = re.match(r"\s*(?:\\?%|percent\b|pct\b)", after)
         return Answer(text + (r"\%" if percent else ""), "latex")
+    for pattern in (_EQUATIONS, _TUPLE, _BARE_LATEX):
+        bare = _last(pattern, tail)
+        if bare and (number is None or bare.end() >= number.end()):
+            return Answer(bare.group().strip(), "number")
     return Answer(number.group().strip(), "number") if number else None
 
 
@@ -212,6 +223,8 @@ def _joined(tail: str, maths: list[tuple[int, int, str]]) -> str:
     name = _SOLVED.match(text)
     for (_, end, before), (start, _, _) in zip(maths[-2::-1], maths[:0:-1], strict=False):
         other = _SOLVED.match(before)
+        if name is None and other and re.fullmatch(r"[-+\d\s.,/\\a-z{}]+", text):  # "$x=2$ or $3$"
+            name = other
         if not (name and other and name[1] == other[1] and _BETWEEN.fullmatch(tail[end:start])):
             break
         text = f"{before}, {text}"

@@ -14,7 +14,8 @@ _SIZES = re.compile(
 )
 _FRAC = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 _SHORT_FRAC = re.compile(
-    r"\\frac\s*(?:\{(?P<a>[^{}]*)\}|(?P<b>[0-9a-zA-Z]))\s*(?:\{(?P<c>[^{}]*)\}|(?P<d>[0-9a-zA-Z]))"
+    r"\\frac\s*(?:\{(?P<a>[^{}]*)\}|(?P<b>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))\s*"
+    r"(?:\{(?P<c>[^{}]*)\}|(?P<d>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))"
 )
 _SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _SHORT_BINOM = re.compile(r"\\[dt]binom(?![a-zA-Z])")
@@ -49,6 +50,7 @@ _PYTHON = re.compile(
 )
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _TO = re.compile(r"(?<=[\da-z}])\s*(?:\\text\s*\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=[\d\\a-z])")
+_POINTED = re.compile(r"^\s*<([^<>]+,[^<>]+)>\s*$")
 _WHOLE = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|hbox)\s*\{([^{}]*)\}[\s.]*")
 _TAIL = re.compile(r"[\s.,;:*]+$")
 
@@ -77,7 +79,8 @@ def written(text: str, *, grouped: bool = True) -> str:
     text = text.replace("{,}", ",").replace("\\!", "")
     text = _WIDE.sub("  ", _SPACES.sub(" ", text))
     text = _PERCENT.sub("%", text)
-    text = _PYTHON.sub(r"\\\1", text)
+    text = _PYTHON.sub(r"\\\1", text).replace("**", "^")
+    text = _POINTED.sub(r"\\langle \1\\rangle", text)
     text = _GROUPED_SPACE.sub(lambda m: m.group().replace(" ", ""), text)
     if grouped:
         text = _GROUPED_COMMA.sub(_ungrouped, text)

@@ -125,6 +125,10 @@ def _exact(gold: str, answer: str) -> str:
 
 def _unsolved(left: str) -> bool:
     """Whether a left-hand side has one unknown and arithmetic around it: ``2^n = 8`` leaves n to be found."""
+    if re.search(r"\\(?:sum|prod|int|lim|binom|max|min|sup|inf)(?![a-zA-Z])", left):
+        return False
+    left = re.sub(r"\\(?:mathbb|mathrm|operatorname|mathcal)\s*\{[^{}]*\}(?=\s*[(\[])", "F", left)
+    left = re.sub(r"\^\s*(?:\*|\{\s*\*\s*\}|\\prime|\\ast)", "", left)
     bare = re.sub(r"_(?:\{[^{}]*\}|\w)|\\(?:text|mathrm|operatorname|mathbb)\s*\{[^{}]*\}", "", left)
     bare = re.sub(r"(?<=[a-zA-Z])'*\s*\([^()]*\)|\[[^\[\]]*\]|\\[a-zA-Z]+", " ", bare)
     letters = set(re.findall(r"[a-zA-Z]", bare)) - {"e", "i"}

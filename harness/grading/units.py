@@ -29,8 +29,10 @@ _WORDS = re.compile(
 )
 _CLOSE_UP = re.compile(r"(?P<number>[-+]?[\d.,]*\d)(?P<words>(?:mm|cm|km|kg|mL|ml|ft|mph|lbs?)(?:\^\{?[23]\}?)?)")
 _NO_UNIT = re.compile(
-    r"(?:and|or|to|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundred|thousand|million|billion|trillion|"
-    r"[ap]\.?m\.?|if|when|for|where|with|is|times|percent|pct|only if)\b",
+    r"(?:and|or|to|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundreds?|thousands?|millions?|billion|trillion|"
+    r"base|half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|"
+    r"thousandths?|squared|cubed|factorial|less|more|fewer|plus|minus|over|"
+    r"[ap]\.?m\.?|if|when|for|where|with|is|times|percent|pct|only if)\b|万|亿|百|千(?![米克])|十",
     re.IGNORECASE,
 )
 _CURRENCY = re.compile(r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL)

@@ -75,8 +75,8 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=[a-z]{2})", re.IGNORECASE)
 _BASES = dict(
     zip("two three four five six seven eight nine ten eleven twelve sixteen".split(), (*range(2, 13), 16), strict=True)
 )
-_BASE_WORD = re.compile(rf"_\s*\{{\s*(?:{_WRAP})?\s*({'|'.join(_BASES)}|\d+)\s*\}}?\s*\}}", re.IGNORECASE)
-_BASE_BRACKETS = re.compile(r"(?:\(([0-9A-Za-z]+)\)|\{([0-9A-Za-z]+)\})\s*(?=_\s*\{?\s*\d{1,2}\}?$)")
+_BASE_WORD = re.compile(rf"_\s*\{{\s*(?:{_WRAP})?\s*\(?\s*(?:base[\s~}}]*)?({'|'.join(_BASES)}|\d+)\s*\)?\s*\}}?\s*\}}", re.IGNORECASE)
+_BASE_BRACKETS = re.compile(r"(?:\(([0-9A-Za-z]+)\)|(?:\\(?:overline|text|mathrm))?\s*\{([0-9A-Za-z]+)\})\s*(?=_\s*\{?\s*\d{1,2}\}?$)")
 
 
 def plain_answer(text: str) -> str:
@@ -159,4 +159,4 @@ def number_base(text: str) -> str:
     if "_" not in text:
         return text
     text = _BASE_WORD.sub(lambda m: f"_{{{_BASES.get(m[1].lower(), m[1])}}}", text)
-    return _BASE_BRACKETS.sub(lambda m: m[1] or m[2], text) if re.match(r"[({=\w\s]", text) else text
+    return _BASE_BRACKETS.sub(lambda m: m[1] or m[2], text) if re.match(r"[({=\w\s\\]", text) else text

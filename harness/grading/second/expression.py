@@ -270,6 +270,12 @@ class ExpressionReader:
         if not (self.take("_") and self.take("{") and self.peek().kind == "letter"):
             raise Unreadable(text)
         index = self.next().text
+        if index in "ie":  # a name here, not the number
+            index = "k" + index
+            self.stream[self.at :] = [
+                Token("letter", index) if t.kind == "letter" and t.text == index[1] else t
+                for t in self.stream[self.at :]
+            ]
         low = self.closed("}") if self.take("=") else None
         high = self.script() if self.take("^") else None
         body = self.product()
