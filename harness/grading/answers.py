@@ -18,9 +18,16 @@ _TIME = re.compile(
     r"(?P<hour>\d{1,2})(?:\s*(?::|\{:\})\s*(?P<minute>[0-5]\d))?\s*(?:\\(?:text|mathrm|textrm|mbox)\s*\{)?\s*"
     r"(?P<half>(?P<letter>[apAP])(?:\.\s*)?[mM]\b\.?)?\s*\}?\s*"
 )
-_WRAPPED = re.compile(r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|hbox)\s*\{([^{}]*)\}")
-_WORD = re.compile(r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)+|no|yes|up|on", re.IGNORECASE)
-_NAMED = re.compile(r"(?P<name>\\?[a-zA-Z]+'*(?:_(?:\{\w+\}|\w))?|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))\s*(?:=|\\in(?![a-zA-Z]))\s*(?P<rest>.+)", re.DOTALL)
+_WRAPPED = re.compile(
+    r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|hbox)\s*\{([^{}]*)\}"
+)
+_WORD = re.compile(
+    r"[^\W\d_]{3,}(?:[ '-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)+|no|yes|up|on", re.IGNORECASE
+)
+_NAMED = re.compile(
+    r"(?P<name>\\?[a-zA-Z]+'*(?:_(?:\{\w+\}|\w))?|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))\s*(?:=|\\in(?![a-zA-Z]))\s*(?P<rest>.+)",
+    re.DOTALL,
+)
 #: A matrix of one column is a vector, as a tuple is.
 _COLUMN = re.compile(r"\\begin\{([pbB]?matrix|smallmatrix)\}([^&]*)\\end\{\1\}", re.DOTALL)
 _MAX_ITEMS = 60
@@ -88,7 +95,7 @@ def _special(text: str) -> Value | None:
 
 
 def spelled(text: str) -> str | None:
-    r"""The word or words that ``\text{…}`` or at least three bare letters are, in lower case; None elsewhere."""
+    r"""The word or words that ``\text{…}`` or three bare letters are, in lower case; None elsewhere."""
     plain = _WRAPPED.sub(r" \1 ", text)
     plain = words.plain_word(re.sub(r"\s+", " ", plain))
     wrapped = plain != text and "\\" not in plain

@@ -11,9 +11,13 @@ _SWITCHES = re.compile(
     r"ttfamily|centering|displaystyle|textstyle|scriptstyle|scriptscriptstyle|bf|rm|it|sf|tt|em|itshape)(?![a-zA-Z])"
 )
 _COLOUR = re.compile(
-    r"\\(?:color|textcolor|colorbox|fcolorbox\s*\{[a-zA-Z0-9!.#, -]*\})\s*(?:\[[^\[\]]*\])?\s*\{[a-zA-Z0-9!.#, -]*\}"
+    r"\\(?:color|textcolor|colorbox|fcolorbox\s*\{[a-zA-Z0-9!.#, -]*\})\s*(?:\[[^\[\]]*\])?\s*"
+    r"\{[a-zA-Z0-9!.#, -]*\}"
 )
-_ENDS = re.compile(r"(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*\\(?:blacksquare|square|Box|qed|qedsymbol|checkmark)(?![a-zA-Z])\s*\.?\s*$")
+_ENDS = re.compile(
+    r"(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*"
+    r"\\(?:blacksquare|square|Box|qed|qedsymbol|checkmark)(?![a-zA-Z])\s*\.?\s*$"
+)
 _TAG = re.compile(r"\\(?:tag\*?|label|notag|nonumber)(?![a-zA-Z])\s*(?:\{[^{}]*\})?")
 _WRAPPERS = re.compile(
     r"\\(?:underline|uline|underbrace|boldsymbol|bm|pmb|mathbf|mathit|mathsf|mathtt|mathnormal|mathop|ensuremath|mbox|emph|cancel|phantom|"

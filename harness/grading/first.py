@@ -82,8 +82,10 @@ def _close(a: Any, b: Any) -> bool | None:
         exact, decimal = (right, left) if a.is_Float else (left, right)
         return all(numbers.agree(x, y) for x, y in zip(exact, decimal, strict=True))
     if a.is_Float != b.is_Float:
-        rounded = (Fraction(str(x)) if x.is_Float else Fraction(x.p, x.q) for x in (a, b))
-        return numbers.close(*rounded, a.is_Float, b.is_Float) or _hundredfold(left[0], right[0])
+        ours, theirs = (Fraction(str(x)) if x.is_Float else Fraction(x.p, x.q) for x in (a, b))
+        return numbers.close(ours, theirs, bool(a.is_Float), bool(b.is_Float)) or _hundredfold(
+            left[0], right[0]
+        )
     off = max(abs(x - y) for x, y in zip(left, right, strict=True))
     size = max(abs(x) for x in (*left, *right))
     inexact = a.has(sympy.Float) or b.has(sympy.Float)

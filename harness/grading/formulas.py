@@ -106,6 +106,6 @@ def plus_minus(text: str) -> list[str]:
         return [text]
     found = []
     for sign in "+-" if signs[0] == r"\pm" else "-+":
-        one = re.sub(r"\\(?:pm|mp)(?![a-zA-Z])\s*", lambda _, sign=sign: sign, text)
+        one = re.sub(r"\\(?:pm|mp)(?![a-zA-Z])\s*", sign, text)
         found.append(re.sub(r"(^|[=({,\[]\s*)\+", r"\1", one).strip())
     return found

@@ -19,9 +19,7 @@ _SHORT_FRAC = re.compile(
 )
 _SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _SHORT_BINOM = re.compile(r"\\[dt]binom(?![a-zA-Z])")
-_SPACES = re.compile(
-    r"(?<!\\)\\[,;:!> ]|\\(?:hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~"
-)
+_SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\(?:hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~")
 _WIDE = re.compile(r"\\q?quad(?![a-zA-Z])")
 _TEXT = re.compile(
     r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|mathbf|hbox)\s*\{"
@@ -99,7 +97,7 @@ def _in_full(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Without dress and idle words, with words that are mathematics as such, and one sign for "and" and "or"."""
+    """Without dress and idle words; words that are mathematics as such, and signs for "and" and "or"."""
     text = _SHORT_BINOM.sub(r"\\binom", _FRAC.sub(r"\\frac", _SIZES.sub("", dress.off(text))))
     if (whole := _WHOLE.fullmatch(text)) and re.search(r"\d", whole[1]):  # \text{10 inches}
         text = whole[1].strip()

@@ -85,7 +85,7 @@ def close(a: Fraction, b: Fraction, a_decimal: bool, b_decimal: bool) -> bool:
 
 
 def agree(exact: Fraction, decimal: Fraction) -> bool:
-    """Whether six significant digits are the same, both rounded or both cut off: 2.23607 or 2.23606 for √5."""
+    """Whether six digits are the same, both rounded or both cut off: 2.23607 or 2.23606 for √5."""
     if exact == 0 or decimal == 0:
         return exact == decimal
     if (exact < 0) != (decimal < 0):

@@ -12,7 +12,8 @@ OR, AND = r"\lor", r"\land"
 _LOW, _HIGH = r"-\infty", r"\infty"
 _SIGNS = {
     "<": "<", r"\lt": "<", "<=": "<=", r"\le": "<=", r"\leq": "<=", r"\leqslant": "<=",
-    ">": ">", r"\gt": ">", ">=": ">=", r"\ge": ">=", r"\geq": ">=", r"\geqslant": ">=", r"\ne": "!=", r"\neq": "!=",
+    ">": ">", r"\gt": ">", ">=": ">=", r"\ge": ">=", r"\geq": ">=", r"\geqslant": ">=", 
+    r"\ne": "!=", r"\neq": "!=",
     "!=": "!=",
 }  # fmt: skip
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
@@ -20,7 +21,8 @@ _NAME = re.compile(r"\\?[a-zA-Z](?:[a-zA-Z]{3,})?(?:_(?:\{\w+\}|\w))?|[a-zA-Z]\(
 _SIZE = re.compile(r"(?:\||\\lvert|\\vert)\s*([a-zA-Z])\s*(?:\||\\rvert|\\vert)")
 _IN = re.compile(r"(?P<name>\\?[a-zA-Z]+(?:_\w)?)\s*\\in(?![a-zA-Z])\s*(?P<rest>.+)", re.DOTALL)
 _BUILT = re.compile(
-    r"\s*(?P<name>\\?[a-zA-Z]+)\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid(?![a-zA-Z])|\||:|\\colon)\s*(?P<condition>.+)", re.DOTALL
+    r"\s*(?P<name>\\?[a-zA-Z]+)\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid(?![a-zA-Z])|\||:|\\colon)\s*(?P<condition>.+)",
+    re.DOTALL,
 )
 _REALS = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*(?:\{\s*R\s*\}|R(?![a-zA-Z]))|\\R(?:eals)?(?![a-zA-Z])")
 
@@ -186,4 +188,6 @@ def _is_name(text: str) -> bool:
 
 def _lettered(text: str) -> bool:
     """Whether letters stand in a bound, other than e and those of commands."""
-    return re.search(r"(?<![a-zA-Z\\])[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", " ", text).replace("e", " ")) is not None
+    return (
+        re.search(r"(?<![a-zA-Z\\])[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", " ", text).replace("e", " ")) is not None
+    )

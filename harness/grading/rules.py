@@ -16,7 +16,22 @@ _CHOICE = re.compile(
     re.DOTALL,
 )
 _EQUAL = {"="}
-_ORDER = {"<", ">", "<=", ">=", r"\le", r"\ge", r"\leq", r"\geq", r"\in", r"\approx", r"\lt", r"\gt", r"\ne", r"\neq"}
+_ORDER = {
+    "<",
+    ">",
+    "<=",
+    ">=",
+    r"\le",
+    r"\ge",
+    r"\leq",
+    r"\geq",
+    r"\in",
+    r"\approx",
+    r"\lt",
+    r"\gt",
+    r"\ne",
+    r"\neq",
+}
 _ABOUT = {r"\approx", r"\simeq", r"\sim"}
 _ABOUT_ANYWHERE = re.compile(r"\\(?:approx|simeq|sim)(?![a-zA-Z])")
 #: Numbers side by side: ``3 5`` is neither 35 nor 15.

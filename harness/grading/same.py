@@ -17,7 +17,7 @@ _EQUATION = re.compile(r"([a-zA-Z](?:_\w)?)\s*=\s*([^=]+)")
 
 
 def compare(gold: Value, pred: Value, leaf: Compare) -> tuple[bool, Said]:
-    """Whether the types settle it, and what they say: ``(False, None)`` leaves it to the grader's own reading."""
+    """Whether the types settle it, and what they say: ``(False, None)`` leaves it to the grader."""
     if isinstance(gold, Word) and isinstance(pred, Word):
         return True, _said(gold.text == pred.text)
     if isinstance(gold, Clock) and isinstance(pred, Clock):

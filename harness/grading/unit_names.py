@@ -22,7 +22,8 @@ _WORDS = {
     "rad": "radian radians rad", "°C": "celsius °c", "°F": "fahrenheit °f", "K": "kelvin kelvins",
     "atm": "atm atmospheres", "knot": "knot knots", "erg": "erg ergs", "dyn": "dyn dyne dynes",
     "H": "henry henries", "Hz": "hz", "light-year": "ly", "AU": "au", "Å": "angstrom angstroms",
-    "gauss": "gauss", "mol": "mol moles", "fortnight": "fortnight fortnights", "hectare": "hectare hectares ha",
+    "gauss": "gauss", "mol": "mol moles", "fortnight": "fortnight fortnights", 
+    "hectare": "hectare hectares ha",
 }  # fmt: skip
 _COMPOUND = {
     "mph": (("mile", 1), ("h", -1)), "kmph": (("km", 1), ("h", -1)), "kph": (("km", 1), ("h", -1)),
@@ -30,11 +31,24 @@ _COMPOUND = {
 }  # fmt: skip
 #: Words that say no more than that there is a unit.
 GENERIC = frozenset(
-    "unit|units|square unit|square units|cubic unit|cubic units|sq unit|sq units|units squared|units ^2".split("|")
+    "unit|units|square unit|square units|cubic unit|cubic units|sq unit|sq units|units squared".split("|")
 )
 
 SYMBOLS: dict[str, tuple[tuple[str, int], ...]] = {}
-for _symbol in (*dict.fromkeys(_BASE.values()), "K", "H", "Wb", "rad", "sr", "lm", "lx", "bar", "Å", "u", "t"):
+for _symbol in (
+    *dict.fromkeys(_BASE.values()),
+    "K",
+    "H",
+    "Wb",
+    "rad",
+    "sr",
+    "lm",
+    "lx",
+    "bar",
+    "Å",
+    "u",
+    "t",
+):
     SYMBOLS[_symbol] = ((_symbol, 1),)
     for _prefix in _PREFIXES.values():
         SYMBOLS[_prefix + _symbol] = ((_prefix + _symbol, 1),)
@@ -55,7 +69,8 @@ CHINESE: dict[str, tuple[tuple[str, int], ...]] = {
 CHINESE |= {
     word: ((name, 1),)
     for word, name in (
-        ("元", "yuan"), ("千克", "kg"), ("公斤", "kg"), ("克", "g"), ("吨", "ton"), ("小时", "h"), ("分钟", "min"),
+        ("元", "yuan"), ("千克", "kg"), ("公斤", "kg"), ("克", "g"), ("吨", "ton"), ("小时", "h"), 
+        ("分钟", "min"),
         ("秒", "s"), ("天", "day"), ("周", "week"), ("年", "year"), ("度", "°"), ("升", "L"), ("毫升", "mL"),
         ("美元", "dollar"), ("美分", "cent"),
     )

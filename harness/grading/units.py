@@ -1,14 +1,14 @@
 r"""Units behind a number: read, kept as ``\unit{…}`` until two answers are compared, never converted.
 
-A unit that one side leaves out is a matter of policy (it may); a different one is another quantity. ``?`` is a
-word that is no unit, as in "12 eggs".
+A unit that one side leaves out is a matter of policy (it may); a different one is another quantity. ``?`` is
+a word that is no unit, as in "12 eggs".
 """
 
 from __future__ import annotations
 
 import re
 
-from harness.grading.unit_names import CHINESE, GENERIC, SYMBOLS, named
+from harness.grading.unit_names import CHINESE, GENERIC, named
 
 _WRAPPED = (
     r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|rm|hbox|operatorname|mathit)\s*"
@@ -25,24 +25,31 @@ _TAIL = re.compile(rf"{_GAP}{_ATOM}{_POWER}(?:{_GAP}{_ATOM}{_POWER})*[\s.]*$")
 _START = re.compile(rf"{_GAP}{_ATOM}")
 _WORDS = re.compile(
     r"(?P<number>[-+]?\s*(?:\\\$)?[\d.,\\!]*\d(?:\s+\d+/\d+|\s*\\frac\{\d+\}\{\d+\}|/\d+)?)"
-    r"(?P<words>(?:\s|\\[ ,;:]|~)+[a-zA-Z][a-zA-Z-]+\.?(?:[\s/]+[a-zA-Z][a-zA-Z-]*\.?)*(?:\s*\^\s*\{?\s*[23]\s*\}?)?|\s*[\u4e00-\u9fff]+)\s*"
+    r"(?P<words>(?:\s|\\[ ,;:]|~)+[a-zA-Z][a-zA-Z-]+\.?"
+    r"(?:[\s/]+[a-zA-Z][a-zA-Z-]*\.?)*(?:\s*\^\s*\{?\s*[23]\s*\}?)?"
+    r"|\s*[\u4e00-\u9fff]+)\s*"
 )
-_CLOSE_UP = re.compile(r"(?P<number>[-+]?[\d.,]*\d)(?P<words>(?:mm|cm|km|kg|mL|ml|ft|mph|lbs?)(?:\^\{?[23]\}?)?)")
+_CLOSE_UP = re.compile(
+    r"(?P<number>[-+]?[\d.,]*\d)(?P<words>(?:mm|cm|km|kg|mL|ml|ft|mph|lbs?)(?:\^\{?[23]\}?)?)"
+)
 _NO_UNIT = re.compile(
-    r"(?:and|or|to|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundreds?|thousands?|millions?|billion|trillion|"
+    r"(?:and|or|to|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|dozens?|hundreds?|thousands?|millions?|billion|"
+    r"trillion|"
     r"base|half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|"
     r"thousandths?|squared|cubed|factorial|less|more|fewer|plus|minus|over|"
     r"[ap]\.?m\.?|if|when|for|where|with|is|times|percent|pct|only if)\b|万|亿|百|千(?![米克])|十",
     re.IGNORECASE,
 )
-_CURRENCY = re.compile(r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL)
+_CURRENCY = re.compile(
+    r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL
+)
 _MONEY = {"$": "dollar^1", "\\$": "dollar^1", "€": "euro^1", "£": "pound^1", "¥": "yen^1"}
 _MARK = re.compile(r"\s*\\unit\{([^{}]*)\}$")
 _TOKEN = re.compile(r"\^\s*-?\s*\d|/|[a-zA-Zµ\u03a9\u4e00-\u9fff°$€£¥]+")
 
 
 def split(text: str) -> tuple[str, str]:
-    r"""The answer without its unit, and the unit: ``("15", "cm^2")`` of ``15\text{ cm}^2``; "" where none is."""
+    r"""Answer and unit: ``("15", "cm^2")`` of ``15\text{ cm}^2``; "" where none is."""
     sign = _CURRENCY.fullmatch(text)
     if sign and re.match(r"[\d.]", sign["rest"]):
         rest, behind = split(sign["rest"])
@@ -84,7 +91,9 @@ def unit(text: str) -> str:
     text = re.sub(r"\\Omega(?![a-zA-Z])", " Ω ", text)
     text = re.sub(r"\\mu(?![a-zA-Z])\s*(?:\\(?:text|mathrm)\s*\{)?", " µ", text)
     text = re.sub(r"\\frac\s*\{(.*)\}\s*\{(.*)\}", r"\1 / \2", text)
-    text = re.sub(r"\\(?:text\w*|mbox|mathrm|mathit|rm|hbox|operatorname|cdot|times|quad|qquad|[,;:! ])", " ", text)
+    text = re.sub(
+        r"\\(?:text\w*|mbox|mathrm|mathit|rm|hbox|operatorname|cdot|times|quad|qquad|[,;:! ])", " ", text
+    )
     text = re.sub(r"[{}~.()]", " ", text.replace("-", " ") if "^" not in text else text)
     tokens = _TOKEN.findall(text)
     if " ".join(tokens).lower() in GENERIC:
@@ -96,7 +105,7 @@ def unit(text: str) -> str:
 
 
 def _powers(tokens: list[str]) -> dict[str, int] | None:
-    """Exponent of each unit; what follows an unknown word is left out. None where the first one is unknown."""
+    """Exponent of each unit, up to the first unknown word; None where that is the first."""
     powers: dict[str, int] = {}
     sign, raised, last = 1, 1, ""
     for at, token in enumerate(tokens):
@@ -140,8 +149,3 @@ def take(text: str) -> tuple[str, str]:
 def differ(a: str, b: str) -> bool:
     """Whether both sides name a unit, and not the same."""
     return bool(a and b and a != b)
-
-
-def symbols() -> frozenset[str]:
-    """Every symbol that is read as a unit."""
-    return frozenset(SYMBOLS)

@@ -6,14 +6,14 @@ import re
 from fractions import Fraction
 
 
-
 def _phrases(listed: str) -> frozenset[str]:
     return frozenset(" ".join(phrase.split()) for phrase in listed.split("|"))
 
 
 _WRAP = r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|hbox|mathbf)\s*\{"
 _LEADING = re.compile(
-    rf"(?:{_WRAP})?\s*(?:(?:so|thus|hence|therefore)[, ]+)?(?:(?:the|our|my)\s+)?(?:(?:final|correct|exact|total)\s+)*"
+    rf"(?:{_WRAP})?\s*(?:(?:so|thus|hence|therefore)[, ]+)?(?:(?:the|our|my)\s+)?"
+    r"(?:(?:final|correct|exact|total)\s+)*"
     r"(?:answer|result|total|solution|value)\s*(?:is|=|:)\s*:?\s*(?P<close>\}?)\s*(?=.)",
     re.IGNORECASE,
 )
@@ -23,17 +23,19 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 _ABOUT = re.compile(
-    rf"(?:{_WRAP})?\s*(?:approximately|approx\.?|about|roughly|around|nearly|circa|ca\.)(?![a-zA-Z])\s*(?P<close>\}}?)\s*"
-    r"(?=\S)",
+    rf"(?:{_WRAP})?\s*(?:approximately|approx\.?|about|roughly|around|nearly|circa|ca\.)(?![a-zA-Z])\s*"
+    r"(?P<close>\}?)\s*(?=\S)",
     re.IGNORECASE,
 )
 _APPROX = re.compile(r"\\(?:approx|simeq|sim)(?![a-zA-Z])\s*")
 _QUALIFIER = re.compile(
-    rf"\s*(?:,|\\[,;: ]|\\q?quad|~)*\s*(?:{_WRAP}\s*\(?|\(\s*{_WRAP}\s*)?,?\s*(?:\\forall(?![a-zA-Z])|for\s+(?:all|every|each|any|some)\b|for\b|"
+    rf"\s*(?:,|\\[,;: ]|\\q?quad|~)*\s*(?:{_WRAP}\s*\(?|\(\s*{_WRAP}\s*)?,?\s*"
+    r"(?:\\forall(?![a-zA-Z])|for\s+(?:all|every|each|any|some)\b|for\b|"
     r"where\b|when\b|with\b|whenever\b|provided\b)",
 )
 _CONDITION = re.compile(
-    r"\s*(?:(?:,|\\q?quad(?![a-zA-Z]))(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*\(?|\s\()\s*(?P<name>[a-zA-Z])\s*"
+    r"\s*(?:(?:,|\\q?quad(?![a-zA-Z]))(?:\s|\\[,;: ]|\\q?quad(?![a-zA-Z])|~)*\(?|\s\()\s*"
+    r"(?P<name>[a-zA-Z])\s*"
     r"(?:>|<|\\(?:ge|geq|le|leq|gt|lt|ne|neq|in)(?![a-zA-Z]))[^,]*$"
 )
 _SCALES = {
@@ -45,26 +47,30 @@ _SCALE = re.compile(
     rf"(?P<scale>{'|'.join(_SCALES)})\b\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_SIGN = re.compile(rf"(?:{_WRAP})?\s*(?P<sign>negative|minus|positive|plus)\s*(?P<close>\}}?)\s*(?=[\d\\.])", re.IGNORECASE)
+_SIGN = re.compile(
+    rf"(?:{_WRAP})?\s*(?P<sign>negative|minus|positive|plus)\s*(?P<close>\}}?)\s*(?=[\d\\.])", re.IGNORECASE
+)
 _NUMBERS = dict(
     zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split(),
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+        "sixteen seventeen eighteen nineteen twenty".split(),
         range(21),
         strict=False,
     )
 )
 _EMPTY = _phrases(
-    """empty set|the empty set|no solution|no solutions|no real solution|no real solutions|there is no solution|
-    there are no solutions|there are no real solutions|there is no real solution|has no solution|
+    """empty set|the empty set|no solution|no solutions|no real solution|no real solutions|
+    there is no solution|there are no solutions|there are no real solutions|there is no real solution|has no solution|
     has no solutions|no such solution|no solution exists|no solutions exist|none"""
 )
 _ALL = _phrases(
     """all real numbers|all reals|all real|the set of all real numbers|the set of real numbers|real numbers|
-    every real number|any real number|the real numbers|all real values|all real x|all real numbers x|any real numbers"""
+    every real number|any real number|the real numbers|all real values|all real x|
+    all real numbers x|any real numbers"""
 )
 _EXCEPT = re.compile(
-    r"(?:all|any) (?:real numbers?|reals|real [a-z])(?: [a-z])? (?:except|besides|other than|but|excluding)(?: for)? ([-\d\\{}a-z]+)"
+    r"(?:all|any) (?:real numbers?|reals|real [a-z])(?: [a-z])? (?:except|besides|other than|but|excluding)"
+    r"(?: for)? ([-\d\\{}a-z]+)"
 )
 _INFINITE = {
     "infinity": r"\infty", "positive infinity": r"\infty", "plus infinity": r"\infty",
@@ -73,10 +79,19 @@ _INFINITE = {
 EMPTY, ALL = r"\emptyset", r"(-\infty,\infty)"
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=[a-z]{2})", re.IGNORECASE)
 _BASES = dict(
-    zip("two three four five six seven eight nine ten eleven twelve sixteen".split(), (*range(2, 13), 16), strict=True)
+    zip(
+        "two three four five six seven eight nine ten eleven twelve sixteen".split(),
+        (*range(2, 13), 16),
+        strict=True,
+    )
 )
-_BASE_WORD = re.compile(rf"_\s*\{{\s*(?:{_WRAP})?\s*\(?\s*(?:base[\s~}}]*)?({'|'.join(_BASES)}|\d+)\s*\)?\s*\}}?\s*\}}", re.IGNORECASE)
-_BASE_BRACKETS = re.compile(r"(?:\(([0-9A-Za-z]+)\)|(?:\\(?:overline|text|mathrm))?\s*\{([0-9A-Za-z]+)\})\s*(?=_\s*\{?\s*\d{1,2}\}?$)")
+_BASE_WORD = re.compile(
+    rf"_\s*\{{\s*(?:{_WRAP})?\s*\(?\s*(?:base[\s~}}]*)?({'|'.join(_BASES)}|\d+)\s*\)?\s*\}}?\s*\}}",
+    re.IGNORECASE,
+)
+_BASE_BRACKETS = re.compile(
+    r"(?:\(([0-9A-Za-z]+)\)|(?:\\(?:overline|text|mathrm))?\s*\{([0-9A-Za-z]+)\})\s*(?=_\s*\{?\s*\d{1,2}\}?$)"
+)
 
 
 def plain_answer(text: str) -> str:
@@ -100,7 +115,11 @@ def unqualified(text: str) -> str:
     if (match := _CONDITION.search(text)) and _restricts(text[: match.start()], match["name"]):
         return text[: match.start()].rstrip(" ,~")
     match = _QUALIFIER.search(text)
-    if match is None or not text[: match.start()].strip() or not re.search(r"[\d\\=^+*/-]", text[: match.start()]):
+    if (
+        match is None
+        or not text[: match.start()].strip()
+        or not re.search(r"[\d\\=^+*/-]", text[: match.start()])
+    ):
         return text
     before = text[: match.start()].rstrip(" ,~")
     if match.group().lstrip(" ,~").startswith("\\") or "(" in match.group():
