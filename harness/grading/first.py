@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from harness.grading import numbers
@@ -110,6 +111,7 @@ def _hundredfold(a: Any, b: Any) -> bool:
     return bool(abs(a - 100 * b) * 10**12 <= abs(a) or abs(b - 100 * a) * 10**12 <= abs(b))
 
 
+@lru_cache(maxsize=200)  # the elements of a list are compared with one another
 def _parse(cleaned: str) -> list[Any]:
     from math_verify import parse
 

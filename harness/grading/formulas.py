@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_MIXED = re.compile(r"(?<![\d.,/^_{a-zA-Z])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.]*\d|\s*[/^!a-zA-Z(])")
+_MIXED = re.compile(
+    r"(?<![\d.,/^_{a-zA-Z])(\d+)(?:\s|\\[,;: ]|~)+(\d+)\s*/\s*(\d+)(?![\d.]*\d|\s*[/^!a-zA-Z(])")
 _BAR = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|overbar)\s*(?:\{\s*(\d{1,40})\s*\}|(\d))(?!\d)")
 _DOTS = re.compile(r"(\d*)\.(\d*)\\dot\s*(?:\{(\d)\}|(\d))(?:(\d*)\\dot\s*(?:\{(\d)\}|(\d)))?(?!\d)")
 _IN_BRACKETS = re.compile(r"(\d+)\.\((\d{1,40})\)")
@@ -21,11 +22,20 @@ _LETTERS = re.compile(r"(?<![a-zA-Z\\])(?:theta|alpha|beta|infty)(?![a-zA-Z])")
 
 
 def rewritten(text: str) -> str:
-    r"""``3 1/2`` as ``3\frac{1}{2}``, ``pi`` as ``\pi``."""
-    if "/" in text:
-        text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+    r"""``pi`` as ``\pi``, ``sqrt(2)`` as ``\sqrt{2}``."""
     text = _PI.sub(r"\\pi ", text)
     return _roots(text)
+
+
+def mixed(text: str) -> str:
+    r"""``3 1/2`` as ``3\frac{1}{2}``; ``1 000/7``, where blanks group thousands, stays."""
+    return _MIXED.sub(_mixed, text) if "/" in text else text
+
+
+def _mixed(match: re.Match[str]) -> str:
+    whole, top, bottom = match.groups()
+    grouped = len(top) == 3 and (top[0] == "0" or int(top) >= int(bottom))
+    return match.group() if grouped else f"{whole}\\frac{{{top}}}{{{bottom}}}"
 
 
 def periodic(text: str) -> str:

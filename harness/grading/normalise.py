@@ -72,7 +72,7 @@ def written(text: str, *, grouped: bool = True) -> str:
     text, unit = _without_unit(text)
     text = re.sub(r"\\\$|(?<!\\)\$|[€£¥]", " ", text).strip()
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if "matrix" not in text and "array" not in text else text
-    text = re.sub(r"\s*\{\s*,\s*\}\s*", "{,}", text)
+    text = re.sub(r"\s*\{\s*,\s*\}\s*", "{,}", formulas.mixed(text))
     text = re.sub(r"(?<=\d)(?:,\\!\s*|\{,\}|\\[,;:]\s*)(?=\d{3}(?!\d))", "", text)
     text = text.replace("{,}", ",").replace("\\!", "")
     text = _WIDE.sub("  ", _SPACES.sub(" ", text))

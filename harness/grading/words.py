@@ -60,7 +60,8 @@ _NUMBERS = dict(
 )
 _EMPTY = _phrases(
     """empty set|the empty set|no solution|no solutions|no real solution|no real solutions|
-    there is no solution|there are no solutions|there are no real solutions|there is no real solution|has no solution|
+    there is no solution|there are no solutions|
+    there are no real solutions|there is no real solution|has no solution|
     has no solutions|no such solution|no solution exists|no solutions exist|none"""
 )
 _ALL = _phrases(
