@@ -6,7 +6,8 @@ import re
 from fractions import Fraction
 
 _MIXED = re.compile(
-    r"(?<![\d.,/^_{a-zA-Z])(\d+)(?:\s|\\[,;: ]|~)+(\d+)\s*/\s*(\d+)(?![\d.]*\d|\s*[/^!a-zA-Z(])")
+    r"(?<![\d.,/^_{a-zA-Z])(\d+)(?:\s|\\[,;: ]|~)+(\d+)\s*/\s*(\d+)(?![\d.]*\d|\s*[/^!a-zA-Z(])"
+)
 _BAR = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|overbar)\s*(?:\{\s*(\d{1,40})\s*\}|(\d))(?!\d)")
 _DOTS = re.compile(r"(\d*)\.(\d*)\\dot\s*(?:\{(\d)\}|(\d))(?:(\d*)\\dot\s*(?:\{(\d)\}|(\d)))?(?!\d)")
 _IN_BRACKETS = re.compile(r"(\d+)\.\((\d{1,40})\)")

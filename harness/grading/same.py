@@ -40,8 +40,8 @@ def compare(gold: Value, pred: Value, leaf: Compare) -> tuple[bool, Said]:
             return True, "wrong"
         if isinstance(a, Region | Word) and (_number(b) or isinstance(b, Region)):
             return True, "wrong"
-        if isinstance(a, Ratio) and len(a.terms) > 2:
-            return True, "wrong"
+        if isinstance(a, Ratio) and (len(a.terms) > 2 or (a is pred and _number(b))):
+            return True, "wrong"  # 5/7 answers the ratio 5:7; odds of 5:7 are no probability of 5/7
         if isinstance(a, Group) and len(a.items) == 1 and a.kind == "set" and isinstance(b, Leaf):
             first, second = (a.items[0], b) if a is gold else (b, a.items[0])
             return True, _item(first, second, leaf)

@@ -35,34 +35,34 @@ def case(**changes: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[conformance.Outcome]:
+def outcomes() -> list[conformance.ConformanceOutcome]:
     cases = [case for name in ("conformance", "own") for case in conformance.load(GOLDEN / f"{name}.jsonl")]
     with Grader(workers=2) as grader:
         return conformance.run(cases, grader, threads=2)
 
 
-def share(outcomes: list[conformance.Outcome], kind: str, field: str = "right") -> float:
+def share(outcomes: list[conformance.ConformanceOutcome], kind: str, field: str = "right") -> float:
     known = [getattr(o, field) for o in outcomes if o.case.kind == kind and o.right is not None]
     return sum(known) / len(known)
 
 
-def test_the_first_grader_is_right(outcomes: list[conformance.Outcome]) -> None:
+def test_the_first_grader_is_right(outcomes: list[conformance.ConformanceOutcome]) -> None:
     assert len(outcomes) == 688
     assert share(outcomes, "standard") >= 0.99
     assert share(outcomes, "hostile") >= 0.98
 
 
-def test_the_second_grader_is_right(outcomes: list[conformance.Outcome]) -> None:
+def test_the_second_grader_is_right(outcomes: list[conformance.ConformanceOutcome]) -> None:
     assert share(outcomes, "standard", "second_right") >= 0.99
     assert share(outcomes, "hostile", "second_right") >= 0.98
 
 
-def test_the_graders_agree(outcomes: list[conformance.Outcome]) -> None:
+def test_the_graders_agree(outcomes: list[conformance.ConformanceOutcome]) -> None:
     agree = [o.grade is not None and o.grade.verdict.correct == (o.grade.second == "right") for o in outcomes]
     assert sum(agree) / len(agree) >= 0.98
 
 
-def test_none_is_late_crashes_or_is_executed(outcomes: list[conformance.Outcome]) -> None:
+def test_none_is_late_crashes_or_is_executed(outcomes: list[conformance.ConformanceOutcome]) -> None:
     assert [o.case.id for o in outcomes if o.late or o.error] == []
     assert not Path(conformance.MARKER).exists()
     assert conformance.passed(outcomes)
@@ -117,7 +117,7 @@ def test_a_crash_fails() -> None:
 
 def test_a_file_left_by_an_executed_answer_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    outcome = conformance.Outcome(conformance._case(case(expected=None)), None, 0.0)
+    outcome = conformance.ConformanceOutcome(conformance._case(case(expected=None)), None, 0.0)
     assert conformance.passed([outcome])
     Path(conformance.MARKER).touch()
     assert not conformance.passed([outcome])

@@ -1,4 +1,4 @@
-"""What has to hold for any answer: it equals itself, order of the sides, and a changed number is never right."""
+"""What has to hold for any answer: it equals itself, and a changed number or unit is never right."""
 
 from __future__ import annotations
 
@@ -90,7 +90,11 @@ def test_other_units_are_other_answers(one: str, other: str) -> None:
     assert settled(*texts) == ("right" if one == other else "wrong")
 
 
-@given(st.text(alphabet=st.sampled_from(list(r"\{}()[]^_,.;:=<>+-*/!%$~ 0123mcs")) | st.characters(), max_size=60))
+@given(
+    st.text(
+        alphabet=st.sampled_from(list(r"\{}()[]^_,.;:=<>+-*/!%$~ 0123mcs")) | st.characters(), max_size=60
+    )
+)
 def test_no_text_is_too_much_for_units(text: str) -> None:
     bare, unit = units.split(text)
     assert units.take(units.marked("5", unit)) == ("5", unit)
