@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,10 @@ _WARM_UP = (
 )
 _SUBSCRIPT = re.compile(r"_\{?\s*\\([a-zA-Z]+)\s*\}?")
 _IMAGINARY = re.compile(r"(?<![a-zA-Z\\_])i(?![a-zA-Z])")
+_NAMES = re.compile(
+    r"\\(?:text|mathrm|operatorname|begin|end)\s*\{[^{}]*\}|\\[a-zA-Z]+"
+    r"|(?P<letter>[a-zA-Z])(?:_(?:\{\w+\}|\w))?"
+)
 _GAMMA = re.compile(r"\\(?P<name>gamma|Gamma(?!\s*\())(?![a-zA-Z])(?:_\{?(?P<index>\d)\}?)?")
 _LOG = re.compile(r"\\log(?![a-zA-Z])(?!\s*_)")
 _config: Any = None
@@ -55,6 +60,7 @@ def judge(*, gold: str, pred: str) -> dict[str, Any]:
     """
     from math_verify import verify
 
+    gold, pred = _letters_apart(gold, pred)
     gold_parsed = _parse(gold)
     pred_parsed = _parse(pred)
     if not gold_parsed or not pred_parsed:
@@ -128,6 +134,23 @@ def _parse(cleaned: str) -> list[Any]:
         parsing_timeout=None,
     )
     return [_with_imaginary_unit(value) for value in found]
+
+
+def _letters_apart(gold: str, pred: str) -> tuple[str, str]:
+    """Both with names that differ in upper and lower case only renamed: math-verify takes V/v for 1."""
+    spelled: dict[str, set[str]] = defaultdict(set)
+    for match in (*_NAMES.finditer(gold), *_NAMES.finditer(pred)):
+        if match["letter"]:
+            spelled[match.group().lower()].add(match.group())
+    clash = sorted(name for names in spelled.values() if len(names) > 1 for name in names)
+    if not clash:
+        return gold, pred
+
+    def renamed(match: re.Match[str]) -> str:
+        name = match.group()
+        return f"{name[0].lower()}_{{8{clash.index(name)}}}" if name in clash and match["letter"] else name
+
+    return _NAMES.sub(renamed, gold), _NAMES.sub(renamed, pred)
 
 
 def _letter(match: re.Match[str]) -> str:

@@ -17,7 +17,9 @@ _SHORT_FRAC = re.compile(
     r"\\frac\s*(?:\{(?P<a>[^{}]*)\}|(?P<b>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))\s*"
     r"(?:\{(?P<c>[^{}]*)\}|(?P<d>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))"
 )
-_SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*((?:\[[^\[\]]*\])?)\s*([0-9a-zA-Z])")
+_BARE_BINOM = re.compile(r"\\binom\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])")
+_CHOOSE = re.compile(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?")
 _SHORT_BINOM = re.compile(r"\\[dt]binom(?![a-zA-Z])")
 _SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\(?:hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~")
 _WIDE = re.compile(r"\\q?quad(?![a-zA-Z])")
@@ -93,7 +95,8 @@ def written(text: str, *, grouped: bool = True) -> str:
 
 
 def _in_full(text: str) -> str:
-    return _SHORT_ROOT.sub(r"\\sqrt{\1}", _SHORT_FRAC.sub(_full_frac, text))
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", _BARE_BINOM.sub(r"\\binom{\1}{\2}", text))
+    return _SHORT_ROOT.sub(r"\\sqrt\1{\2}", _SHORT_FRAC.sub(_full_frac, text))
 
 
 def _meant(text: str) -> str:

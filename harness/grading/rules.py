@@ -34,8 +34,10 @@ _ORDER = {
 }
 _ABOUT = {r"\approx", r"\simeq", r"\sim"}
 _ABOUT_ANYWHERE = re.compile(r"\\(?:approx|simeq|sim)(?![a-zA-Z])")
+#: No element of a list is written so, only a group of three digits.
+_LEADING_ZERO = re.compile(r",\s*0\d")
 #: Numbers side by side: ``3 5`` is neither 35 nor 15.
-_APART = re.compile(r"\d\s+\d")
+_APART = re.compile(r"(?<![_^\d.])[\d.]+\s+\d")
 _LETTER = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?")
 #: What may stand left of an equals sign and be left out: a name, ``f(x)``, ``x_1``, a derivative.
 _NAME = re.compile(
@@ -77,7 +79,7 @@ def cleaned(gold: str, answer: str) -> tuple[str, str]:
     left, right = normalise.written(gold), normalise.written(answer)
     if ("," in left) != ("," in right):
         left, right = normalise.written(gold, grouped=False), normalise.written(answer, grouped=False)
-        if ("," in left) != ("," in right):
+        if ("," in left) != ("," in right) or _LEADING_ZERO.search(left + ";" + right):
             left, right = normalise.written(gold), normalise.written(answer)
     if numbers.number(units.take(left)[0]) is not None:  # "6 m" for 6; but "6m" for 6m is a product
         right = _LETTER_UNIT.sub(lambda m: f" \\unit{{{units.unit(m.group())}}}", right)
@@ -161,6 +163,8 @@ def decided(gold: str, answer: str) -> VerdictStatus | None:
         return "right"
     a, b = numbers.number(gold), numbers.number(answer)
     if a is not None and b is not None:
+        if b.percent and not a.percent and abs(a.value) < 1 and a.value == b.value:
+            return "wrong"  # 0.5 is 50 %, not 0.5 %
         return "right" if numbers.same(a, b) else "wrong"
     if a is not None and _DECIMAL_COMMA.fullmatch(answer):
         b = numbers.number(answer.replace(",", "."))

@@ -40,6 +40,10 @@ _NO_UNIT = re.compile(
     r"[ap]\.?m\.?|if|when|for|where|with|is|times|percent|pct|only if)\b|万|亿|百|千(?![米克])|十",
     re.IGNORECASE,
 )
+#: Inside of a noun these still change the number: "4 units more", "4 hours and 30 minutes".
+_CHANGES = re.compile(
+    r"\b(?:more|less|fewer|power|or|plus|minus|over|half|halves|and (?:a|an|one|two|three|half))\b|(?<![\^-])\d"
+)
 _CURRENCY = re.compile(
     r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL
 )
@@ -78,7 +82,7 @@ def _ends_answer(before: str, found: str) -> bool:
     if not before or re.search(r"[-+*/^_=<>,:(]$|\\(?:cdot|times|le|ge|cup|cap|in|approx|to)$", before):
         return False
     inner = re.sub(r"[\\{}~]|text\w*|mathrm|mbox", " ", found).strip(" ,;:.")
-    if not inner or _NO_UNIT.match(inner):
+    if not inner or _NO_UNIT.match(inner) or _CHANGES.search(inner):
         return False
     if re.search(r"[\d)\]}%!]$|\\pi$|\\infty$", before):
         return True
