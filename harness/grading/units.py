@@ -42,7 +42,8 @@ _NO_UNIT = re.compile(
 )
 #: Inside of a noun these still change the number: "4 units more", "4 hours and 30 minutes".
 _CHANGES = re.compile(
-    r"\b(?:more|less|fewer|power|or|plus|minus|over|half|halves|and (?:a|an|one|two|three|half))\b|(?<![\^-])\d"
+    r"\b(?:more|less|fewer|power|or|plus|minus|over|half|halves|"
+    r"and (?:a|an|one|two|three|half))\b|(?<![\^-])\d"
 )
 _CURRENCY = re.compile(
     r"(?P<sign>[-+]?)\s*(?:\\text\s*\{)?\s*(?P<mark>\\\$|\$|€|£|¥)\s*(?P<rest>.*)", re.DOTALL
