@@ -12,7 +12,7 @@ from harness.problems.problem import VerdictStatus
 from harness.util.errors import unknown
 
 #: Raised whenever a verdict of ours may change.
-REVISION = 1
+REVISION = 2
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def prepare(kind: Kind, *, gold: str, pred: str, fast: bool = True) -> Prepared:
     if max(len(reference), len(found)) > extract.MAX_ANSWER_CHARACTERS:
         return _too_long(reference, found)
     reference, answer = rules.cleaned(reference, found)
-    first = second = rules.decided(reference, answer) if fast else None
+    first = second = rules.verdict(reference, answer) if fast else None
     if kind.verdict is not None:
         first = kind.verdict(gold, found)
     if kind.form is not None:

@@ -4,67 +4,35 @@ from __future__ import annotations
 
 import re
 
-_UNICODE = str.maketrans(
-    {
-        **{chr(0xFF10 + i): str(i) for i in range(10)},
-        "\u2212": "-",
-        "\u2010": "-",
-        "\u2011": "-",
-        "\u2013": "-",
-        "\u2014": "-",
-        "\uff0d": "-",
-        "\uff0b": "+",
-        "\uff1d": "=",
-        "\uff0c": ",",
-        "\uff08": "(",
-        "\uff09": ")",
-        "\u00a0": " ",
-        "\u2009": " ",
-        "\u202f": " ",
-        "\u00d7": r"\times ",
-        "\u00f7": "/",
-        "\u00b7": r"\cdot ",
-        "\u22c5": r"\cdot ",
-        "\u03c0": r"\pi ",
-        "\u221e": r"\infty ",
-        "\u2264": r"\le ",
-        "\u2265": r"\ge ",
-        "\u2260": r"\ne ",
-        "\u2248": r"\approx ",
-        "\u00b1": r"\pm ",
-        "\u222a": r"\cup ",
-        "\u2229": r"\cap ",
-        "\u2208": r"\in ",
-        "\u00b0": r"^\circ ",
-        "\u00b2": "^2",
-        "\u00b3": "^3",
-        "\u2019": "'",
-        "\u2032": "'",
-    }
-)
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+from harness.grading import characters, dress, formulas, units, words
+from harness.grading.braces import closing as _closing_brace
+from harness.grading.braces import pieces, split
+
 _SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]ig{1,2}[lrm]?)(?![a-zA-Z])\s*\.?(?=\s*[()\[\]|{}\\/.])"
     r"|\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|mathstrut|strut|itshape|bfseries|rm|bf|it)(?![a-zA-Z])"
 )
 _FRAC = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
 _SHORT_FRAC = re.compile(
-    r"\\frac\s*(?:\{(?P<a>[^{}]*)\}|(?P<b>[0-9a-zA-Z]))\s*(?:\{(?P<c>[^{}]*)\}|(?P<d>[0-9a-zA-Z]))"
+    r"\\frac\s*(?:\{(?P<a>[^{}]*)\}|(?P<b>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))\s*"
+    r"(?:\{(?P<c>[^{}]*)\}|(?P<d>[0-9a-zA-Z]|\\(?:pi|theta|alpha|beta)(?![a-zA-Z])))"
 )
-_SHORT_ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*((?:\[[^\[\]]*\])?)\s*([0-9a-zA-Z])")
+_BARE_BINOM = re.compile(r"\\binom\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])")
+_CHOOSE = re.compile(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?")
 _SHORT_BINOM = re.compile(r"\\[dt]binom(?![a-zA-Z])")
-_SPACES = re.compile(
-    r"(?<!\\)\\[,;:!> ]|\\(?:quad|qquad|hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~"
-)
+_SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|\\(?:hspace\{[^{}]*\}|thinspace|space|enspace)(?![a-zA-Z])|~")
+_WIDE = re.compile(r"\\q?quad(?![a-zA-Z])")
 _TEXT = re.compile(
     r"\\(?:text|mbox|textrm|textnormal|textup|textbf|textit|mathrm|operatorname|mathbf|hbox)\s*\{"
 )
 _AND = re.compile(
     r"\s*,?\s*(?:\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*"
 )
-_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*C?\s*$|\\degrees?(?![a-zA-Z])|\\text\s*\{\s*degrees?\s*\}")
+_AND_OUTSIDE = re.compile(
+    rf"{_AND.pattern}|(?P<kept>\\(?:text|mbox|textrm|textbf|textit|mathrm)\s*\{{[^{{}}]*\}})"
+)
+_ORDER = re.compile(r"[<>]|\\(?:le|ge|leq|geq|lt|gt|ne|neq|leqslant|geqslant)(?![a-zA-Z])|\\infty")
 _PERCENT = re.compile(r"\\%|(?:\\text\s*\{\s*)?\b(?:percent|pct|percentage)\b(?:\s*\})?")
 _GROUPED_SPACE = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?!\d)")
 _GROUPED_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])(?!,\s*\d)")
@@ -74,12 +42,16 @@ _UNITS = (
     r"(?:square|cubic|sq|cu)?\.?\s*(?:units?|inch(?:es)?|feet|foot|ft|yards?|miles?|mi|mm|cm|dm|km|nm|meters?|"
     r"metres?|centimeters?|kilometers?|grams?|kg|mg|pounds?|lbs?|ounces?|oz|liters?|litres?|gallons?|seconds?|sec|"
     r"minutes?|mins?|hours?|hrs?|days?|weeks?|months?|years?|degrees?|dollars?|cents?|mph|kmph|km/h|m/s|rad|radians?|"
-    r"hertz|hz|kelvin|joules?|newtons?|watts?|volts?|people|students?|points?|ways?|times|pm|am)"
+    r"hertz|hz|kelvin|joules?|newtons?|watts?|volts?|people|students?|points?|ways?|times)"
 )
-_BARE_UNIT = re.compile(rf"(?<=[\d}}])\s*(?<=\s){_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
+_BARE_UNIT = re.compile(rf"(?:(?<=[\d}})!])|(?<=\\pi))\s+{_UNITS}(?:\s*\^?\s*\{{?[23]\}}?)?$", re.IGNORECASE)
 _PYTHON = re.compile(
     r"(?<![\\a-zA-Z.])(?:(?:np|numpy|math)\.)?(sin|cos|tan|arcsin|arccos|arctan|log|ln|exp)(?=\s*[({])"
 )
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_TO = re.compile(r"(?<=[\da-z}])\s*(?:\\text\s*\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=[\d\\a-z])")
+_POINTED = re.compile(r"^\s*<([^<>]+,[^<>]+)>\s*$")
+_WHOLE = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|hbox)\s*\{([^{}]*)\}[\s.]*")
 _TAIL = re.compile(r"[\s.,;:*]+$")
 
 
@@ -89,31 +61,78 @@ def clean(text: str, *, grouped: bool = True) -> str:
     ``1\,000``, ``1 000``, ``1{,}000`` and ``1,000`` become ``1000``; ``\tfrac12`` becomes ``\frac{1}{2}``; a
     unit in text after a number goes (``15\mbox{ cm}^2`` is ``15``), degrees and currency signs too.
     """
-    text = (
-        _INVISIBLE.sub("", text).translate(_UNICODE).replace("\r", " ").replace("\n", " ").replace("\t", " ")
-    )
+    return units.take(written(text, grouped=grouped))[0]
+
+
+def written(text: str, *, grouped: bool = True) -> str:
+    r"""The same with the unit kept behind it: ``15 \unit{cm^2}``."""
+    text = characters.latex(text).replace("\r", " ").replace("\n", " ").replace("\t", " ")
     text = unwrap(text.strip())
+    if len(_DOLLAR.findall(text)) > 1:  # around formulas; alone it is money
+        text = _DOLLAR.sub(" ", text).strip()
+    text = _meant(text)
+    text, unit = _without_unit(text)
     text = re.sub(r"\\\$|(?<!\\)\$|[€£¥]", " ", text).strip()
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if "matrix" not in text and "array" not in text else text
-    text = _FRAC.sub(r"\\frac", _SIZES.sub("", text))
-    text = _SHORT_BINOM.sub(r"\\binom", text)
-    text = re.sub(r"\s*\{\s*,\s*\}\s*", "{,}", text)
+    text = re.sub(r"\s*\{\s*,\s*\}\s*", "{,}", formulas.mixed(text))
     text = re.sub(r"(?<=\d)(?:,\\!\s*|\{,\}|\\[,;:]\s*)(?=\d{3}(?!\d))", "", text)
     text = text.replace("{,}", ",").replace("\\!", "")
-    text = _SPACES.sub(" ", text)
+    text = _WIDE.sub("  ", _SPACES.sub(" ", text))
     text = _PERCENT.sub("%", text)
-    text = _PYTHON.sub(r"\\\1", text)
-    text = _without_units(_AND.sub(", ", text)) if _AND.search(text) else _without_units(text)
+    text = _PYTHON.sub(r"\\\1", text).replace("**", "^")
+    text = _POINTED.sub(r"\\langle \1\\rangle", text)
     text = _GROUPED_SPACE.sub(lambda m: m.group().replace(" ", ""), text)
     if grouped:
         text = _GROUPED_COMMA.sub(_ungrouped, text)
     text = _SCRIPTS.sub(r"\1_\3^\2", _SCRIPT_TEXT.sub(r"\1{\2}", text))
-    text = _SHORT_FRAC.sub(_full_frac, text)
-    text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
+    text = _in_full(text)
     text = _TAIL.sub("", text)
     text = re.sub(r"(?<![\d\w])\.(?=\d)", "0.", text)
     text = re.sub(r"(?<=\d)\.(?=\s*[-+*/)])", "", text)
-    return re.sub(r"\s+", " ", text).strip()
+    text = words.number_base(formulas.rewritten(re.sub(r"\s+", " ", text).strip()))
+    text = re.sub(r"\s+", " ", _in_full(text)).strip()
+    return text if len(split(text, ",")) > 1 else units.marked(text, unit)
+
+
+def _in_full(text: str) -> str:
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", _BARE_BINOM.sub(r"\\binom{\1}{\2}", text))
+    return _SHORT_ROOT.sub(r"\\sqrt\1{\2}", _SHORT_FRAC.sub(_full_frac, text))
+
+
+def _meant(text: str) -> str:
+    """Without dress and idle words; words that are mathematics as such, and signs for "and" and "or"."""
+    text = _SHORT_BINOM.sub(r"\\binom", _FRAC.sub(r"\\frac", _SIZES.sub("", dress.off(text))))
+    if (whole := _WHOLE.fullmatch(text)) and re.search(r"\d", whole[1]):  # \text{10 inches}
+        text = whole[1].strip()
+    text = unwrap(words.scaled(words.plain_answer(formulas.periodic(text))))
+    text = _TO.sub(":", formulas.in_radians(text))
+    meant = words.value(_strip_text(text))
+    return meant or (_joined(text) if _AND.search(text) else text)
+
+
+def _joined(text: str) -> str:
+    r"""Commas for "and" and "or"; between inequalities ``\land`` and ``\lor``."""
+    order = _ORDER.search(text)
+
+    def sign(match: re.Match[str]) -> str:
+        if match["kept"]:  # words of a text: "5 and a half"
+            return match.group()
+        return ", " if not order else r" \lor " if "or" in match.group() else r" \land "
+
+    return _AND_OUTSIDE.sub(sign, text)
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    """The text without units, and the unit of the whole."""
+    text, unit = units.split(text)
+    if not unit and (bare := _BARE_UNIT.search(text)):
+        text, unit = text[: bare.start()], units.unit(bare.group())
+    if "," in text and "\\text" in text or "\\circ" in text:
+        parts, marks = pieces(text, {","})
+        if len(parts) > 1:
+            parts = [units.split(part)[0] for part in parts]
+            text = "".join(a + b for a, b in zip(parts, [*(mark + " " for mark in marks), ""], strict=True))
+    return text, unit
 
 
 def unwrap(text: str) -> str:
@@ -127,6 +146,7 @@ def unwrap(text: str) -> str:
             ("$", "$"),
             ("**", "**"),
             ("`", "`"),
+            ('"', '"'),
         ):
             inner = text[len(opening) : -len(closing)]
             enclosed = text.startswith(opening) and text.endswith(closing) and len(text) > 2 * len(opening)
@@ -147,26 +167,18 @@ def key(cleaned: str) -> str:
     """
     text = _strip_text(cleaned)
     text = re.sub(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])", "\\1\x00", text)
-    text = re.sub(r"\s+", "", text).replace("\x00", " ") if not _is_words(text) else text.strip().lower()
+    if _is_words(text):
+        text = text.strip().lower()
+    else:  # blanks between digits stay: 1 2 is not 12
+        text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text).replace("\x00", " ")
     text = re.sub(r"([_^])\{([0-9a-zA-Z])\}", r"\1\2", text)
     text = re.sub(r"([_^])\{([0-9a-zA-Z])\}", r"\1\2", text)
     while len(text) > 2 and text[0] == "{" and _closing_brace(text, 0) == len(text) - 1:
         text = text[1:-1]
     if choice := re.fullmatch(r"\(([A-Za-z])\)\.?", text):
         return choice.group(1)
+    text = formulas.bare_minus(text)
     return text.rstrip("%") if re.fullmatch(r"[-+]?[\d.]+%", text) else text
-
-
-def _without_units(text: str) -> str:
-    text = _DEGREES.sub("", text).rstrip()
-    if match := re.search(r"(?<=[\d})\]%])\s*(\\(?:text|mbox|textrm|textnormal|mathrm|hbox)\s*\{)", text):
-        end = _closing_brace(text, match.end() - 1)
-        rest = text[end + 1 :].strip() if end is not None else "?"
-        if end is not None and re.fullmatch(r"(?:\^\s*\{?\s*-?\d\s*\}?)?[\s.]*", rest):
-            inside = text[match.end() : end].strip()
-            if text[: match.start()].strip() and not re.fullmatch(r"[,\s]*(?:and|or)[,\s]*", inside):
-                text = text[: match.start()].rstrip()
-    return _BARE_UNIT.sub("", text)
 
 
 def _ungrouped(match: re.Match[str]) -> str:
@@ -203,14 +215,3 @@ def _strip_text(text: str) -> str:
 
 def _is_words(text: str) -> bool:
     return re.fullmatch(r"\s*[^\W\d_]{2,}(?:[ '-]+[^\W\d_]+)*\s*", text) is not None
-
-
-def _closing_brace(text: str, opening: int) -> int | None:
-    """Position of the brace that closes the one at ``opening``."""
-    depth = 0
-    for match in re.finditer(r"\\[\\{}]|[{}]", text[opening:]):
-        token = match.group()
-        depth += (token == "{") - (token == "}")
-        if depth == 0 and token == "}":
-            return opening + match.start()
-    return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from math import floor
 
-#: A decimal stands for a fraction or a root when both agree to six significant digits.
-DECIMAL_TOLERANCE = Fraction(5, 10**6)
+#: A decimal stands for a fraction, a root or a multiple of pi when both agree to so many significant digits.
+DIGITS = 6
 _MAX_DIGITS = 400
 _MAX_EXPONENT = 3500
 
@@ -20,7 +21,7 @@ _E_NOTATION = re.compile(rf"(?P<sign>[-+]?)\s*(?P<mantissa>{_DECIMAL})[eE](?P<ex
 _PLAIN = re.compile(rf"(?P<sign>[-+]?)\s*(?P<digits>{_DECIMAL})\s*(?P<percent>%?)")
 _FRACTION = re.compile(
     r"(?P<sign>[-+]?)\s*(?:(?P<whole>\d+)\s*(?=\\frac))?(?:\\frac\s*\{\s*(?P<top>[-+]?\s*\d+)\s*\}\s*"
-    r"\{\s*(?P<bottom>[-+]?\s*\d+)\s*\}|(?P<above>\d+)\s*/\s*(?P<below>\d+))"
+    r"\{\s*(?P<bottom>[-+]?\s*\d+)\s*\}|(?P<above>\d+)\s*/\s*(?P<below>\d+))\s*(?P<percent>%?)"
 )
 
 
@@ -52,7 +53,7 @@ def number(text: str) -> Number | None:
         if not int(bottom.replace(" ", "")):
             return None
         value = Fraction(int(top.replace(" ", "")), int(bottom.replace(" ", "")))
-        return Number(_signed(match, value + int(match["whole"] or 0)))
+        return Number(_signed(match, value + int(match["whole"] or 0)), percent=bool(match["percent"]))
     return None
 
 
@@ -77,10 +78,31 @@ def close(a: Fraction, b: Fraction, a_decimal: bool, b_decimal: bool) -> bool:
         return True
     if not (a_decimal or b_decimal):
         return False
-    mixed = a_decimal != b_decimal
-    exact = b if a_decimal else a
-    tolerance = DECIMAL_TOLERANCE if mixed and exact.denominator != 1 else Fraction(1, 10**9)
-    return abs(a - b) <= tolerance * max(abs(a), abs(b))
+    exact, decimal = (b, a) if a_decimal else (a, b)
+    if a_decimal != b_decimal and exact.denominator != 1:
+        return agree(exact, decimal)
+    return abs(a - b) <= Fraction(1, 10**9) * max(abs(a), abs(b))
+
+
+def agree(exact: Fraction, decimal: Fraction) -> bool:
+    """Whether six digits are the same, both rounded or both cut off: 2.23607 or 2.23606 for √5."""
+    if exact == 0 or decimal == 0:
+        return exact == decimal
+    if (exact < 0) != (decimal < 0):
+        return False
+    exact, decimal = abs(exact), abs(decimal)
+    ratio = exact / decimal
+    if not Fraction(9, 10) < ratio < Fraction(10, 9):
+        return False
+    unit = Fraction(10) ** (_magnitude(exact) - DIGITS + 1)
+    ours, theirs = exact / unit, decimal / unit
+    return floor(ours) == floor(theirs) or floor(ours + Fraction(1, 2)) == floor(theirs + Fraction(1, 2))
+
+
+def _magnitude(value: Fraction) -> int:
+    """The power of ten of the first digit."""
+    guess = len(str(value.numerator)) - len(str(value.denominator))
+    return guess if value >= Fraction(10) ** guess else guess - 1
 
 
 def canonical(n: Number) -> str:

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Any
 
-from harness.grading import confine, first, rules, second, wire
+from harness.grading import confine, first, rules, second, units, wire
 
 _RECURSION = 3000
 
@@ -46,11 +46,28 @@ def judge(part: str, gold: str, pred: str) -> dict[str, Any]:
     """Verdict of one grader; whatever the text does to it, the answer is a message."""
     random.seed(0)
     try:
-        found = first.judge(gold=gold, pred=pred) if part == "first" else second.judge(gold=gold, pred=pred)
-        return found | {"status": rules.decided(gold, pred) or found["status"]}
+        return _judged(first if part == "first" else second, gold, pred)
     except MemoryError:
         return {"status": "timeout", "spent": True}
     except RecursionError:
         return {"status": "unparsed"}
     except Exception as error:
         return {"status": "unparsed", "error": type(error).__name__}
+
+
+def _judged(grader: Any, gold: str, pred: str) -> dict[str, Any]:
+    """Types first; the grader compares the formulas in them, or the whole where the types settle nothing."""
+    known: dict[tuple[str, str], Any] = {}
+
+    def leaf(ours: str, theirs: str) -> Any:
+        if (ours, theirs) not in known:
+            said = rules.decided(ours, theirs)
+            known[ours, theirs] = said or grader.judge(gold=ours, pred=theirs)["status"]
+        return known[ours, theirs]
+
+    return {"status": rules.verdict(gold, pred, leaf), "canonical": _form(grader, pred)}
+
+
+def _form(grader: Any, pred: str) -> str | None:
+    form: str | None = grader.canonical_form(units.take(pred)[0]) if grader is second else None
+    return form

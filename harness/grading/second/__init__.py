@@ -6,6 +6,7 @@ one library's reading, and where they differ somebody should look.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 from harness.grading.second.compare import canonical, same
@@ -23,7 +24,7 @@ def load() -> None:
 def judge(*, gold: str, pred: str) -> dict[str, Any]:
     """Verdict on two cleaned answers, and the canonical form of ``pred`` where it can be read."""
     try:
-        value = read(pred)
+        value = _read(pred)
     except Unreadable:
         return {"status": "unparsed"}
     try:
@@ -31,7 +32,20 @@ def judge(*, gold: str, pred: str) -> dict[str, Any]:
     except Unreadable:
         form = None
     try:
-        status: Status = "right" if same(read(gold), value) else "wrong"
+        status: Status = "right" if same(_read(gold), value) else "wrong"
     except Unreadable:
         status = "unparsed"
     return {"status": status, "canonical": form}
+
+
+@lru_cache(maxsize=200)  # the elements of a list are compared with one another
+def _read(text: str) -> Any:
+    return read(text)
+
+
+def canonical_form(pred: str) -> str | None:
+    """The canonical form of a cleaned answer; None where it cannot be read."""
+    try:
+        return canonical(_read(pred))
+    except Unreadable:
+        return None

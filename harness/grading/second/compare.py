@@ -129,11 +129,17 @@ def _equal(a: Any, b: Any, a_decimal: bool, b_decimal: bool) -> bool:
         return numbers.close(Fraction(a.p, a.q), Fraction(b.p, b.q), a_decimal, b_decimal)
     if a.has(sympy.oo, -sympy.oo) or b.has(sympy.oo, -sympy.oo):
         return False
-    mixed = (a_decimal != b_decimal) and not (a.free_symbols or b.free_symbols)
-    tolerance = sympy.Float("5e-6") if mixed else sympy.Float("1e-15")
     left, right = _paired(a, b)
     if not left:
         raise Unreadable("no value")
+    plain = [decimal and value.is_Rational for value, decimal in ((a, a_decimal), (b, b_decimal))]
+    if plain[0] != plain[1] and not (a.free_symbols or b.free_symbols):
+        exact, decimal = (right[0], left[0]) if plain[0] else (left[0], right[0])
+        return all(
+            numbers.agree(Fraction(str(x)), Fraction(str(y)))
+            for x, y in zip(exact.as_real_imag(), decimal.as_real_imag(), strict=True)
+        )
+    tolerance = sympy.Float("1e-15")
     return all(abs(x - y) <= tolerance * max(abs(x), abs(y)) for x, y in zip(left, right, strict=True))
 
 

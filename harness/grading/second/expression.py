@@ -10,6 +10,7 @@ from harness.grading.second.tokens import Token, Unreadable
 
 _DEPTH = 60
 _TOWER = 5
+_TERMS = 300
 _TIMES = {"*", "\\cdot", "\\times", "\\ast"}
 _OVER = {"/", "\\div", ":"}
 _FUNCTIONS = {
@@ -19,7 +20,7 @@ _FUNCTIONS = {
 }  # fmt: skip
 _CONSTANTS = {"\\pi": "pi", "\\infty": "oo"}
 _NOT_SYMBOLS = {
-    "\\sum", "\\prod", "\\int", "\\lim", "\\mod", "\\bmod", "\\pmod", "\\cup", "\\cap", "\\setminus", "\\to",
+    "\\int", "\\lim", "\\mod", "\\bmod", "\\pmod", "\\cup", "\\cap", "\\setminus", "\\to",
     "\\mid", "\\begin", "\\end", "\\def", "\\ldots", "\\dots", "\\cdots", "\\forall", "\\exists",
     "\\quad", "\\rfloor", "\\rceil", "\\rvert", "\\right", "\\left", "\\\\", "\\{", "\\}", "\\|", "\\mathbb",
     "\\emptyset", "\\boxed", "\\fbox",
@@ -251,6 +252,8 @@ class ExpressionReader:
             return arithmetic.binomial(self.argument(), self.argument())
         if text in _FUNCTIONS:
             return self.function(text, sympy)
+        if text in ("\\sum", "\\prod"):
+            return self.series(text, sympy)
         if text in ("\\lfloor", "\\lceil"):
             value = self.closed("\\rfloor" if text == "\\lfloor" else "\\rceil")
             return (sympy.floor if text == "\\lfloor" else sympy.ceiling)(value)
@@ -261,6 +264,30 @@ class ExpressionReader:
         if text in _NOT_SYMBOLS or text in RELATIONS or text.startswith(("\\begin", "\\end")):
             raise Unreadable(text)
         return self.symbol(text)
+
+    def series(self, text: str, sympy: Any) -> Any:
+        """A finite sum or product, term by term; the product behind the sign is its body."""
+        if not (self.take("_") and self.take("{") and self.peek().kind == "letter"):
+            raise Unreadable(text)
+        index = self.next().text
+        if index in "ie":  # a name here, not the number
+            index = "k" + index
+            self.stream[self.at :] = [
+                Token("letter", index) if t.kind == "letter" and t.text == index[1] else t
+                for t in self.stream[self.at :]
+            ]
+        low = self.closed("}") if self.take("=") else None
+        high = self.script() if self.take("^") else None
+        body = self.product()
+        if low is None or high is None or not (low.is_Integer and high.is_Integer and high - low < _TERMS):
+            raise Unreadable(text)
+        if any(str(name).partition("_")[2] for name in body.free_symbols if index in str(name)[1:]):
+            raise Unreadable("an index in a name")
+        total = sympy.Integer(0 if text == "\\sum" else 1)
+        for k in range(int(low), int(high) + 1):
+            term = body.xreplace({sympy.Symbol(index): sympy.Integer(k)})
+            total = total + term if text == "\\sum" else total * term
+        return total
 
     def argument(self) -> Any:
         if self.take("{"):

@@ -143,7 +143,7 @@ class _Reader(ExpressionReader):
 
     def matrix(self) -> Value:
         name = self.next().text.removeprefix("\\begin{").removesuffix("}")
-        if name not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "array", "smallmatrix", "Bmatrix"):
+        if name not in ("pmatrix", "bmatrix", "matrix", "array", "smallmatrix", "Bmatrix"):
             raise Unreadable(f"environment {name}")
         rows: list[list[NumberValue]] = [[]]
         while not self.peek().text.startswith("\\end{"):

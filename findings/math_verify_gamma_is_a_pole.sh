@@ -1,0 +1,22 @@
+#!/bin/sh
+# math-verify reads a bare gamma as the gamma function at a pole, which equals every other pole.
+#
+# math-verify 0.9.0, latex2sympy2_extended 1.11.0. Seen:
+#     $\gamma^2-1$ answered by $\gamma^2-3$: True
+set -eu
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install -q math-verify==0.9.0 latex2sympy2_extended==1.11.0 "antlr4-python3-runtime==4.13.2"
+"$folder/venv/bin/python" - <<'EOF'
+from importlib.metadata import version
+
+from math_verify import parse, verify
+
+print("math-verify", version("math-verify"), "latex2sympy2_extended", version("latex2sympy2_extended"))
+pairs = [(r"$\gamma^2-1$", r"$\gamma^2-3$")]
+for gold, answer in pairs:
+    verdict = verify(parse(gold), parse(answer))
+    print(f"{gold} answered by {answer}: {verdict}")
+    assert verdict, "the behaviour has changed"
+EOF
