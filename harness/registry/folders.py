@@ -115,7 +115,13 @@ def import_file(file: Path, kind: str) -> ModuleType:
     """The module of ``file``, imported once: from its package, or under a name of its own."""
     folder = home_of(file, kind)
     if folder is not None:
-        return importlib.import_module(folder.module_of(file.resolve()))
+        module = importlib.import_module(folder.module_of(file.resolve()))
+        if Path(module.__file__ or "").resolve() != file.resolve():
+            raise UserError(
+                f"{module.__name__} is {module.__file__ or 'a folder without code'}, not {file}: something "
+                f"called '{folder.package}' stands before it in sys.path; take it away"
+            )
+        return module
     name = f"entrobench_{kind}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -84,3 +84,16 @@ def test_the_page_of_public_names_is_current_and_whole() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     for name in entrobench._EXPORTS:
         assert page.count(f"\n| `{name}` | ") == 1
+
+
+def test_a_folder_that_shadows_the_methods_is_named(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    for name in ("__init__.py", "grpo.py"):
+        (tmp_path / "methods" / name).write_text("")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from harness.registry import methods\n"
+        "try:\n    methods.load('grpo')\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "UserError" in done.stdout and "stands before it in sys.path" in done.stdout

@@ -142,9 +142,9 @@ def test_interruption_ends_the_workers_and_the_next_submission_goes_on(
         textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
-        from conftest import FakeBackend
-        from harness.sweep.local import ROOT, LocalLauncher
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.conftest import FakeBackend
+        from harness.sweep.local import LocalLauncher
         from harness.sweep.plan import ledger, make_plan
         from harness.sweep.spec import load_sweep
         sweep = load_sweep(Path({str(path)!r}), ["workers=2"])
