@@ -129,9 +129,9 @@ def joined(text: str, vocab: dict[str, int]) -> list[int]:
 
 
 KNOWN = {
-    "smollm2-135m": ([504, 3575, 282, 4649, 314], (0, 2), "<|im_end|>", "Q4_1"),
-    "qwen2.5-coder-1.5b": ([785, 6722, 315, 9625, 374], (151643, 151645), "<|im_end|>", "Q4_K_M"),
-    "gemma3-270m": ([2, 818, 5279, 529, 7001, 563], (1, 106), "<eos>", "Q4_K_M"),
+    "smollm2-135m": ([504, 3575, 282, 4649, 314], (2,), "<|im_end|>", "Q4_1"),
+    "qwen2.5-coder-1.5b": ([785, 6722, 315, 9625, 374], (151645,), "<|im_end|>", "Q4_K_M"),
+    "gemma3-270m": ([2, 818, 5279, 529, 7001, 563], (1,), "<eos>", "Q4_K_M"),
 }
 
 
@@ -140,7 +140,7 @@ def test_tokens_ends_and_origin(model: Policy, request: pytest.FixtureRequest) -
     name = request.node.callspec.params["model"]
     ids, ends, end, label = KNOWN[name]
     assert model.encode(FRANCE) == ids
-    assert model.eos_ids == ends
+    assert (model.eos_id,) == ends and set(ends) <= set(model.eos_ids)  # chat ends may come on top
     assert model.tokenizer.eos_token == end
     if name == "smollm2-135m":  # the others are hashed whole as well, which takes long
         assert model_fingerprint(resolve_model(name, {}), None).endswith(f" (dequantised from {label})")
