@@ -105,9 +105,9 @@ def stop_ids(tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
     ends, own = set(CHAT_ENDS), _turn_end(tokenizer)
     if own in special:
         ends = ends - set(_MESSAGE_ENDS) | {tokenizer.convert_ids_to_tokens(own)}
-    ids = {tokenizer.convert_tokens_to_ids(token): token for token in ends}
-    # what it does not know, a tokenizer reads as something else
-    known = [i for i, token in ids.items() if i is not None and tokenizer.convert_ids_to_tokens(i) == token]
+    # what it does not know, a tokenizer reads as something else: often as one token for all of it
+    ids = [(tokenizer.convert_tokens_to_ids(token), token) for token in ends]
+    known = [i for i, token in ids if i is not None and tokenizer.convert_ids_to_tokens(i) == token]
     return tuple(sorted(i for i in known if i in special and i < vocabulary))
 
 
