@@ -162,8 +162,8 @@ def test_a_record_that_was_collected_outlives_damage_to_its_run(finished: Path, 
 _COLLECTOR = """
     import os, sys, time
     from pathlib import Path
-    sys.path.insert(0, {tests!r})
-    from conftest import FakeBackend
+    sys.path.insert(0, {root!r})
+    from tests.conftest import FakeBackend
     from harness.util import files
     from harness.sweep import collect as module
     from harness.sweep.plan import make_plan
@@ -185,7 +185,7 @@ _COLLECTOR = """
 
 def _collector(folder: Path, *words: str) -> subprocess.Popen[str]:
     script = folder / "collector.py"
-    script.write_text(textwrap.dedent(_COLLECTOR.format(tests=str(Path(__file__).parent.parent))))
+    script.write_text(textwrap.dedent(_COLLECTOR.format(root=str(Path(__file__).parents[2]))))
     return subprocess.Popen(
         [sys.executable, str(script), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
