@@ -81,7 +81,10 @@ def values_at(expr: Any, points: int = _POINTS) -> list[Any]:
             draw = random.Random(f"{letter}{i}")
             value = sympy.Rational(draw.randint(3000, 29000), 10007)
             at[letter] = value if rational_powers or i % 2 == 0 else -value
-        value = expr.xreplace(at).evalf(_DIGITS, maxn=200)
+        try:
+            value = expr.xreplace(at).evalf(_DIGITS, maxn=200)
+        except ValueError:  # sympy's word for a point outside of a function's domain: (5/2)!!
+            continue
         if value.is_number and not value.has(sympy.nan, sympy.zoo):
             found.append(value)
     return found
@@ -93,7 +96,8 @@ def canonical(value: Value) -> str:
         if value.expr.is_Rational:
             huge = max(int(value.expr.p).bit_length(), int(value.expr.q).bit_length()) > 10_000
             return f"{int(value.expr.p):x}/{int(value.expr.q):x}" if huge else str(value.expr)
-        return "~" + ",".join(_rounded(v) for v in values_at(value.expr, 2))
+        # Without a value anywhere its own writing is all that tells it from others.
+        return "~" + (",".join(_rounded(v) for v in values_at(value.expr, 2)) or str(value.expr))
     if isinstance(value, Words):
         return value.text
     if isinstance(value, Sequence):

@@ -156,6 +156,13 @@ def test_no_text_raises_anything_else(text: str) -> None:
     assert judge(gold="5", pred=text)["status"] in ("right", "wrong", "unparsed")
 
 
+@pytest.mark.parametrize("text", ["n!!", "(n+1)!!", "2x!!+1", r"\frac{n!!}{2}"])
+def test_a_double_factorial_of_a_letter_is_itself_and_no_other(text: str) -> None:
+    assert judge(gold=text, pred=text)["status"] == "right"
+    assert judge(gold=text, pred="5")["status"] != "right" != judge(gold=text, pred=text + "+1")["status"]
+    assert judge(gold=text, pred=text)["canonical"] != judge(gold=text, pred=text + "+1")["canonical"]
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
