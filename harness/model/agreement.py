@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.model.attention import take_over
+from harness.model.decoding import decoding
 from harness.model.logits import HeadCurve
-from harness.model.own import Decoding, Ways, head_of, hidden_states, text_config
+from harness.model.own import Ways, head_of, hidden_states, text_config
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.util.errors import UserError
@@ -106,14 +108,19 @@ def _compare(policy: Statistics, name: str) -> None:
         return float(difference.mean()) / (ROUNDING + 30 * torch.finfo(held).eps * scale)
 
     network = policy.network
-    packed = policy.packs and _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1
-    network.ways = Ways(pack=packed)
+    network.ways = Ways(pack=take_over(model))
+    packed = network.ways.pack and _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1
+    network.ways = Ways(pack=packed, share=packed)
     if not packed:
         _pad_or_not(policy, ids, truth, apart, name)
+    elif not _decoding_apart(policy, ids, truth, apart) <= 1:
+        network.ways = Ways(pack=True)
+    else:
+        return
     if not _decoding_apart(policy, ids, truth, apart) <= 1:
         # then every token is predicted as those of a rollout are, which is shown for packed rows only so far
         if packed:
-            network.ways = Ways(pack=False)
+            network.ways = Ways()
             _pad_or_not(policy, ids, truth, apart, name)
         network.ways = replace(network.ways, pack=packed, cache=False)
 
@@ -247,28 +254,24 @@ def _decoding_apart(policy: Statistics, ids: list[int], truth: Tensor, apart: An
 def _decoded(
     policy: Statistics, ids: list[int], truth: Tensor, prompts: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    device, count = policy.model.device, len(prompts)
-    ids_NP = torch.full((count, prompts[0]), policy.pad_id)
-    mask_NP = torch.zeros(ids_NP.shape, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        ids_NP[row, prompts[0] - prompt :] = torch.tensor(ids[:prompt])
-        mask_NP[row, prompts[0] - prompt :] = True
-    network = policy.network
-    decoding = Decoding(policy.model, network.curve, network.ways, ids_NP.to(device), mask_NP.to(device))
-    decoding.repeat(2)
+    device, count, network = policy.model.device, len(prompts), policy.network
+    rows = decoding(
+        policy.model, network.curve, network.ways, [ids[:prompt] for prompt in prompts], policy.pad_id
+    )
+    rows.repeat(2)
     prompts = tuple(prompt for prompt in prompts for _ in range(2))
     ours, theirs = [], []
     for step in range(STEPS):
         if step == 2:  # as when the other responses have ended
-            decoding.keep(torch.arange(0, 2 * count, 2, device=device))
+            rows.keep(torch.arange(0, 2 * count, 2, device=device))
             prompts = prompts[::2]
         next_N = torch.tensor([ids[prompt + step] for prompt in prompts], device=device)
-        logp_NV = decoding.logits().log_softmax(1)
+        logp_NV = rows.logits().log_softmax(1)
         logp_N = logp_NV.gather(1, next_N[:, None])[:, 0]
         ours.append(torch.stack([logp_N, -(logp_NV.exp() * logp_NV).sum(1)]).cpu())
         theirs.append(truth[:, [prompt + step - 1 for prompt in prompts]])
         if step < STEPS - 1:
-            decoding.append(next_N)
+            rows.append(next_N)
     return torch.cat(ours, 1), torch.cat(theirs, 1)
 
 

@@ -112,60 +112,13 @@ class Ways:
     """What a model's own code stands, found out when it is loaded.
 
     Attributes:
-        pack: rows with several rollouts in them, and a mask that keeps them apart.
+        pack: many rollouts in one row, kept apart by an attention of ours (:mod:`harness.model.attention`).
         pad: rows of unequal length; without it every length has a pass of its own.
         cache: keys and values of earlier tokens; without it a row is read from its start for every token.
+        share: rows that grow read their prompt's keys and values in one place, by the same attention.
     """
 
-    pack: bool = True
+    pack: bool = False
     pad: bool = True
     cache: bool = True
-
-
-class Decoding:
-    """Rows that grow by a token at a time; padded on the left, or of one length without ``ways.pad``."""
-
-    def __init__(self, model: Any, curve: HeadCurve, ways: Ways, ids_NP: Tensor, mask_NP: Tensor) -> None:
-        from transformers import DynamicCache
-
-        self._model, self._curve, self._ways = model, curve, ways
-        self._ids, self._mask = ids_NP, mask_NP
-        self._cache = DynamicCache(config=model.config) if ways.cache else None
-        self._hidden = self._pass(ids_NP, (mask_NP.long().cumsum(1) - 1).clamp(min=0))
-
-    def _pass(self, ids_NX: Tensor, position_NX: Tensor) -> Tensor:
-        inputs: dict[str, Any] = {"input_ids": ids_NX, "use_cache": self._cache is not None}
-        if self._cache is not None:
-            inputs |= {"past_key_values": self._cache}
-        if self._ways.pad:
-            inputs |= {"attention_mask": self._mask.long(), "position_ids": position_NX}
-        return hidden_states(self._model, inputs)[0][:, -1]
-
-    def logits(self) -> Tensor:
-        """``[N,V]`` of the token that comes next, in fp32."""
-        head = head_of(self._model)
-        return head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve).float()
-
-    def repeat(self, n: int) -> None:
-        """Every row ``n`` times, one behind the other."""
-        self._hidden = self._hidden.repeat_interleave(n, 0)
-        if self._cache is not None:
-            self._cache.batch_repeat_interleave(n)
-        self._ids, self._mask = (value.repeat_interleave(n, 0) for value in (self._ids, self._mask))
-
-    def keep(self, rows: Tensor) -> None:
-        """Only these rows."""
-        self._hidden = self._hidden[rows]
-        if self._cache is not None:
-            self._cache.batch_select_indices(rows)
-        self._ids, self._mask = self._ids[rows], self._mask[rows]
-
-    def append(self, token_N: Tensor) -> None:
-        """A token to each row."""
-        ones = torch.ones(len(self._mask), 1, dtype=torch.bool, device=self._mask.device)
-        self._mask = torch.cat([self._mask, ones], 1)
-        if self._cache is not None:
-            self._hidden = self._pass(token_N[:, None], self._mask.long().sum(1, keepdim=True) - 1)
-            return
-        self._ids = torch.cat([self._ids, token_N[:, None]], 1)
-        self._hidden = self._pass(self._ids, (self._mask.long().cumsum(1) - 1).clamp(min=0))
+    share: bool = False

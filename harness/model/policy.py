@@ -18,7 +18,7 @@ from harness.model import text
 from harness.model.agreement import check_agreement
 from harness.model.checks import check_kind
 from harness.model.loading import load_model
-from harness.model.own import context_of, text_config, vocabulary_of
+from harness.model.own import context_of, vocabulary_of
 from harness.model.packing import pack
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
@@ -95,7 +95,7 @@ class Policy:
         """The LM head (``weight`` [V,D] and perhaps ``bias``)."""
         return self.network.head
 
-    def _inputs(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def _inputs(self, batch: Batch) -> tuple[dict[str, Any], Tensor, Tensor]:
         """The model's inputs, and where in its flattened output each token's prediction is.
 
         Returns:
@@ -106,8 +106,10 @@ class Policy:
         if self.packs:
             packed = pack(batch)
             inputs = {
-                "input_ids": packed.ids_RL.to(device), "attention_mask": packed.mask_R1LL.to(device),
-                "position_ids": packed.position_RL.to(device),
+                "input_ids": packed.ids_1L.to(device), "position_ids": packed.position_1L.to(device),
+                "layout": packed.layout.to(device),
+                # the layout says all; a mask of four dimensions keeps transformers from making one
+                "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
             }  # fmt: skip
             return inputs, packed.response_at_N.to(device), packed.prompt_at_M.to(device)
         if not self.network.ways.pad:
@@ -151,18 +153,8 @@ class Policy:
 
     @property
     def packs(self) -> bool:
-        """Whether rollouts are packed: needs an attention that takes any mask, in every layer."""
-        config = text_config(self.model.config)
-        if not self.network.ways.pack or not getattr(self.model, "_supports_sdpa", False):
-            return False
-        if getattr(config, "alibi", False):
-            return False
-        layers = getattr(config, "layer_types", None) or ()
-        whole_prefix = all(kind == "full_attention" for kind in layers) and not (
-            not layers and getattr(config, "sliding_window", None)
-        )
-        own = getattr(self.model.config, "_attn_implementation", None)
-        return whole_prefix and getattr(config, "_attn_implementation", own) == "sdpa"
+        """Whether rollouts are packed: needs an attention that can be exchanged, in every layer."""
+        return self.network.ways.pack
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         """``{name: [B,T]}`` (``[B,P]`` for prompt statistics) under the current weights; 0 on padding.

@@ -43,7 +43,7 @@ class Network(torch.nn.Module):
         return head_of(self.model)
 
     def forward(
-        self, inputs: Mapping[str, Tensor], asked: Sequence[Asked], temperature: float
+        self, inputs: Mapping[str, Any], asked: Sequence[Asked], temperature: float
     ) -> dict[str, Tensor]:
         """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states."""
         hidden_XD = hidden_states(self.model, {**inputs, "use_cache": False})[0].flatten(0, 1)

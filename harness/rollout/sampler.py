@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.own import Decoding
+from harness.model.decoding import decoding, left_padded
 from harness.model.policy import Policy
 from harness.rollout.finite import not_finite
 from harness.rollout.stopping import StopTexts
@@ -102,15 +102,14 @@ def sample(
             token_temperature=token_temperature,
         )  # fmt: skip
     device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
-    ids, mask = left_padded(prompts, policy.pad_id)
-    ids, mask = ids.to(device), mask.to(device)
     rows = len(prompts) * n
     stops = StopTexts(policy.tokenizer, policy.stop_texts)
     uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     logps = torch.zeros(rows, max_tokens, device=device)
-    rollout = Decoding(policy.model, policy.network.curve, policy.network.ways, ids, mask)
+    network = policy.network
+    rollout = decoding(policy.model, network.curve, network.ways, prompts, policy.pad_id)
     rollout.repeat(n)
     alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
     live = torch.ones(rows, dtype=torch.bool, device=device)
@@ -184,14 +183,3 @@ def _probabilities(logits_NV: Tensor, top_p: float) -> Tensor:
     ordered, index = probs.sort(1, descending=True)
     outside = ordered.cumsum(1) - ordered >= top_p  # the token that crosses top_p stays
     return torch.zeros_like(probs).scatter(1, index, ordered.masked_fill(outside, 0.0))
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask ``[len(prompts), P]``, padded on the left."""
-    width = max(len(p) for p in prompts)
-    ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
-    mask = torch.zeros(len(prompts), width, dtype=torch.bool)
-    for i, prompt in enumerate(prompts):
-        ids[i, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask[i, width - len(prompt) :] = True
-    return ids, mask

@@ -165,7 +165,7 @@ def make_batch(
     extra_T: int = 0, **fields: Any,
 ) -> Batch:  # fmt: skip
     """A batch of given token ids; ``extra_P`` and ``extra_T`` add columns of padding."""
-    from harness.rollout.sampler import left_padded
+    from harness.model.decoding import left_padded
 
     rows, width = len(prompts), max(map(len, responses)) + extra_T
     prompt, prompt_mask = left_padded([*prompts, [0] * (max(map(len, prompts)) + extra_P)], policy.pad_id)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.model import agreement
+from harness.model import agreement, attention
 from harness.model.logits import HeadCurve
 from harness.model.own import Ways
 from harness.model.policy import Policy, load_policy
@@ -92,14 +92,13 @@ def test_a_model_that_looks_ahead_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_packed_rows_that_come_out_wrong_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a family whose code takes a mask of four dimensions for something else."""
+    """As of a family whose code does not hand on what its attention is called with."""
     policy = tiny_policy()
     backbone = policy.model.model
     forward = backbone.forward
 
-    def deaf(*args: Any, attention_mask: Any = None, **given: Any) -> Any:
-        plain = attention_mask is None or attention_mask.ndim == 2
-        return forward(*args, attention_mask=attention_mask if plain else None, **given)
+    def deaf(*args: Any, layout: Any = None, **given: Any) -> Any:
+        return forward(*args, **given)
 
     monkeypatch.setattr(backbone, "forward", deaf)
     agreement.check_agreement(policy, "deaf")
@@ -139,7 +138,7 @@ def test_a_window_that_packed_rows_ignore_is_noticed(tmp_path: Path, monkeypatch
     """The window is longer than the whole text of the check, which shrinks it meanwhile."""
     folder = saved(tmp_path, use_sliding_window=True, sliding_window=120, max_window_layers=0)
     # as where a family keeps its window under a name that nobody looks for
-    monkeypatch.setattr(Policy, "packs", property(lambda policy: policy.network.ways.pack))
+    monkeypatch.setattr(attention, "NOT_PACKED", ())
     assert load_policy(folder).network.ways == Ways(pack=False)
     monkeypatch.setattr(agreement, "_short_windows", lambda model: nullcontext())
     assert load_policy(folder).network.ways.pack

@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.model.packing import pack
+from harness.model.agreement import check_agreement
+from harness.model.attention import take_over
+from harness.model.own import Ways
+from harness.model.packing import pack, packed_tokens
 from harness.model.policy import Policy, load_policy
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP, PROMPT_LOGP, ScaledLogProb
@@ -100,8 +103,9 @@ def architectures() -> dict[str, Any]:
 def test_packing_changes_neither_values_nor_gradients(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     policy = Policy(architectures()[family]().double().eval(), tiny_policy().tokenizer)
+    assert take_over(policy.model)
+    policy.network.ways = Ways(pack=True)
     batch = make_batch(policy, PROMPTS, RESPONSES, extra_P=2, extra_T=1)
-    assert policy.packs
     packed, packed_grad = policy.stats(batch, STATS), gradient(policy, batch)
     unpacked(policy, monkeypatch)
     apart, apart_grad = policy.stats(batch, STATS), gradient(policy, batch)
@@ -117,18 +121,19 @@ def test_a_packed_pass_holds_each_prompt_once() -> None:
     packed = pack(batch)
     prompts = 4 + 2 + 3
     responses = sum(len(r) - 1 for r in RESPONSES)  # nothing follows the last token
-    assert packed.ids_RL.shape == (1, prompts + responses)
-    assert packed.position_RL.max() == 5  # [9, 10] and the first four tokens of its longest response
+    assert packed.ids_1L.shape == (1, prompts + responses) and packed_tokens(batch) == prompts + responses
+    assert packed.position_1L.max() == 5  # [9, 10] and the first four tokens of its longest response
 
 
-def test_long_rollouts_fill_several_rows() -> None:
+def test_rollouts_of_any_length_share_their_prompt() -> None:
     policy = tiny_policy(torch.float64)
-    long = [[20 + (i + j) % 9 for j in range(50)] for i in range(8)]
+    long = [[20 + (i + j) % 9 for j in range(50 - 6 * i)] for i in range(8)]
     batch = make_batch(policy, [[5, 6]] * 8, long)
-    assert pack(batch).ids_RL.shape == (4, 2 + 2 * 49)
+    assert pack(batch).ids_1L.shape == (1, 2 + sum(len(response) - 1 for response in long))
     got = policy.stats(batch, [LOGP])["logp"]
     for i, response in enumerate(long):
-        torch.testing.assert_close(got[i], plain(policy, [5, 6], response, 1.0)["logp"])
+        want = plain(policy, [5, 6], response, 1.0)["logp"]
+        torch.testing.assert_close(got[i, : len(response)], want)
 
 
 def test_prompts_that_differ_only_in_padding_are_told_apart() -> None:
@@ -146,6 +151,7 @@ def test_models_that_look_back_a_window_only_are_not_packed() -> None:
     policy = tiny_policy()
     model = build_model(policy.tokenizer, use_sliding_window=True, sliding_window=4, max_window_layers=0)
     windowed = Policy(model, policy.tokenizer)
+    check_agreement(windowed, "windowed")
     assert policy.packs and not windowed.packs
     batch = make_batch(windowed, PROMPTS, RESPONSES, extra_P=3)
     got = windowed.stats(batch, [LOGP])["logp"]

@@ -1,0 +1,361 @@
+"""Attention over rollouts in one row without padding: each prompt once, its responses behind all prompts.
+
+A response token attends to its prompt and to its own response up to itself. Both parts are plain attentions
+over rectangles, which flash kernels compute without ever seeing a mask that is mostly empty; their results
+are joined by the log of their softmax sums (Milakov & Gimelshein 2018, "Online normalizer calculation for
+softmax"; the same step joins the blocks of FlashAttention). The gradient needs no more than the joint sum:
+each part's backward kernel is given the joint output and sum in place of its own.
+
+Shape letters: ``L`` tokens of the row, ``H`` heads, ``D`` their size; in a call ``n`` rectangles of ``Q``
+queries by ``K`` keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Under this name transformers finds :func:`attend`.
+NAME = "entrobench"
+#: What layers hand on where their attention is more than a softmax of products over what is visible.
+NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias", "cache")
+#: A rectangle may be padded to the longest until this share of it is empty, if it is large enough to matter.
+_FULL, _LARGE = 0.75, 256
+
+
+@dataclass(frozen=True)
+class Call:
+    """Tokens that attend to tokens in one call of a kernel.
+
+    Attributes:
+        query, key: ``[n * Q]``, ``[n * K]`` indices into the row; 0 where a rectangle has no token.
+        n, width: rectangles, and their queries ``Q``.
+        causal: query i sees keys up to i, else all that are there.
+        there_nK: true where a key is; None where all are.
+        real: ``[r]`` where in ``query`` the tokens are; None where all are.
+    """
+
+    query: Tensor
+    key: Tensor
+    n: int
+    width: int
+    causal: bool
+    there_nK: Tensor | None = None
+    real: Tensor | None = None
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """``[r]``: the queries that are tokens."""
+        return self.query if self.real is None else self.query[self.real]
+
+    def mask(self, dtype: torch.dtype) -> Tensor | None:
+        """``[n,1,Q,K]``: what is added to the products, -inf where no key is."""
+        if self.there_nK is None:
+            return None
+        hidden = torch.zeros(self.there_nK.shape, dtype=dtype, device=self.there_nK.device)
+        hidden.masked_fill_(~self.there_nK, float("-inf"))
+        return hidden[:, None, None].expand(-1, 1, self.width, -1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who attends to whom in a row of rollouts.
+
+    Attributes:
+        own: every prompt, and every response, to itself.
+        across: responses to their prompts.
+        prompt_L: number of each token's prompt.
+        response_L: number of each token's response; -1 in prompts.
+    """
+
+    own: tuple[Call, ...]
+    across: tuple[Call, ...]
+    prompt_L: Tensor
+    response_L: Tensor
+
+    def to(self, device: torch.device) -> Layout:
+        return _to(self, device)
+
+    def attend(self, _: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """``[L,H,D]`` from queries ``[L,H,D]``, keys and values ``[L,G,D]``, where ``G`` divides ``H``."""
+        if q.device.type == "cpu":
+            return _Attend.apply(q, k, v, self, scale)  # type: ignore[no-any-return]
+        return _flexible(q, k, v, self, scale)
+
+    def sees(self, query: Tensor, key: Tensor) -> Tensor:
+        """Whether the tokens at ``query`` see those at ``key``, as :attr:`own` and :attr:`across` say it."""
+        same = self.prompt_L[query] == self.prompt_L[key]
+        part = self.response_L[key]
+        return same & (query >= key) & ((part == -1) | (part == self.response_L[query]))
+
+    @cached_property
+    def blocks(self) -> Any:
+        """FlexAttention's block mask of :meth:`sees`."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        length = len(self.prompt_L)
+        return create_block_mask(
+            lambda _b, _h, query, key: self.sees(query, key), None, None, length, length,
+            device=self.prompt_L.device, _compile=self.prompt_L.is_cuda,
+        )  # fmt: skip
+
+
+def _to(part: Any, device: torch.device) -> Any:
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if isinstance(part, tuple):
+        return tuple(_to(p, device) for p in part)
+    if isinstance(part, Layout | Call):
+        return replace(part, **{f.name: _to(getattr(part, f.name), device) for f in fields(part)})
+    return part
+
+
+def layout_of(prompts: Sequence[int], responses: Sequence[Sequence[int]]) -> Layout:
+    """The layout of prompts of these lengths, then of their responses in the same order.
+
+    Args:
+        prompts: tokens of each prompt, at least 1.
+        responses: for each prompt, the tokens of its responses; 0 is allowed.
+    """
+    starts = np.concatenate([[0], np.cumsum(prompts)])
+    lengths = [length for group in responses for length in group]
+    own = list(zip(starts[:-1].tolist(), prompts, strict=True))
+    at, across = int(starts[-1]), []
+    for start, length, group in zip(starts[:-1].tolist(), prompts, responses, strict=True):
+        if total := sum(group):
+            across.append((at, total, start, length))
+        own_at = at
+        for tokens in group:
+            own.append((own_at, tokens))
+            own_at += tokens
+        at += total
+    number = np.repeat(np.arange(len(prompts)), [sum(group) for group in responses])
+    return Layout(
+        tuple(_causal(part) for part in _alike([o for o in own if o[1]], 1)),
+        tuple(_whole(part) for part in _alike(across, 1)),
+        torch.from_numpy(np.concatenate([np.repeat(np.arange(len(prompts)), prompts), number])),
+        torch.from_numpy(
+            np.concatenate([np.full(starts[-1], -1), np.repeat(np.arange(len(lengths)), lengths)])
+        ),
+    )
+
+
+def _alike(spans: Sequence[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
+    """Spans in groups whose sizes differ little, the longest first."""
+    groups: list[list[tuple[int, ...]]] = []
+    held = 0
+    for span in sorted(spans, key=lambda s: (-s[size], s)):
+        if not groups or (span[size] < _FULL * groups[-1][0][size] and held >= _LARGE):
+            groups.append([])
+            held = 0
+        groups[-1].append(span)
+        held += span[size]
+    return groups
+
+
+def _rectangle(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """``[n,width]`` indices of spans (start, length), and where they are tokens; 0 elsewhere."""
+    start, length = np.array(spans).T
+    at = np.arange(length.max())
+    there = at < length[:, None]
+    return np.where(there, start[:, None] + at, 0), there
+
+
+def _causal(spans: Sequence[tuple[int, ...]]) -> Call:
+    index, there = _rectangle([(start, length) for start, length, *_ in spans])
+    flat = torch.from_numpy(index.ravel())
+    return Call(flat, flat, *index.shape, True, None, _real(there))
+
+
+def _whole(spans: Sequence[tuple[int, ...]]) -> Call:
+    queries, real = _rectangle([(start, length) for start, length, *_ in spans])
+    keys, there = _rectangle([(start, length) for *_, start, length in spans])
+    return Call(
+        torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), *queries.shape, False,
+        None if there.all() else torch.from_numpy(there), _real(real),
+    )  # fmt: skip
+
+
+def _real(there: np.ndarray) -> Tensor | None:
+    return None if there.all() else torch.from_numpy(there.ravel().nonzero()[0])
+
+
+# --- in a model -------------------------------------------------------------------------------------------
+
+
+def take_over(model: Any) -> bool:
+    """Let ``model`` attend by :func:`attend`, where its attention can be exchanged; whether it can.
+
+    Without a layout nothing changes: it is transformers' sdpa attention then, with its masks.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    config = model.config
+    if not getattr(model, "_supports_sdpa", False) or config._attn_implementation != "sdpa":
+        return False
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    return True
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    layout: Any = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """An attention of transformers: ``[1,L,H,D]`` from queries ``[1,H,L,D]``, keys and values ``[1,G,L,D]``.
+
+    Args:
+        layout: has ``attend``; None leaves everything to transformers' sdpa attention.
+
+    Raises:
+        ValueError: the layer's attention is something else than a softmax of products over what is visible.
+    """
+    if layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
+        )
+    for name in NOT_PACKED:
+        if more.get(name) is not None:
+            raise ValueError(f"{type(module).__name__} attends with {name}, which packed rows do not know")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    width = v.shape[-1]
+    if width < q.shape[-1]:  # the kernels know one size
+        v = torch.nn.functional.pad(v, (0, q.shape[-1] - width))
+    return layout.attend(module, q, k, v, scale)[None, ..., :width], None
+
+
+# --- the operator -----------------------------------------------------------------------------------------
+
+
+class _Attend(torch.autograd.Function):
+    """``[L,H,D]`` from queries ``[L,H,D]``, keys and values ``[L,G,D]`` (``G`` divides ``H``), on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
+        out = q.new_empty(q.shape)
+        lse = q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
+        for call in layout.own:
+            part, part_lse = _forward(call, q, k, v, scale)
+            out.index_copy_(0, call.tokens, part)
+            lse.index_copy_(0, call.tokens, part_lse)
+        for call in layout.across:
+            part, part_lse = _forward(call, q, k, v, scale)
+            both, joint = joined(
+                out.index_select(0, call.tokens), lse.index_select(0, call.tokens), part, part_lse
+            )
+            out.index_copy_(0, call.tokens, both)
+            lse.index_copy_(0, call.tokens, joint)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.layout, ctx.scale = layout, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, lse = ctx.saved_tensors
+        dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        for call in (*ctx.layout.own, *ctx.layout.across):
+            for total, index, part in zip(
+                (dq, dk, dv),
+                (call.query, call.key, call.key),
+                _backward(call, grads[0], q, k, v, out, lse, ctx.scale),
+                strict=True,
+            ):
+                total.index_add_(0, index, part)
+        return dq, dk, dv, None, None
+
+
+def _flexible(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
+    """The same by FlexAttention, whose kernels skip the blocks of a mask that are empty. Untested on GPU."""
+    out = _flex_attention()(
+        q.transpose(0, 1)[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], block_mask=layout.blocks,
+        scale=scale, enable_gqa=q.shape[1] != k.shape[1],
+    )  # fmt: skip
+    return out[0].transpose(0, 1)
+
+
+@lru_cache(maxsize=1)
+def _flex_attention() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True) if torch.cuda.is_available() else flex_attention
+
+
+def joined(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> tuple[Tensor, Tensor]:
+    """One softmax over two sets of keys: output ``[…,D]`` and log-sum ``[…]``, of those of either set."""
+    joint = torch.logaddexp(lse, other_lse)
+    both = out * (lse - joint).exp_()[..., None] + other * (other_lse - joint).exp_()[..., None]
+    return both.to(out.dtype), joint
+
+
+def kernel(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, hidden_n1K: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Output ``[n,H,Q,D]`` and log-sum ``[n,H,Q]`` of queries that see all keys but the hidden ones."""
+    if q.device.type == "cpu":
+        mask = None
+        if hidden_n1K is not None:
+            mask = torch.zeros(hidden_n1K.shape, dtype=q.dtype).masked_fill_(hidden_n1K, float("-inf"))
+            mask = mask[:, None].expand(-1, 1, q.shape[2], -1)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
+            q, k, v, 0.0, False, attn_mask=mask, scale=scale
+        )
+    products = (q @ k.transpose(-2, -1)).float() * scale
+    if hidden_n1K is not None:
+        products = products.masked_fill(hidden_n1K[:, None], float("-inf"))
+    lse = products.logsumexp(-1)
+    return (products - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
+def _cut(value: Tensor, index: Tensor, n: int) -> Tensor:
+    """``[n,heads,width,D]`` of ``[L,heads,D]``."""
+    return value.index_select(0, index).unflatten(0, (n, -1)).transpose(1, 2)
+
+
+def _rows(value: Tensor) -> Tensor:
+    """``[n * width, heads, ...]`` of ``[n,heads,width,...]``."""
+    return value.transpose(1, 2).flatten(0, 1)
+
+
+def _forward(call: Call, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Output and log-sum of the queries that are tokens."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        _cut(q, call.query, call.n), _cut(k, call.key, call.n), _cut(v, call.key, call.n), 0.0, call.causal,
+        attn_mask=call.mask(q.dtype), scale=scale,
+    )  # fmt: skip
+    out, lse = _rows(out), _rows(lse)
+    return (out, lse) if call.real is None else (out[call.real], lse[call.real])
+
+
+def _backward(
+    call: Call, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+) -> list[Tensor]:
+    """The call's shares of the gradients of queries, keys and values, row by row of its indices."""
+    grad_q = grad.index_select(0, call.query)
+    if call.real is not None:  # a query that is no token has no gradient, and then gives none
+        no_token = torch.ones(len(grad_q), dtype=torch.bool, device=grad.device).index_fill_(0, call.real, 0)
+        grad_q.masked_fill_(no_token[:, None, None], 0.0)
+    lse_q = lse.index_select(0, call.query).unflatten(0, (call.n, -1)).transpose(1, 2)
+    parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        grad_q.unflatten(0, (call.n, -1)).transpose(1, 2), _cut(q, call.query, call.n),
+        _cut(k, call.key, call.n), _cut(v, call.key, call.n), _cut(out, call.query, call.n), lse_q,
+        0.0, call.causal, attn_mask=call.mask(q.dtype), scale=scale,
+    )  # fmt: skip
+    return [_rows(part) for part in parts]
