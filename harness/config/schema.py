@@ -81,6 +81,16 @@ class TrainConfig:
     minibatches: int = hp(4, "optimiser steps per pass over the rollouts", ge=1)
     epochs: int = hp(2, "passes over the rollouts", ge=1)
     micro_batch_rows: int = hp(64, "rows per forward and backward pass; does not change the numbers", ge=1)
+    micro_batch_tokens: int | None = hp(
+        None, "tokens per pass at most, prompts counted once; null is no limit; does not change the numbers",
+        ge=1, absent=None,
+    )  # fmt: skip
+    old_pass: str = hp(
+        "auto",
+        "log-probs before the update: those that the built-in sampler took while it drew, where they are the "
+        "same to rounding (fp32 or wider), or always a pass of their own",
+        choices=("auto", "always"), absent="auto",
+    )  # fmt: skip
     activation_checkpointing: bool = hp(
         False, "compute activations again in the backward pass instead of keeping them", absent=NEVER_COUNTS
     )

@@ -179,18 +179,24 @@ def post(error: BaseException) -> bool:
     return True
 
 
-def micro_batches(lengths: Sequence[int], rows: int, size: int) -> list[list[list[int]]]:
+def micro_batches(
+    lengths: Sequence[int], rows: int, size: int, *, tokens: int | None = None, shared: Sequence[int] = ()
+) -> list[list[list[int]]]:
     """For each of ``size`` processes its micro-batches of at most ``rows`` rows: equally many, equally long.
 
     Every process must make as many passes as the others, so a short batch gives some of them empty ones.
 
     Args:
         lengths: tokens of each row.
+        tokens: in a micro-batch at most, unless a single row has more.
+        shared: tokens of each row that count once in a micro-batch with the row before it.
     """
     n = len(lengths)
     if size == 1:
-        return [[list(range(i, min(i + rows, n))) for i in range(0, n, rows)]]
+        return [_in_order(lengths, rows, tokens, shared or [0] * n)]
     per_process = -(-n // (rows * size))
+    if tokens is not None:
+        per_process = max(per_process, -(-sum(lengths) // (max(tokens - max(lengths), 1) * size)))
     capacity = -(-n // (per_process * size))
     bins: list[list[int]] = [[] for _ in range(per_process * size)]
     load = [0] * len(bins)
@@ -200,3 +206,18 @@ def micro_batches(lengths: Sequence[int], rows: int, size: int) -> list[list[lis
         load[free] += lengths[row]
     bins = [sorted(part) for part in bins]
     return [bins[r * per_process : (r + 1) * per_process] for r in range(size)]
+
+
+def _in_order(
+    lengths: Sequence[int], rows: int, tokens: int | None, shared: Sequence[int]
+) -> list[list[int]]:
+    parts: list[list[int]] = []
+    held = 0
+    for row, length in enumerate(lengths):
+        more = length - shared[row]
+        if not parts or len(parts[-1]) == rows or (tokens is not None and held + more > tokens):
+            parts.append([])
+            held, more = 0, length
+        parts[-1].append(row)
+        held += more
+    return parts

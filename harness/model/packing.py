@@ -80,6 +80,15 @@ def packed_tokens(batch: Batch) -> int:
     return sum(prompts.values()) + int((batch.length_B - 1).clamp(min=0).sum())
 
 
+def row_lengths(batch: Batch) -> tuple[list[int], list[int]]:
+    """Tokens of each row, and those that it shares with the row before it: its prompt, if that is the same."""
+    prompt_B = batch.prompt_mask_BP.sum(1)
+    alike_B = (batch.prompt_BP * batch.prompt_mask_BP).diff(dim=0).eq(0).all(1)
+    alike_B &= batch.prompt_mask_BP.long().diff(dim=0).eq(0).all(1)
+    shared = torch.where(alike_B, prompt_B[1:], 0).tolist()
+    return (batch.length_B + prompt_B).tolist(), [0, *shared]
+
+
 def _rows(ids_BX: Tensor, mask_BX: Tensor) -> list[np.ndarray]:
     ids, mask = ids_BX.numpy(), mask_BX.numpy()
     return [i[m] for i, m in zip(ids, mask, strict=True)]

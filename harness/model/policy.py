@@ -19,7 +19,7 @@ from harness.model.agreement import check_agreement
 from harness.model.checks import check_kind
 from harness.model.loading import load_model
 from harness.model.own import context_of, vocabulary_of
-from harness.model.packing import pack
+from harness.model.packing import pack, row_lengths
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
@@ -31,6 +31,7 @@ class Policy:
 
     Attributes:
         stop_texts: texts that end a response besides the end tokens: those of the training template.
+        passed_tokens: that went through the network in :meth:`stats`, copies and padding included.
     """
 
     model: Any
@@ -38,6 +39,7 @@ class Policy:
     temperature: float = 1.0
     network: Network = None  # type: ignore[assignment]
     stop_texts: tuple[str, ...] = ()
+    passed_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.network is None:
@@ -105,6 +107,7 @@ class Policy:
         device = self.device
         if self.packs:
             packed = pack(batch)
+            self.passed_tokens += packed.ids_1L.numel()
             inputs = {
                 "input_ids": packed.ids_1L.to(device), "position_ids": packed.position_1L.to(device),
                 "layout": packed.layout.to(device),
@@ -117,6 +120,7 @@ class Policy:
         # what follows the last token is never asked for
         ids = torch.cat([batch.prompt_BP, batch.response_BT], 1)[:, :-1].to(device)
         mask = torch.cat([batch.prompt_mask_BP, batch.mask_BT], 1)[:, :-1].to(device)
+        self.passed_tokens += ids.numel()
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)  # padding on either side changes nothing
         inputs = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": positions}
         width_P, width_L = batch.prompt_BP.shape[1], ids.shape[1]
@@ -134,6 +138,7 @@ class Policy:
         rows = len(batch)
         prompt = batch.prompt_BP[batch.prompt_mask_BP].view(rows, -1)
         ids = torch.cat([prompt, batch.response_BT[batch.mask_BT].view(rows, -1)], 1)[:, :-1]
+        self.passed_tokens += ids.numel()
         width, start = ids.shape[1], prompt.shape[1] - 1
         at = torch.arange(rows)[:, None] * width + torch.arange(width)
         device = self.device
@@ -189,10 +194,13 @@ class Policy:
         return out
 
     @torch.no_grad()
-    def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
+    def scores(
+        self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int, micro_tokens: int | None = None
+    ) -> dict[str, Tensor]:
         """:meth:`stats` without gradients, ``micro_rows`` rows at a time, divided over the processes."""
         wanted, here = tuple(wanted), world()
-        parts = micro_batches((batch.length_B + batch.prompt_mask_BP.sum(1)).tolist(), micro_rows, here.size)
+        lengths, shared = row_lengths(batch)
+        parts = micro_batches(lengths, micro_rows, here.size, tokens=micro_tokens, shared=shared)
         # an empty part is a pass too: the processes gather weights together
         mine = [self.stats(batch.rows(part or [0]), wanted) for part in parts[here.rank]]
         self.network.freed()

@@ -7,7 +7,7 @@ It carries out the method's rollout program, keeps what waits where rollouts hav
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,9 +20,11 @@ from harness.rollout.engine_sampler import EngineSampler, open_sampler
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.queue import RolloutQueue
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
+from harness.rollout.sampled import TAG
 from harness.rollout.settings import context_of
 from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
 from harness.stages.batch import Batch
+from harness.stages.token_stats import TokenStat
 from harness.util.errors import UserError
 
 
@@ -35,9 +37,14 @@ class RolloutCollector:
 
     def __init__(
         self, run: RunConfig, policy: Policy, benchmark: Benchmark, stages: Stages, *, counters: Counters,
-        clock: Clock,
+        clock: Clock, old_stats: Sequence[TokenStat] = (),
     ) -> None:  # fmt: skip
-        """Open the stage of a run; ``counters`` count what it draws, scores and has judged."""
+        """Open the stage of a run; ``counters`` count what it draws, scores and has judged.
+
+        Args:
+            old_stats: what the sampler takes on the way (:mod:`harness.rollout.sampled`).
+        """
+        self._old_stats = tuple(old_stats)
         self.sampler: Sampler = open_sampler(run, policy)
         self._run, self._policy, self._benchmark, self._stages = run, policy, benchmark, stages
         self._counters, self._clock = counters, clock
@@ -128,8 +135,10 @@ class RolloutCollector:
             self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
             temperature=request.temperature or rollout.temperature,
             max_tokens=self._limit(request), by=self.sampler,
-            token_temperature=request.token_temperature,
+            token_temperature=request.token_temperature, stats=self._old_stats,
         )  # fmt: skip
+        if self._old_stats:
+            batch = batch.with_tags(**{TAG: torch.full((len(batch),), float(self._counters.updates + 1))})
         self._counters.generated_tokens += int(batch.mask_BT.sum())
         return batch
 
@@ -154,7 +163,10 @@ class RolloutCollector:
         return min(limit, context - longest)
 
     def _score(self, request: Score) -> dict[str, Tensor]:
-        scores = self._policy.scores(request.batch, request.stats, self._run.train.micro_batch_rows)
+        train = self._run.train
+        scores = self._policy.scores(
+            request.batch, request.stats, train.micro_batch_rows, train.micro_batch_tokens
+        )
         self._counters.extra_forward_tokens += int(request.batch.mask_BT.sum())
         return scores
 

@@ -20,6 +20,7 @@ from harness.rollout.engines.weights import checksum
 from harness.rollout.roll_out import BuiltIn
 from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.settings import engine_options
+from harness.stages.token_stats import TokenStat
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,8 +81,10 @@ class EngineSampler:
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
-        token_temperature: TokenTemperature | None = None,
+        token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
     ) -> Samples:  # fmt: skip
+        if stats:  # its log-probs are its own, so the old pass is another one
+            raise ValueError("an engine takes no statistics of the policy")
         if token_temperature is not None:  # methods that need one are refused before a run starts
             raise ValueError("this engine has one temperature for a whole response")
         ends = self._policy.eos_ids

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from harness.distributed.world import world
+from harness.model.decoding import left_padded
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Verdict, verify_all
 from harness.rollout import sampler
@@ -16,6 +17,7 @@ from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.stopping import until_stop
 from harness.stages.base import Prompt
 from harness.stages.batch import Batch, concat
+from harness.stages.token_stats import TokenStat
 
 
 class Sampler(Protocol):
@@ -37,7 +39,7 @@ class Sampler(Protocol):
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
-        token_temperature: TokenTemperature | None = None,
+        token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
     ) -> Samples:  # fmt: skip
         """``n`` responses to each prompt; see :func:`harness.rollout.sampler.sample`."""
 
@@ -67,11 +69,11 @@ class BuiltIn:
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
         temperature: float, top_p: float, max_tokens: int,
-        token_temperature: TokenTemperature | None = None,
+        token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
     ) -> Samples:  # fmt: skip
         return sampler.sample(
             self._policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-            token_temperature=token_temperature,
+            token_temperature=token_temperature, stats=stats,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -90,6 +92,7 @@ def roll_out(
     sample_offset: int = 0,
     by: Sampler | None = None,
     token_temperature: TokenTemperature | None = None,
+    stats: Sequence[TokenStat] = (),
 ) -> Batch:
     """``n`` responses to each prompt as an unverified batch, prompt-major; the processes share the prompts.
 
@@ -97,6 +100,7 @@ def roll_out(
         keys: one per response; its draws depend on nothing else (see :func:`harness.rollout.sampler.sample`).
         sample_offset: number of the first sample of each prompt.
         by: who draws; by default the policy itself.
+        stats: taken while sampling, if the policy itself draws, as ``old`` of the batch.
     """
     here = world()
     drawer: Sampler = by or BuiltIn(policy)
@@ -108,7 +112,7 @@ def roll_out(
         return _roll_out(
             drawer, policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
             temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
-            token_temperature=token_temperature,
+            token_temperature=token_temperature, stats=stats,
         )  # fmt: skip
 
     with drawer.awake():
@@ -119,14 +123,14 @@ def roll_out(
 def _roll_out(
     drawer: Sampler, policy: Policy, prompts: Sequence[Prompt], n: int, *,
     keys: Sequence[tuple[object, ...]], temperature: float, top_p: float, max_tokens: int,
-    sample_offset: int, token_temperature: TokenTemperature | None,
+    sample_offset: int, token_temperature: TokenTemperature | None, stats: Sequence[TokenStat],
 ) -> Batch:  # fmt: skip
     ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
     out = drawer.sample(
         ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-        token_temperature=token_temperature,
+        token_temperature=token_temperature, stats=stats,
     )  # fmt: skip
-    ids_GP, mask_GP = sampler.left_padded(ids, policy.pad_id)
+    ids_GP, mask_GP = left_padded(ids, policy.pad_id)
     rows = [p for p in prompts for _ in range(n)]
     responses = [tokens[m].tolist() for tokens, m in zip(out.tokens_NT, out.mask_NT, strict=True)]
     judged = [[*p.prefix, *r] if p.judged_prefix else r for p, r in zip(rows, responses, strict=True)]
@@ -148,6 +152,7 @@ def _roll_out(
         rollout_logp_BT=out.logp_NT,
         problems=tuple(p.problem for p in rows),
         texts=tuple(texts),
+        old=out.stats,
     )
 
 

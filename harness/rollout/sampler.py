@@ -8,18 +8,19 @@ not depend on the batch it is drawn in (up to the last bits of the logits).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.decoding import decoding, left_padded
+from harness.model.decoding import decoding
 from harness.model.policy import Policy
 from harness.rollout.finite import not_finite
 from harness.rollout.stopping import StopTexts
+from harness.stages.token_stats import LOGP, Entropy, TokenStat
 from harness.util.errors import UserError
 
 #: Sampling temperatures ``[N]`` of N positions from their raw logits ``[N,V]``.
@@ -27,6 +28,9 @@ TokenTemperature = Callable[[Tensor], Tensor]
 
 #: What this engine offers to rollout programs.
 CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature", "token_temperature"})
+
+#: Tokens that a draw looks at together before it looks at each.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,14 @@ class Samples:
         mask_NT: true on response tokens.
         logp_NT: full-softmax log-prob of each token at the policy's (loss) temperature.
         truncated_N: true where the token limit came before an end token or a stop text.
+        stats: what was asked for besides, ``[N,T]`` each.
     """
 
     tokens_NT: Tensor
     mask_NT: Tensor
     logp_NT: Tensor
     truncated_N: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def uniforms(keys: Sequence[tuple[object, ...]], length: int) -> np.ndarray:
@@ -56,11 +62,30 @@ def uniforms(keys: Sequence[tuple[object, ...]], length: int) -> np.ndarray:
 
 
 def draw(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """Inverse-CDF draw, one token per row, in double precision."""
-    cdf = probs_NV.double().cumsum(1)
-    threshold = (uniform_N.to(cdf.device) * cdf[:, -1])[:, None]
-    # right=True: a token of probability 0 has no interval of its own and is never drawn
-    return torch.searchsorted(cdf, threshold, right=True).squeeze(1).clamp(max=probs_NV.shape[1] - 1)
+    """Inverse-CDF draw, one token per row: first a block of tokens, then one of the block, in double precision.
+
+    A token of probability 0 has no interval of its own and is never drawn.
+    """
+    rows, size = probs_NV.shape
+    if size <= _BLOCK:
+        return _drawn(probs_NV, uniform_N)[0]
+    padded = torch.nn.functional.pad(probs_NV, (0, -size % _BLOCK)) if size % _BLOCK else probs_NV
+    blocks = padded.view(rows, -1, _BLOCK)
+    block, inside = _drawn(blocks.sum(2), uniform_N)
+    return block * _BLOCK + _drawn(blocks[torch.arange(rows, device=block.device), block], inside)[0]
+
+
+def _drawn(weight_NX: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the weights each number falls into, and where in it, in [0,1]."""
+    cdf = weight_NX.double().cumsum(1)
+    total = cdf[:, -1:].contiguous()
+    threshold = uniform_N.to(cdf)[:, None] * total
+    # the last weight above 0 where a product is rounded up, and any where there is no number
+    last = torch.searchsorted(cdf, total).clamp(max=cdf.shape[1] - 1)
+    found = torch.searchsorted(cdf, threshold, right=True).minimum(last)
+    weight = weight_NX.gather(1, found).double()
+    inside = (threshold - (cdf.gather(1, found) - weight)) / weight
+    return found.squeeze(1), inside.squeeze(1).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -74,6 +99,7 @@ def sample(
     top_p: float = 1.0,
     max_tokens: int,
     token_temperature: TokenTemperature | None = None,
+    stats: Sequence[TokenStat] = (),
 ) -> Samples:
     """``n`` responses to each prompt, up to an end token or a stop text of the policy.
 
@@ -84,6 +110,7 @@ def sample(
         top_p: nucleus; 1 is the full softmax.
         max_tokens: limit, the end token included.
         token_temperature: sampling temperatures ``[N]`` from raw logits ``[N,V]``, not ``temperature``.
+        stats: statistics of the response's tokens to take on the way, at the policy's temperature.
 
     Raises:
         UserError: a prompt plus ``max_tokens`` does not fit the model's context, or logits that are NaN or
@@ -99,7 +126,7 @@ def sample(
     if not policy.network.ways.pad and len(lengths) > 1:
         return _by_length(
             policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-            token_temperature=token_temperature,
+            token_temperature=token_temperature, stats=stats,
         )  # fmt: skip
     device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
     rows = len(prompts) * n
@@ -107,7 +134,7 @@ def sample(
     uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
-    logps = torch.zeros(rows, max_tokens, device=device)
+    taken = {stat.name: torch.zeros(rows, max_tokens, device=device) for stat in (LOGP, *stats)}
     network = policy.network
     rollout = decoding(policy.model, network.curve, network.ways, prompts, policy.pad_id)
     rollout.repeat(n)
@@ -117,10 +144,19 @@ def sample(
         logits = rollout.logits()
         broken = live & ~logits.sum(1).isfinite()  # looked at below, where the device is waited for anyway
         each = temperature if token_temperature is None else token_temperature(logits)[:, None]
-        token = draw(_probabilities(logits / each, top_p), uniform[alive, t])
-        logp = (logits / policy.temperature).log_softmax(1).gather(1, token[:, None]).squeeze(1)
+        z = logits if policy.temperature == 1.0 else logits / policy.temperature
+        lse = z.logsumexp(1)
+        plain = token_temperature is None and temperature == policy.temperature
+        probs = (z - lse[:, None]).exp_() if plain else (logits / each).softmax(1)
+        token = draw(nucleus(probs, top_p), uniform[alive, t])
+        values = {LOGP.name: z.gather(1, token[:, None]).squeeze(1) - lse}
+        for stat in stats:
+            if stat.name not in values:
+                known = plain and type(stat) is Entropy
+                values[stat.name] = lse - torch.linalg.vecdot(probs, z) if known else stat.compute(z, token)
         tokens[alive[live], t] = token[live]
-        logps[alive[live], t] = logp[live]
+        for name, value in values.items():
+            taken[name][alive[live], t] = value[live].to(taken[name].dtype)
         valid[alive[live], t] = True
         live = live & ~torch.isin(token, eos)
         live = stops.unmet(tokens, alive, live, t + 1)
@@ -135,14 +171,16 @@ def sample(
             alive, token, live = alive[keep], token[keep], live[keep]
         rollout.append(token)
     stopped = stops.cut(tokens, valid)
-    tokens, logps = tokens.masked_fill(~valid, policy.pad_id), logps.masked_fill(~valid, 0.0)
+    tokens = tokens.masked_fill(~valid, policy.pad_id)
+    taken = {name: value.masked_fill(~valid, 0.0) for name, value in taken.items()}
     width = max(int(valid.sum(1).max()), 1)
     last = tokens.gather(1, (valid.sum(1, keepdim=True) - 1).clamp(min=0)).squeeze(1)
     return Samples(
         tokens[:, :width].cpu(),
         valid[:, :width].cpu(),
-        logps[:, :width].cpu(),
+        taken[LOGP.name][:, :width].cpu(),
         (~torch.isin(last, eos) & ~stopped).cpu(),
+        {stat.name: taken[stat.name][:, :width].cpu() for stat in stats},
     )
 
 
@@ -163,23 +201,23 @@ def _by_length(
         order += rows
     width, back = max(part.tokens_NT.shape[1] for part in parts), torch.tensor(order).argsort()
 
-    def joined(name: str, fill: float) -> Tensor:
-        wide = [
-            torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill)
-            for v in (getattr(part, name) for part in parts)
-        ]
+    def joined(values: Sequence[Tensor], fill: float) -> Tensor:
+        wide = [torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill) for v in values]
         return torch.cat(wide)[back]
 
     return Samples(
-        joined("tokens_NT", policy.pad_id), joined("mask_NT", False), joined("logp_NT", 0.0),
+        joined([part.tokens_NT for part in parts], policy.pad_id),
+        joined([part.mask_NT for part in parts], False),
+        joined([part.logp_NT for part in parts], 0.0),
         torch.cat([part.truncated_N for part in parts])[back],
-    )  # fmt: skip
+        {name: joined([part.stats[name] for part in parts], 0.0) for name in parts[0].stats},
+    )
 
 
-def _probabilities(logits_NV: Tensor, top_p: float) -> Tensor:
-    probs = logits_NV.softmax(1)
+def nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
+    """The most likely tokens that together have ``top_p``, and 0 for the others; not normalised."""
     if top_p >= 1.0:
-        return probs
-    ordered, index = probs.sort(1, descending=True)
+        return probs_NV
+    ordered, index = probs_NV.sort(1, descending=True)
     outside = ordered.cumsum(1) - ordered >= top_p  # the token that crosses top_p stays
-    return torch.zeros_like(probs).scatter(1, index, ordered.masked_fill(outside, 0.0))
+    return torch.zeros_like(probs_NV).scatter(1, index, ordered.masked_fill(outside, 0.0))

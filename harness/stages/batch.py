@@ -194,7 +194,8 @@ class Batch:
 def concat(batches: Sequence[Batch]) -> Batch:
     """Stack ``batches`` row-wise, padding prompts on the left and responses on the right.
 
-    Optional fields must be set in all batches or in none; tags missing in some are filled with 0.
+    Optional fields must be set in all batches or in none; tags missing in some are filled with 0, old
+    statistics that some lack are left out.
     """
     if len(batches) == 1:
         return batches[0]
@@ -220,7 +221,8 @@ def concat(batches: Sequence[Batch]) -> Batch:
                 for k in sorted(names)
             }
         elif f.name in ("old", "token_tags"):
-            merged[f.name] = {k: stack(k, [v[k] for v in values]) for k in values[0]}
+            names = [k for k in values[0] if f.name != "old" or all(k in v for v in values)]
+            merged[f.name] = {k: stack(k, [v[k] for v in values]) for k in names}
         elif all(v is None for v in values):
             merged[f.name] = None
         elif any(v is None for v in values):

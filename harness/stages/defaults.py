@@ -159,21 +159,25 @@ class SelectAll(Selection):
 class ShuffledMinibatches(UpdatePlan):
     """``epochs`` passes over the rows, each shuffled and cut into ``minibatches`` parts of nearly equal size.
 
-    ``None`` takes the run's setting. ``by_group`` keeps the rows of a group in one minibatch.
+    ``None`` takes the run's setting. ``by_group`` keeps the rows of a group in one minibatch, so that they
+    share their prompt's pass; by default where there are as many groups as minibatches.
     """
 
     minibatches: int | None = None
     epochs: int | None = None
-    by_group: bool = False
+    by_group: bool | None = None
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[list[Minibatch]]:
         plan: list[Minibatch] = []
-        units = torch.unique(batch.group_B) if self.by_group else torch.arange(len(batch))
-        parts = min(self.minibatches or ctx.minibatches, len(units))
+        groups = torch.unique(batch.group_B)
+        parts = self.minibatches or ctx.minibatches
+        by_group = len(groups) >= parts if self.by_group is None else self.by_group
+        units = groups if by_group else torch.arange(len(batch))
+        parts = min(parts, len(units))
         for epoch in range(self.epochs or ctx.epochs):
             order = units[torch.randperm(len(units), generator=ctx.generator("minibatches", epoch))]
             for part in order.tensor_split(max(parts, 1)):
-                rows = torch.isin(batch.group_B, part).nonzero().flatten() if self.by_group else part
+                rows = torch.isin(batch.group_B, part).nonzero().flatten() if by_group else part
                 plan.append(Minibatch(batch.rows(rows).trimmed()))
         return Out(plan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -84,6 +85,26 @@ def optimiser_metrics(log: UpdateLog, norms: Sequence[float]) -> dict[str, float
         "clip_high": log.mean("clip_high"), "ratio_p01": low, "ratio_p50": median, "ratio_p99": high,
         **{name: sum(values) / len(values) for name, values in log.metrics.items()},
     }  # fmt: skip
+
+
+def copied(plan: Sequence[Minibatch], passed: int) -> float:
+    """Share of the tokens that the updates sent through the network which were copies or padding.
+
+    What is needed: every response in every minibatch that trains it, and every prompt once for each pass over
+    its responses.
+
+    Args:
+        passed: tokens that went through the network, of this process.
+    """
+    responses, prompts = 0, dict[bytes, tuple[int, Counter[int]]]()
+    for batch in (minibatch.batch for minibatch in plan):
+        responses += int((batch.length_B - 1).clamp(min=0).sum())
+        rows = zip(batch.prompt_BP, batch.prompt_mask_BP, batch.tags["row"].tolist(), strict=True)
+        for ids, mask, row in rows:
+            prompt = ids[mask].numpy()
+            prompts.setdefault(prompt.tobytes(), (len(prompt), Counter()))[1][row] += 1
+    needed = responses + sum(length * max(seen.values()) for length, seen in prompts.values())
+    return max(0.0, 1.0 - needed / max(passed, 1))
 
 
 def activity(batch: Batch, plan: Sequence[Minibatch], log: UpdateLog, epochs: int) -> float:

@@ -16,12 +16,13 @@ from harness.model.sharding import shared_state, whole, whole_state
 from harness.problems.problem import Benchmark
 from harness.rollout.collector import RolloutCollector
 from harness.rollout.progress import Clock, Counters, step_context
+from harness.rollout.sampled import keeps_sampled, sampled_with
 from harness.rollout.settings import check_stages, compares, scores_when_sampled
 from harness.stages.base import RESETS, Component, Minibatch, Signals, Stages, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
 from harness.stages.token_stats import ENTROPY, LOGP
-from harness.train.metrics import activity, batch_metrics, optimiser_metrics, update_metrics
+from harness.train.metrics import activity, batch_metrics, copied, optimiser_metrics, update_metrics
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
 from harness.train.update import UpdateLog, backward, with_parts
@@ -51,9 +52,12 @@ class Trainer:
         self._declared = self.stages.of_step()
         check_stages(self.run, self._declared)
         self.clock = Clock(self.run)
+        declared = [stat for stage in self._declared for stat in stage.old_stats]
+        self._old_stats = tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
         self.rollouts = RolloutCollector(
-            self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock
-        )
+            self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock,
+            old_stats=self._old_stats if keeps_sampled(self.run, self._old_stats) else (),
+        )  # fmt: skip
         self._compare = PolicyComparison(self.run)
         network = self.policy.network
         network.chunk_mib = train.logits_chunk_mib
@@ -159,13 +163,14 @@ class Trainer:
 
         for component in stages.all_components().values():
             metrics |= component.before_update(batch, ctx)
-        log, norms = UpdateLog(), []
+        log, norms, passed = UpdateLog(), [], self.policy.passed_tokens
         with self.clock.at("update"):
             for minibatch in plan.value:
                 loss, norm = self.update(minibatch, log, ctx)
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= optimiser_metrics(log, norms)
+        metrics["copied_tokens"] = copied(plan.value, self.policy.passed_tokens - passed)
         metrics["activity"] = activity(batch, plan.value, log, self.run.train.epochs)
 
         signals = Signals(
@@ -189,13 +194,12 @@ class Trainer:
 
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
-        micro_rows = self.run.train.micro_batch_rows
+        rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
         with self.clock.at("old"):
-            declared = [stat for stage in self._declared for stat in stage.old_stats]
-            wanted = dict.fromkeys([LOGP, ENTROPY, *declared])
-            batch = batch.with_(old=self.policy.scores(batch, wanted, micro_rows))
+            if not sampled_with(batch, self._old_stats, self.counters.updates):
+                batch = batch.with_(old=self.policy.scores(batch, self._old_stats, rows, tokens))
             if self.reference is not None:
-                ref = self.reference.scores(batch, (LOGP,), micro_rows)
+                ref = self.reference.scores(batch, (LOGP,), rows, tokens)
                 batch = batch.with_(ref_logp_BT=ref["logp"])
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
         return batch
@@ -207,7 +211,7 @@ class Trainer:
         entropy_before, tokens_before = log.sums.get("entropy", 0.0), log.tokens
         loss, multiplier = backward(
             self.policy, self.stages, minibatch, log, micro_rows=train.micro_batch_rows,
-            width=self.run.rollout.max_response_tokens, scope=train.scope,
+            micro_tokens=train.micro_batch_tokens, width=self.run.rollout.max_response_tokens, scope=train.scope,
             draw_key=(ctx.seed, ctx.step, log.updates),
         )  # fmt: skip
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, train.max_grad_norm)))

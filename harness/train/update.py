@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.distributed.world import micro_batches, world
+from harness.model.packing import row_lengths
 from harness.model.policy import Policy
 from harness.rollout.sampler import uniforms
 from harness.stages.aggregate import token_coefficients
@@ -106,6 +107,7 @@ def backward(
     *,
     micro_rows: int,
     width: int,
+    micro_tokens: int | None = None,
     scope: str = "minibatch",
     draw_key: tuple[object, ...] = (),
 ) -> tuple[float, float]:
@@ -113,6 +115,7 @@ def backward(
 
     Args:
         micro_rows: rows per forward and backward pass.
+        micro_tokens: tokens per pass, or None for any number.
         width: divisor of ``seq-mean-token-sum-norm``.
         scope: ``minibatch``, or ``micro`` to take every statistic per micro-batch (ablations only).
         draw_key: what the random choices of this optimiser step depend on (seed, step, number).
@@ -132,13 +135,15 @@ def backward(
     if any(s.needs_draws for s in everything):
         batch = batch.with_(draw_BT=token_draws(batch, draw_key))
     size, here = len(batch), world()
-    lengths = (batch.length_B + batch.prompt_mask_BP.sum(1)).tolist()
-    shares = micro_batches(lengths, micro_rows, here.size)
+    lengths, shared = row_lengths(batch)
+    shares = micro_batches(lengths, micro_rows, here.size, tokens=micro_tokens, shared=shared)
     split = len(shares[0]) * here.size > 1
     prepared: list[Stats] | None = None
     multiplier = 1.0
     if scope == "minibatch" and split and (step_size or any(s.minibatch_scope for s in everything)):
-        prepared, multiplier = _prepare(terms, stages, batch, policy.scores(batch, wanted, micro_rows), log)
+        prepared, multiplier = _prepare(
+            terms, stages, batch, policy.scores(batch, wanted, micro_rows, micro_tokens), log
+        )
     coefficients = [
         token_coefficients(
             t.loss.aggregation, batch.train_mask_BT, count_mask_BT=batch.denominator_mask_BT, width=width
