@@ -1,8 +1,8 @@
 """Rows that grow by a token at a time, over keys and values of earlier tokens where the model keeps them.
 
-Where attention can be exchanged, rows share their prompt's keys and values, nothing is padded, and what a row
-has said is written into a preallocated cache (:class:`SharedPrompts`). :class:`Plain` is for every other model:
-its own cache, and rows padded on the left.
+Where attention can be exchanged, rows share their prompt's keys and values, nothing is padded, and what a
+row has said is written into a preallocated cache (:class:`SharedPrompts`). :class:`Plain` is for every other
+model: its own cache, and rows padded on the left.
 """
 
 from __future__ import annotations

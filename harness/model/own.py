@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.model.logits import HeadCurve, head_logits
-
 #: What a model's code makes of ``answer`` where its head should have been: hidden states in, anything out.
 Answer = Callable[[Tensor], Tensor]
 

@@ -81,7 +81,7 @@ def packed_tokens(batch: Batch) -> int:
 
 
 def row_lengths(batch: Batch) -> tuple[list[int], list[int]]:
-    """Tokens of each row, and those that it shares with the row before it: its prompt, if that is the same."""
+    """Tokens of each row, and those it shares with the row before it: its prompt, if that is the same."""
     prompt_B = batch.prompt_mask_BP.sum(1)
     alike_B = (batch.prompt_BP * batch.prompt_mask_BP).diff(dim=0).eq(0).all(1)
     alike_B &= batch.prompt_mask_BP.long().diff(dim=0).eq(0).all(1)

@@ -62,7 +62,7 @@ def uniforms(keys: Sequence[tuple[object, ...]], length: int) -> np.ndarray:
 
 
 def draw(probs_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """Inverse-CDF draw, one token per row: first a block of tokens, then one of the block, in double precision.
+    """Inverse-CDF draw, one token per row: a block of tokens, then one of the block, in double precision.
 
     A token of probability 0 has no interval of its own and is never drawn.
     """

@@ -211,8 +211,8 @@ class Trainer:
         entropy_before, tokens_before = log.sums.get("entropy", 0.0), log.tokens
         loss, multiplier = backward(
             self.policy, self.stages, minibatch, log, micro_rows=train.micro_batch_rows,
-            micro_tokens=train.micro_batch_tokens, width=self.run.rollout.max_response_tokens, scope=train.scope,
-            draw_key=(ctx.seed, ctx.step, log.updates),
+            micro_tokens=train.micro_batch_tokens, width=self.run.rollout.max_response_tokens,
+            scope=train.scope, draw_key=(ctx.seed, ctx.step, log.updates),
         )  # fmt: skip
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, train.max_grad_norm)))
         if not torch.isfinite(torch.tensor([loss, norm])).all():

@@ -192,7 +192,7 @@ class Copy(HfEngine):
 
 
 def with_engine(engine: Any, *words: str) -> Trainer:
-    trainer = tiny_trainer(*words)
+    trainer = tiny_trainer(*words, "train.old_pass=always")
     trainer.rollouts.sampler = EngineSampler(trainer.policy, "copy", "bitwise", lambda: engine)
     return trainer
 
@@ -200,7 +200,7 @@ def with_engine(engine: Any, *words: str) -> Trainer:
 def test_an_engine_that_follows_gives_the_numbers_of_the_policy_itself() -> None:
     words = ("train.lr=1e-2", "rollout.temperature=0.8")
     engine = Copy(0.8)
-    ours, own = with_engine(engine, *words), tiny_trainer(*words)
+    ours, own = with_engine(engine, *words), tiny_trainer(*words, "train.old_pass=always")
     assert steps_of(ours, 3) == steps_of(own, 3)
     assert engine.calls == ["sync", "sleep"] * 3
     for name, value in own.policy.weights().items():

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from harness.model.policy import Policy
 from harness.model.decoding import left_padded
+from harness.model.policy import Policy
 from harness.rollout.sampler import draw, sample, uniforms
 from harness.stages.token_stats import LOGP
 from harness.util.errors import UserError
