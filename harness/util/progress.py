@@ -44,6 +44,11 @@ class Phase:
         return min(self._done + int(self._part * self._finished), self.total)
 
     @property
+    def at_work(self) -> str:
+        """How far the part at work is: ``12 of 64``; empty without one."""
+        return f"{int(self._part * self._finished)} of {self._part}" if self._part else ""
+
+    @property
     def left_s(self) -> float | None:
         """Seconds left at the pace so far, None while there is none; what was there before does not count."""
         share = (self._done - self._found + self._part * self._share) / max(self.total - self._found, 1)

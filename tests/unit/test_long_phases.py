@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from harness.cli.evaluation_display import EvaluationDisplay
+from harness.cli.speaker import Speaker
 from harness.cli.states import state_table
 from harness.evaluation.splits import evaluate_problems
 from harness.rollout import sampler
@@ -195,3 +197,34 @@ def test_sweep_status_has_a_column_for_it(sweep_file: Any, backend: Any) -> None
     assert "doing" not in shown(plain)
     text = shown([state_of(FRONTIER, "running"), *plain[1:]])
     assert "doing" in text and "frontier 512/3904 responses" in text
+
+
+def test_commands_without_a_display_say_what_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with progress.listening(Speaker()):
+        with progress.phase("convert x.gguf", 200, "MiB", announce=True):
+            for now[0], reached in ((10.0, 20), (40.0, 50), (50.0, 100)):
+                progress.reach(reached)
+        with progress.phase("short", 3, "things"):
+            progress.settle(3)
+    assert capsys.readouterr().err.splitlines() == [
+        "entrobench: convert x.gguf 0/200 MiB",
+        "entrobench: convert x.gguf 50/200 MiB, 2 min 00 s left",
+    ]
+
+
+def test_an_evaluation_speaks_before_its_first_sample(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with EvaluationDisplay("gsm8k avg@8"):
+        progress.part(64)
+        for now[0], ended in ((10.0, 1), (40.0, 3), (50.0, 4)):
+            progress.tell(ended, 64)
+    assert capsys.readouterr().out.splitlines() == [
+        "gsm8k avg@8: no sample finished; 3 of 64 at work have ended"
+    ]
