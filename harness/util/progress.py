@@ -128,10 +128,10 @@ def phase(name: str = "", total: int = 0, unit: str = "", *, announce: bool = Fa
         if name:
             own.say("begin")
         yield
-        if name:
-            own.say("end")
     finally:
         _phase.reset(token)
+        if name:
+            own.say("end")
 
 
 def part(units: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.cli import speaker
 from harness.cli.evaluation_display import EvaluationDisplay
 from harness.cli.speaker import Speaker
 from harness.cli.states import state_table
@@ -202,7 +203,14 @@ def test_sweep_status_has_a_column_for_it(sweep_file: Any, backend: Any) -> None
 def test_commands_without_a_display_say_what_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with progress.listening(Speaker()), progress.phase("short", announce=True):
+        pass
+    monkeypatch.setattr(speaker, "QUIET_S", 0.01)
+    with progress.listening(Speaker()), progress.phase("load model", announce=True):
+        time.sleep(0.3)
+    assert capsys.readouterr().err.splitlines() == ["entrobench: load model"]
     now = [0.0]
+    monkeypatch.setattr(speaker, "QUIET_S", 1e6)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with progress.listening(Speaker()):
         with progress.phase("convert x.gguf", 200, "MiB", announce=True):
@@ -211,7 +219,6 @@ def test_commands_without_a_display_say_what_takes_long(
         with progress.phase("short", 3, "things"):
             progress.settle(3)
     assert capsys.readouterr().err.splitlines() == [
-        "entrobench: convert x.gguf 0/200 MiB",
         "entrobench: convert x.gguf 50/200 MiB, 2 min 00 s left",
     ]
 
