@@ -23,6 +23,7 @@ from harness.rollout.roll_out import Sampler, roll_out, verify_shared
 from harness.rollout.settings import context_of
 from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
 from harness.stages.batch import Batch
+from harness.util import progress
 from harness.util.errors import UserError
 
 
@@ -124,12 +125,13 @@ class RolloutCollector:
             self._seen[stream] += 1
             samples = range(request.sample_offset, request.sample_offset + n)
             keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
-        batch = roll_out(
-            self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
-            temperature=request.temperature or rollout.temperature,
-            max_tokens=self._limit(request), by=self.sampler,
-            token_temperature=request.token_temperature,
-        )  # fmt: skip
+        with progress.phase("", len(keys), "responses"):
+            batch = roll_out(
+                self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
+                temperature=request.temperature or rollout.temperature,
+                max_tokens=self._limit(request), by=self.sampler,
+                token_temperature=request.token_temperature,
+            )  # fmt: skip
         self._counters.generated_tokens += int(batch.mask_BT.sum())
         return batch
 

@@ -16,6 +16,7 @@ from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.stopping import until_stop
 from harness.stages.base import Prompt
 from harness.stages.batch import Batch, concat
+from harness.util import progress
 
 
 class Sampler(Protocol):
@@ -112,6 +113,7 @@ def roll_out(
         )  # fmt: skip
 
     with drawer.awake():
+        progress.part(len(prompts) * n)
         parts = here.run_locally(own)
     return concat([part for part in parts if part is not None])
 
@@ -153,6 +155,7 @@ def _roll_out(
 
 def verify_shared(benchmark: Benchmark, batch: Batch) -> tuple[Verdict, ...]:
     """A verdict for each row; the processes share the rows."""
+    progress.note("judging")
     pairs = list(zip(batch.problems, batch.texts, strict=True))
     return tuple(
         world().spread(pairs, lambda part: verify_all(benchmark, [p for p, _ in part], [t for _, t in part]))

@@ -25,6 +25,7 @@ from harness.train.metrics import activity, batch_metrics, optimiser_metrics, up
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
 from harness.train.update import UpdateLog, backward, with_parts
+from harness.util import progress
 
 
 @dataclass
@@ -160,9 +161,12 @@ class Trainer:
         for component in stages.all_components().values():
             metrics |= component.before_update(batch, ctx)
         log, norms = UpdateLog(), []
-        with self.clock.at("update"):
+        rows = sum(len(minibatch.batch) for minibatch in plan.value)
+        with self.clock.at("update"), progress.phase("", rows, "rows"):
             for minibatch in plan.value:
+                progress.part(len(minibatch.batch))
                 loss, norm = self.update(minibatch, log, ctx)
+                progress.settle(len(minibatch.batch))
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= optimiser_metrics(log, norms)
@@ -190,11 +194,15 @@ class Trainer:
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
         micro_rows = self.run.train.micro_batch_rows
-        with self.clock.at("old"):
+        passes = 1 if self.reference is None else 2
+        with self.clock.at("old"), progress.phase("", passes * len(batch), "rows"):
+            progress.part(len(batch))
             declared = [stat for stage in self._declared for stat in stage.old_stats]
             wanted = dict.fromkeys([LOGP, ENTROPY, *declared])
             batch = batch.with_(old=self.policy.scores(batch, wanted, micro_rows))
             if self.reference is not None:
+                progress.settle(len(batch))
+                progress.part(len(batch))
                 ref = self.reference.scores(batch, (LOGP,), micro_rows)
                 batch = batch.with_(ref_logp_BT=ref["logp"])
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
