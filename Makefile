@@ -8,6 +8,8 @@ WORKERS ?=
 BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
+# Without kept bytecode every process compiles all of our modules anew, and pytest rewrites every test file.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Test processes: as many as cores, and no more than their memory allows (700 MiB each).
 JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)

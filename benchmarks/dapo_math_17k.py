@@ -21,6 +21,7 @@ class DapoMath17k(MathSet):
                 problem=("prompt",),
                 answer=("solution",),
             ),
+            held_out=514,
         )
     }
     overlapping = frozenset(

@@ -10,6 +10,8 @@ def _hub(split: str) -> Hub:
 @register_benchmark("gsm8k")
 class Gsm8k(MathSet):
     parts = {
-        "train": Part(file="gsm8k_train", rows=7473, digest="56173eddccac9c5c", hub=_hub("train")),
+        "train": Part(
+            file="gsm8k_train", rows=7473, digest="56173eddccac9c5c", hub=_hub("train"), held_out=244
+        ),
         "test": Part(file="gsm8k_test", rows=1319, digest="0c1167b540e2e0dd", hub=_hub("test")),
     }

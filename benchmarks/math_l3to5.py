@@ -21,6 +21,7 @@ class MathL3to5(MathSet):
                 answer=("gt_answer", "reward_model.ground_truth", "answer"),
                 drop_empty=True,
             ),
+            held_out=228,
         )
     }
     overlapping = frozenset(

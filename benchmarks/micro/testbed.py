@@ -84,6 +84,8 @@ class Micro:
 
     name: str
     version = VERSION
+    whole_frontier = True
+    """A frontier takes all validation problems: answers have eight tokens, and curves are to be smooth."""
 
     def splits(self) -> Sequence[str]:
         return tuple(SPLITS)
@@ -93,6 +95,9 @@ class Micro:
         if split not in SPLITS:
             raise ValueError(f"micro has no split {split!r}; choose one of {', '.join(SPLITS)}")
         return _split(split)
+
+    def size(self, split: str) -> int:
+        return SPLITS[split][2]
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         text = text.strip()

@@ -14,8 +14,10 @@ from importlib import import_module
 
 from harness import __version__
 from harness.cli.parser import INNER, SUMMARIES, SWEEP_VERBS, parser
+from harness.cli.speaker import Speaker
 from harness.util.errors import UserError, unknown
 from harness.util.lazy import load_when_used
+from harness.util.progress import listening
 
 #: Command (and verb) -> the function that carries it out, and which arguments it takes by name.
 COMMANDS = {
@@ -98,4 +100,5 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     target, names = COMMANDS.get(f"{arguments.command} {verb}") or COMMANDS[arguments.command]
     module, _, function = target.partition(":")
     given = {name: getattr(arguments, name) for name in names.split() if hasattr(arguments, name)}
-    return int(getattr(import_module(module), function)(**given))
+    with listening(Speaker()):
+        return int(getattr(import_module(module), function)(**given))

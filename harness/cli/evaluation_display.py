@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 from harness.evaluation.draw import Progress
-from harness.sweep.live import HEARTBEAT_S, duration
+from harness.sweep.live import HEARTBEAT_S, REDRAW_S, duration
+from harness.util.progress import Event, Phase, listening, phase
 
 
 class EvaluationDisplay:
@@ -18,6 +20,7 @@ class EvaluationDisplay:
         self._label, self._start, self._last = label, time.monotonic(), time.monotonic()
         self._bar: Any = None
         self._task: Any = None
+        self._stack, self._known, self._drawn_s = ExitStack(), "no sample finished", 0.0
 
     def __enter__(self) -> EvaluationDisplay:
         if sys.stdout.isatty():
@@ -29,26 +32,38 @@ class EvaluationDisplay:
             )  # fmt: skip
             self._task = self._bar.add_task(self._label, total=None, said="")
             self._bar.start()
+        self._stack.enter_context(listening(self._hear))
+        self._stack.enter_context(phase(self._label))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stack.close()
         if self._bar is not None:
             self._bar.stop()
 
+    def _hear(self, phase: Phase, event: Event) -> None:
+        """Speak while responses that are drawn side by side go on, and none of them is finished."""
+        if event != "tell" or not phase.at_work:
+            return
+        now, said = time.monotonic(), f"{self._known}; {phase.at_work} at work have ended"
+        if self._bar is not None and now - self._drawn_s >= REDRAW_S:
+            self._drawn_s = now
+            self._bar.update(self._task, said=said)
+        elif self._bar is None and now - self._last >= HEARTBEAT_S:
+            self._last = now
+            print(f"{self._label}: {said}", flush=True)
+
     def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
+        now, self._known = time.monotonic(), self.sentence(progress)
         if self._bar is not None:
             self._bar.update(
-                self._task,
-                completed=progress.samples_done,
-                total=progress.samples,
-                said=self.sentence(progress),
+                self._task, completed=progress.samples_done, total=progress.samples, said=self._known
             )
         elif now - self._last >= HEARTBEAT_S:
             self._last = now
-            print(f"{self._label}: {self.sentence(progress)}", flush=True)
+            print(f"{self._label}: {self._known}", flush=True)
 
     def sentence(self, progress: Progress) -> str:
         """``12/30 problems, 812 of 1920 samples, 5310 tokens/s, accuracy 0.412``."""

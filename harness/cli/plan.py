@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from harness.cli.measuring import measuring_notes
 from harness.cli.memory import sweep_notes
 from harness.run.state import RunState
-from harness.sweep.budget import Cost, costs, gpus_of, tokens_of, totals
+from harness.sweep.budget import Cost, amount, costs, gpus_of, tokens_of, totals
 from harness.sweep.controls import left_out
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import Ledger
@@ -77,7 +78,7 @@ def _tuned(job: Job) -> str:
 
 def _tokens(job: Job) -> str:
     number, known = tokens_of(job)
-    return "" if not number else f"{'' if known else '<= '}{_amount(number)}"
+    return "" if not number else f"{'' if known else '<= '}{amount(number)}"
 
 
 def _kept(found: Iterable[Cost]) -> list[Cost]:
@@ -100,8 +101,8 @@ def summary(
     lines = [f"{len(jobs)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))]
     most = "" if total.bounded else "at most "
     lines.append(
-        f"budget: {most}{_amount(total.tokens)} generated tokens in training, "
-        f"{_amount(total.tokens_done)} of them in finished runs"
+        f"budget: {most}{amount(total.tokens)} generated tokens in training, "
+        f"{amount(total.tokens_done)} of them in finished runs"
     )
     unit = "GPU-hours" if gpus_of(sweep) else "hours"
     if total.hours:
@@ -114,6 +115,7 @@ def summary(
         lines.append(f"{unit}: {_number(sum(total.hours.values()))} ({', '.join(parts)}){rest}")
     else:
         lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
+    lines += measuring_notes(jobs)
     lines += sweep_notes(sweep, jobs)
     lines += tuning_notes(sweep, jobs)
     stale = stale_choices(jobs, backend)
@@ -152,14 +154,6 @@ def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
 def _number(value: float) -> str:
     """Three digits, or all of them from a thousand on."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _amount(number: float) -> str:
-    """``110 k``, ``12.5 M``, ``1.2 G``."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {letter}"
-    return f"{number:g}"
 
 
 def _print_table(lines: Sequence[Sequence[str]]) -> None:

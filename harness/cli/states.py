@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.run.state import RunState
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Launcher
-from harness.sweep.live import duration, number, step_text
+from harness.sweep.live import doing, duration, number, step_text
 from harness.sweep.sweep import Sweep
 from harness.util.errors import UserError
 
@@ -78,11 +78,13 @@ def state_table(
 
     grid = len({job.setting for job in jobs}) > 1
     cluster = any(state.job for state in found)
+    told = any(doing(state) for state in found)
     table = Table(title=sweep.title or sweep.name, title_justify="left", box=None, pad_edge=False)
     metrics = ("reward", "entropy", "probe_entropy") if width >= WIDE else ("reward",)
     headings = ["row", *(["setting"] if grid else []), "seed", "state", "step"]
     headings += [name.partition("_")[0] for name in metrics]
-    headings += [*(["elapsed"] if width >= WIDE else []), "left", *(["node"] if cluster else []), "run"]
+    headings += [*(["elapsed"] if width >= WIDE else []), "left", *(["doing"] if told else [])]
+    headings += [*(["node"] if cluster else []), "run"]
     for heading in headings:
         table.add_column(
             heading, no_wrap=heading != "run", overflow="fold", min_width=24 if heading == "run" else None
@@ -94,6 +96,7 @@ def state_table(
         cells += [number(getattr(state, name)) for name in metrics]
         cells += [duration(state.elapsed_s) if state.elapsed_s else ""] if width >= WIDE else []
         cells += [duration(state.eta_s) if running and state.eta_s else ""]
+        cells += [doing(state)] if told else []
         cells += [state.node] if cluster else []
         table.add_row(*(Text(cell) for cell in [*cells, _why(job, state)]))
     return table

@@ -12,6 +12,8 @@ from harness.util.errors import UserError
 
 #: Values of ``absent`` in :func:`hp`: the setting always, or never, belongs to a run's identity.
 ALWAYS_COUNTS, NEVER_COUNTS = object(), object()
+#: The setting does not belong to a run's identity; what it comes to does, by itself.
+COUNTS_BY_OUTCOME = object()
 
 
 def hp(
@@ -34,7 +36,8 @@ def hp(
         choices: valid values of a string.
         absent: for a setting that is younger than existing runs: the value that leaves the numbers as they
             were before the setting existed. A run's identity does not mention the setting then.
-            :data:`NEVER_COUNTS` for a setting that does not influence the numbers at all.
+            :data:`NEVER_COUNTS` for a setting that does not influence the numbers at all,
+            :data:`COUNTS_BY_OUTCOME` for one that an identity names by what it comes to.
     """
     rule = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices) if choices else None}
     metadata = {"help": help, **{k: v for k, v in rule.items() if v is not None}}
@@ -44,7 +47,9 @@ def hp(
 def counts(f: dataclasses.Field[Any], value: Any) -> bool:
     """Whether the field ``f`` with ``value`` belongs to a run's identity (see ``absent`` of :func:`hp`)."""
     absent = f.metadata.get("absent", ALWAYS_COUNTS)
-    return absent is not NEVER_COUNTS and (absent is ALWAYS_COUNTS or bool(value != absent))
+    if absent is NEVER_COUNTS or absent is COUNTS_BY_OUTCOME:
+        return False
+    return absent is ALWAYS_COUNTS or bool(value != absent)
 
 
 def range_text(metadata: Mapping[str, Any]) -> str:

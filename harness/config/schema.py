@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from harness.config.fields import NEVER_COUNTS, counts, hp
+from harness.config.fields import COUNTS_BY_OUTCOME, NEVER_COUNTS, counts, hp
 
 
 @dataclass
@@ -136,6 +136,10 @@ class EvalConfig:
     temperature: float = hp(1.0, "sampling temperature", gt=0)
     frontier_every: int = hp(25, "rollout steps between points of the pass@1 / pass@k frontier", ge=1)
     frontier_n: int = hp(64, "samples per validation problem at each point", ge=1)
+    frontier_problems: str = hp(
+        "auto", "validation problems of the frontier: a number, all, or auto, as many as keep frontier and "
+        "probe within a quarter of training's tokens", absent=COUNTS_BY_OUTCOME,
+    )  # fmt: skip
     batch_rows: int = hp(512, "rows sampled at once", ge=1)
     weights: str = hp(
         "last", "which weights are evaluated: the last, or those of the best frontier point (mean of "

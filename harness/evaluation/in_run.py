@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,6 +19,7 @@ from harness.evaluation.sets import EvaluationSet, draw_set, drawn, open_set, wi
 from harness.model.text import stop_ids
 from harness.problems import templates
 from harness.registry import benchmarks
+from harness.util import progress
 from harness.util.errors import UserError, unknown
 from harness.util.files import read_json, write_json
 
@@ -85,10 +87,13 @@ def evaluate_benchmarks(
                 done = folder / f"{chosen.stem(draws)}.json"
                 body = here.run_on_main(partial(_read_if_there, done))
                 if body is None:
-                    body = draw_set(
-                        chosen, draws, profile, folder, engine=engine, judge=judge_of(chosen, profile, stack),
-                        stop_ids=stops, seed=seed, watch=_watch(chosen.name, on_progress), here=here,
-                    )  # fmt: skip
+                    judge, watch = judge_of(chosen, profile, stack), _watch(chosen.name, on_progress)
+                    samples = draws.n(chosen.small) * len(chosen.problems)
+                    with progress.phase(f"evaluate {chosen.name}", samples, "responses", announce=True):
+                        body = draw_set(
+                            chosen, draws, profile, folder, engine=engine, judge=judge,
+                            stop_ids=stops, seed=seed, watch=watch, here=here,
+                        )  # fmt: skip
                     if here.is_main:
                         write_json(done, body)
                 bodies[draws.name] = body
@@ -144,16 +149,44 @@ def _watch(
 ) -> Callable[[str], AbstractContextManager[Callable[[Progress], None]]]:
     last = [float("-inf")]
 
-    def tell(progress: Progress) -> None:
+    def tell(now: Progress) -> None:
+        progress.reach(now.samples_done, found=now.samples_done - now.drawn)
         if time.monotonic() - last[0] >= TELL_S:
             last[0] = time.monotonic()
-            on_progress(name, progress.problems_done, progress.problems)
+            on_progress(name, now.problems_done, now.problems)
 
     @contextmanager
     def watch(label: str) -> Iterator[Callable[[Progress], None]]:
         yield tell
 
     return watch
+
+
+def evaluation_tokens(run: Any) -> int:
+    """The most tokens that a run's test splits and benchmarks generate at its end; reads no data.
+
+    Sets that do not say how many problems they have count as none. A response without a limit of its own
+    counts with the most that a profile gives it.
+
+    Args:
+        run: sections of a configuration as attributes.
+    """
+    own = benchmarks.load(run.data.benchmark)
+    samples = sum(_size(own, split) for split in run.eval.splits) * run.eval.n
+    tokens = samples * run.rollout.max_response_tokens
+    for word in run.eval.benchmarks:
+        name, _, split = word.partition(":")
+        profile, other = profile_of(run), benchmarks.load(name)
+        problems = min(_size(other, split or "test"), profile.limit or sys.maxsize)
+        small = bool(getattr(other, "small", problems <= 100))  # as open_set has it
+        samples = sum(draws.n(small) for draws in profile.draws)
+        tokens += problems * samples * profile.tokens(None)
+    return int(tokens)
+
+
+def _size(benchmark: Any, split: str) -> int:
+    said = getattr(benchmark, "size", None)
+    return (said(split) or 0) if said is not None else 0
 
 
 def check_run(run: RunConfig, benchmarks: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ from harness.util.environment import commit, hardware, versions
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
 from harness.util.locks import holder, lock_path, locked
+from harness.util.progress import phase
 
 SCHEMA = 1
 
@@ -86,7 +87,8 @@ class Session:
                     if self._has(record, chosen, draws):
                         continue
                     if engine is None:
-                        engine = self._open_engine()
+                        with phase(f"load {self.weights.label}", announce=True):
+                            engine = self._open_engine()
                         stack.callback(engine.close)
                         for each in self.sets:  # a prompt that does not fit is found before anything is drawn
                             encode(engine, each.problems, self.profile.tokens(engine.max_positions))

@@ -19,6 +19,7 @@ from harness.rollout.roll_out import Sampler, roll_out, verify_shared
 from harness.stages.base import Prompt
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.statistics import distinct_answers, maj_at_k
+from harness.util import progress
 from harness.util.files import replacing
 
 #: Columns of a samples file.
@@ -64,14 +65,14 @@ def evaluate_problems(
     parts = []
     for start in range(0, len(problems), block):
         part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
-        if not here.run_on_main(partial(_kept, part)):
-            rows = _judge(
-                policy, benchmark, problems[start : start + block], n, temperature, top_p, max_tokens, seed,
-                by,
-            )  # fmt: skip
+        some = problems[start : start + block]
+        found = here.run_on_main(partial(_kept, part))
+        if not found:
+            rows = _judge(policy, benchmark, some, n, temperature, top_p, max_tokens, seed, by)
             if here.is_main:
                 _write_table(part, pd.DataFrame(rows, columns=list(COLUMNS)))
         parts.append(part)
+        progress.settle(len(some) * n, found=found)
         if on_progress:
             on_progress(min(start + block, len(problems)), len(problems))
     if not here.is_main:
@@ -191,7 +192,9 @@ def probe_entropy(
         keys=[("probe", seed, step, p.id, i) for p in problems for i in range(samples)],
         temperature=1.0, max_tokens=max_tokens, by=by,
     )  # fmt: skip
-    entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
+    with progress.phase("", len(batch), "responses scored"):
+        progress.part(len(batch))
+        entropy_BT = unscaled.scores(batch, [LOGP, ENTROPY], micro_rows)["entropy"]
     if not entropy_BT.isfinite().all():  # another engine may have sampled without meeting it
         row, token = entropy_BT.isfinite().logical_not().nonzero()[0].tolist()
         raise not_finite(policy.source, ("probe", seed, step, problems[row // samples].id), token + 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.util.collector import collector_paused
 from harness.util.errors import UserError
 
 #: Parts of multimodal and multi-token checkpoints that a language model alone has no place for.
@@ -39,6 +40,20 @@ def load_model(path: str, revision: str | None, dtype: str, attention: str) -> t
     Raises:
         UserError: whatever keeps them from being loaded, or weights that are missing, of no use or misshapen.
     """
+    with collector_paused():  # half a second of the three that transformers takes to import
+        model, found, tokenizer = _read(path, revision, dtype, attention)
+    check_weights(model, found, path)
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of '{path}' has no end token; set eos_token in its tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _read(path: str, revision: str | None, dtype: str, attention: str) -> tuple[Any, Any, Any]:
+    """Model, what transformers says about its loading, and tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -61,14 +76,7 @@ def load_model(path: str, revision: str | None, dtype: str, attention: str) -> t
     finally:
         logging.set_verbosity(talks)
     model, found = loaded
-    check_weights(model, found, path)
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"the tokenizer of '{path}' has no end token; set eos_token in its tokenizer_config.json"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    return model, found, tokenizer
 
 
 def check_weights(model: Any, found: Mapping[str, Iterable[Any]], path: str) -> None:

@@ -23,6 +23,7 @@ from harness.model.packing import pack, row_lengths
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
+from harness.util import progress
 
 
 @dataclass(eq=False)
@@ -202,7 +203,10 @@ class Policy:
         lengths, shared = row_lengths(batch)
         parts = micro_batches(lengths, micro_rows, here.size, tokens=micro_tokens, shared=shared)
         # an empty part is a pass too: the processes gather weights together
-        mine = [self.stats(batch.rows(part or [0]), wanted) for part in parts[here.rank]]
+        mine = []
+        for part in parts[here.rank]:
+            mine.append(self.stats(batch.rows(part or [0]), wanted))
+            progress.tell(len(mine), len(parts[here.rank]))
         self.network.freed()
         out: dict[str, Tensor] = {}
         for rank_parts, values in zip(parts, here.all_gather(mine), strict=True):

@@ -75,6 +75,15 @@ class MathSet:
             self._problems[split] = tuple(map(_problem, rows))
         return self._problems[split]
 
+    def size(self, split: str) -> int | None:
+        """How many problems ``split`` has, about, without reading it; None where nothing is known."""
+        if split in self._problems:
+            return len(self._problems[split])
+        part = self.parts.get(_part(split))
+        if part is None or split not in self.splits():
+            return None
+        return part.rows if split != "validation" else part.held_out or round(VALIDATION_SHARE * part.rows)
+
     def missing(self, split: str) -> str:
         """Why ``split`` cannot be read without a network; empty when it can. Loads nothing."""
         return math_data.missing(self.name, self.parts[_part(split)], self._data_dir)

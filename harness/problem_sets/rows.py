@@ -71,12 +71,14 @@ class Part:
         file: stem of the local file, ``<file>.jsonl`` or ``<file>.jsonl.gz``.
         rows: number of rows.
         digest: :func:`content_digest` of the copy that the project was checked with.
+        held_out: of a training set, problems of its validation split.
     """
 
     file: str
     rows: int
     digest: str
     hub: Hub
+    held_out: int = 0
 
 
 @dataclass(frozen=True)

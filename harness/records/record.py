@@ -178,7 +178,8 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
         budget: what it used up; evaluated_step: the step whose weights were evaluated.
         left_out: split -> problems whose prompts do not fit the context; the run did without them.
         trained_by: run whose training it took over; empty where it trained itself.
-        probe: by step; frontier: by step; trace: metric -> mean over each of at most 25 windows of steps,
+        probe: by step; frontier: by step; frontier_problem_ids: the validation problems of its points, None
+            where they are all; trace: metric -> mean over each of at most 25 windows of steps,
             with ``step`` and ``generated_tokens`` at the end of each.
         activity: share of tokens whose gradient differs from plain GRPO's, mean over steps.
         target_tracking_error: mean distance of the entropy to the method's target, nats.
@@ -210,6 +211,7 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
     trained_by: str = ""
     probe: list[Probe] = []
     frontier: list[FrontierPoint] = []
+    frontier_problem_ids: list[str] | None = None
     trace: dict[str, list[int | float | None]] = {}
     activity: float | None = None
     target_tracking_error: float | None = None

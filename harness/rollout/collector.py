@@ -25,6 +25,7 @@ from harness.rollout.settings import context_of
 from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
+from harness.util import progress
 from harness.util.errors import UserError
 
 
@@ -131,12 +132,13 @@ class RolloutCollector:
             self._seen[stream] += 1
             samples = range(request.sample_offset, request.sample_offset + n)
             keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
-        batch = roll_out(
-            self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
-            temperature=request.temperature or rollout.temperature,
-            max_tokens=self._limit(request), by=self.sampler,
-            token_temperature=request.token_temperature, stats=self._old_stats,
-        )  # fmt: skip
+        with progress.phase("", len(keys), "responses"):
+            batch = roll_out(
+                self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
+                temperature=request.temperature or rollout.temperature,
+                max_tokens=self._limit(request), by=self.sampler,
+                token_temperature=request.token_temperature, stats=self._old_stats,
+            )  # fmt: skip
         if self._old_stats:
             batch = batch.with_tags(**{TAG: torch.full((len(batch),), float(self._counters.updates + 1))})
         self._counters.generated_tokens += int(batch.mask_BT.sum())

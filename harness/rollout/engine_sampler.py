@@ -21,6 +21,7 @@ from harness.rollout.roll_out import BuiltIn
 from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.settings import engine_options
 from harness.stages.token_stats import TokenStat
+from harness.util import progress
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ class EngineSampler:
 
     def awake(self) -> AbstractContextManager[Any]:
         if self._engine is None:
-            self._engine = self._open()
+            with progress.phase(f"start {self._name}", announce=True):
+                self._engine = self._open()
         if not self._follows:
-            self.sync_weights()
+            with progress.phase("load weights", announce=True):
+                self.sync_weights()
         return nullcontext()
 
     def outdated(self) -> None:
@@ -148,7 +151,10 @@ def _stream(policy: Policy) -> Iterator[tuple[str, Tensor]]:
 
 def _as_samples(stream: Iterator[Completion], count: int, pad_id: int) -> Samples:
     """Completions in the order of their requests (``tag`` is the row) as padded tensors."""
-    done = {completion.request.tag: completion for completion in stream}
+    done: dict[Any, Completion] = {}
+    for completion in stream:
+        done[completion.request.tag] = completion
+        progress.tell(len(done), count)
     rows = [done[i] for i in range(count)]
     width = max(len(row.token_ids) for row in rows)
     tokens = torch.full((count, width), pad_id, dtype=torch.long)

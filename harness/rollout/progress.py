@@ -11,6 +11,10 @@ from harness.config.schema import RunConfig
 from harness.model.out_of_memory import naming_memory
 from harness.model.policy import Policy
 from harness.stages.base import StepContext
+from harness.util.progress import phase
+
+#: Stages of a step as a status calls them, where that is not their name in the timings.
+_CALLED = {"old": "old pass"}
 
 
 @dataclass
@@ -67,6 +71,6 @@ class Clock:
     def at(self, stage: str) -> Iterator[None]:
         """Work of ``stage``; its seconds are added to those it has taken in this step."""
         start = time.perf_counter()
-        with naming_memory(self._run, stage):
+        with naming_memory(self._run, stage), phase(_CALLED.get(stage, stage)):
             yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -18,6 +18,7 @@ from harness.rollout.stopping import until_stop
 from harness.stages.base import Prompt
 from harness.stages.batch import Batch, concat
 from harness.stages.token_stats import TokenStat
+from harness.util import progress
 
 
 class Sampler(Protocol):
@@ -116,6 +117,7 @@ def roll_out(
         )  # fmt: skip
 
     with drawer.awake():
+        progress.part(len(prompts) * n)
         parts = here.run_locally(own)
     return concat([part for part in parts if part is not None])
 
@@ -158,6 +160,7 @@ def _roll_out(
 
 def verify_shared(benchmark: Benchmark, batch: Batch) -> tuple[Verdict, ...]:
     """A verdict for each row; the processes share the rows."""
+    progress.note("judging")
     pairs = list(zip(batch.problems, batch.texts, strict=True))
     return tuple(
         world().spread(pairs, lambda part: verify_all(benchmark, [p for p, _ in part], [t for _, t in part]))

@@ -21,6 +21,7 @@ from harness.model.policy import Policy
 from harness.rollout.finite import not_finite
 from harness.rollout.stopping import StopTexts
 from harness.stages.token_stats import LOGP, Entropy, TokenStat
+from harness.util import progress
 from harness.util.errors import UserError
 
 #: Sampling temperatures ``[N]`` of N positions from their raw logits ``[N,V]``.
@@ -163,7 +164,11 @@ def sample(
         n_live, n_broken = torch.stack([live.sum(), broken.sum()]).tolist()
         if n_broken:
             raise not_finite(policy.source, keys[int(alive[broken][0])], t + 1)
-        if n_live == 0 or t == max_tokens - 1:
+        # rows that go on may go on to the limit, so as much of the work is done as of their tokens
+        last = n_live == 0 or t == max_tokens - 1
+        ended = rows if last else rows - n_live
+        progress.tell(ended, rows, share=max(ended / rows, (t + 1) / max_tokens))
+        if last:
             break
         if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row
             keep = live.nonzero().flatten()
@@ -193,11 +198,12 @@ def _by_length(
     **how: Any,
 ) -> Samples:
     """:func:`sample` for a model that may not be padded: prompts of one length at a time."""
-    parts, order = [], []
+    parts, order = [], list[int]()
     for length in sorted({len(p) for p in prompts}):
         alike = [i for i, p in enumerate(prompts) if len(p) == length]
         rows = [i * n + j for i in alike for j in range(n)]
-        parts.append(sample(policy, [prompts[i] for i in alike], n, keys=[keys[r] for r in rows], **how))
+        with progress.within(len(order) / len(keys), (len(order) + len(rows)) / len(keys)):
+            parts.append(sample(policy, [prompts[i] for i in alike], n, keys=[keys[r] for r in rows], **how))
         order += rows
     width, back = max(part.tokens_NT.shape[1] for part in parts), torch.tensor(order).argsort()
 

@@ -15,6 +15,7 @@ from harness.run import sharded_checkpoint as shards
 from harness.run.checkpoints import checkpoint_path, delete, load_weights, save_state
 from harness.statistics import mean_pass_at_ks, printable_ks
 from harness.util.files import read_json
+from harness.util.progress import phase
 
 #: The score of a point is the mean of these pass@k on the validation split, as far as its samples allow them.
 KS = (1, 8)
@@ -58,10 +59,11 @@ def keep_if_best(policy: Policy, folder: Path, step: int, point: Mapping[str, An
     here = world()
     if here.run_on_main(is_best):
         path = folder / "checkpoints" / f"best-{step:06d}"
-        if here.size > 1:
-            shards.write(path, shards.weights(policy), {}, {"step": step})
-        else:
-            save_state({"step": step, "weights": policy.weights()}, path.with_name(f"{path.name}.pt"))
+        with phase("save the best weights", announce=True):
+            if here.size > 1:
+                shards.write(path, shards.weights(policy), {}, {"step": step})
+            else:
+                save_state({"step": step, "weights": policy.weights()}, path.with_name(f"{path.name}.pt"))
 
 
 def forget_worse(folder: Path) -> None:

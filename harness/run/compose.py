@@ -10,7 +10,7 @@ from typing import Any
 from harness.config.composition import is_composed, method_keys, parse, with_parts
 from harness.config.fields import check_ranges
 from harness.config.schema import SECTIONS, EvalConfig, RunConfig
-from harness.config.values import RENAMED, flatten, made, typed, types_of
+from harness.config.values import RENAMED, flatten, made, typed, types_of, whole
 from harness.registry import methods
 from harness.rollout.settings import check_rollouts
 from harness.stages.method import Method
@@ -63,6 +63,7 @@ def _checked(values: Mapping[str, Any], cls: type[Method], name: str) -> RunConf
     run.method, run.method_name = made(cls, values, "method."), name
     if run.eval.benchmarks and run.eval.splits == EvalConfig().splits:
         run.eval.splits = []  # the default names the micro testbed's; benchmarks take its place
+    run.eval.frontier_problems = _frontier_problems(run.eval.frontier_problems)
     check_ranges(run, "run")
     for key in SECTIONS:
         check_ranges(getattr(run, key), key)
@@ -70,6 +71,22 @@ def _checked(values: Mapping[str, Any], cls: type[Method], name: str) -> RunConf
     _check_combinations(run)
     run.method.validate(run)
     return run
+
+
+def _frontier_problems(text: str) -> str:
+    """``auto``, ``all`` or a number, written in one way."""
+    if text in ("auto", "all"):
+        return text
+    try:
+        number = whole(float(text) if not text.strip().isdecimal() else text)
+    except (ValueError, OverflowError):
+        number = 0
+    if number < 1:
+        raise UserError(
+            f"eval.frontier_problems={text} is no number of problems; write one, as in "
+            "eval.frontier_problems=64, or all, or auto"
+        )
+    return str(number)
 
 
 def _check_combinations(run: RunConfig) -> None:

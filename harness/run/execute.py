@@ -87,7 +87,7 @@ def base_folder(run: RunConfig) -> Path:
     parts = {
         k: v
         for k, v in identity_parts(run).items()
-        if k in ("data", "model", "numerics_version", "evaluation")
+        if k in ("data", "model", "numerics_version", "evaluation", "frontier_problems")
     }
     parts |= {k: identity_dict(run)[k] for k in ("rollout", "probe", "eval", "data", "device")}
     parts |= {k: v for k, v in identity_dict(run)["model"].items() if k not in ("path", "revision")}

@@ -15,6 +15,7 @@ from harness.evaluation.in_run import evaluation_parts
 from harness.model.source import model_fingerprint, resolve_model
 from harness.records.record import RunResult
 from harness.registry import benchmarks, methods
+from harness.run.measuring import frontier_limit
 from harness.run.untested import untested_in
 from harness.util.environment import commit, hardware, versions
 
@@ -53,6 +54,9 @@ def identity_parts(run: RunConfig) -> dict[str, Any]:
         "data": _data_fingerprint(run.data.benchmark),
         "model": _model_fingerprint(run.model.path, run.model.revision),
     }
+    limit = frontier_limit(run)
+    if limit is not None:  # all problems are what a frontier had before there was a choice
+        parts["frontier_problems"] = limit
     if run.eval.benchmarks:
         parts["evaluation"] = evaluation_parts(run)
     return parts

@@ -11,8 +11,9 @@ from harness.evaluation.in_run import evaluate_benchmarks
 from harness.evaluation.splits import evaluate_problems, probe_entropy, summary
 from harness.model.out_of_memory import naming_memory
 from harness.run.best import forget_worse, keep_if_best
-from harness.run.status import Status
+from harness.run.measuring import frontier_limit, taken
 from harness.train.trainer import Trainer
+from harness.util import progress
 from harness.util.files import write_json
 
 #: Seeds of what must be the same for every run, so that methods meet equal draws.
@@ -23,7 +24,8 @@ def probe(trainer: Trainer) -> dict[str, float]:
     """Entropy of the policy on the first problems of the validation split, by the names of metrics.jsonl."""
     run = trainer.run
     problems = trainer.benchmark.problems(run.data.validation_split)[: run.probe.prompts]
-    with naming_memory(run, "probe"):
+    responses = len(problems) * run.probe.samples
+    with naming_memory(run, "probe"), progress.phase("probe", responses, "responses"):
         return probe_entropy(
             trainer.policy, problems, samples=run.probe.samples, max_tokens=run.rollout.max_response_tokens,
             seed=PROBE_SEED, step=trainer.counters.step, micro_rows=run.train.micro_batch_rows,
@@ -32,13 +34,14 @@ def probe(trainer: Trainer) -> dict[str, float]:
 
 
 def frontier(trainer: Trainer, folder: Path) -> None:
-    """Sample the validation split; kept as a file per step, so a resumed run does not repeat it."""
+    """Sample validation problems; kept as a file per step, so a resumed run does not repeat it."""
     run, step = trainer.run, trainer.counters.step
     path = folder / "eval" / f"frontier-{step:06d}.json"
     if world().run_on_main(path.exists):
         return
-    problems = trainer.benchmark.problems(run.data.validation_split)
-    with naming_memory(run, "evaluation"):
+    problems = taken(trainer.benchmark.problems(run.data.validation_split), frontier_limit(run))
+    responses = len(problems) * run.eval.frontier_n
+    with naming_memory(run, "evaluation"), progress.phase("frontier", responses, "responses"):
         table = evaluate_problems(
             trainer.policy, trainer.benchmark, problems, path.with_suffix(".parquet"),
             n=run.eval.frontier_n, temperature=1.0, max_tokens=run.rollout.max_response_tokens,
@@ -51,7 +54,7 @@ def frontier(trainer: Trainer, folder: Path) -> None:
         forget_worse(folder)
 
 
-def evaluate(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
+def evaluate(trainer: Trainer, folder: Path) -> dict[str, Any]:
     """Sample and judge the run's test splits and benchmarks; what a record holds of each, by its name.
 
     Of several processes the first alone gets it.
@@ -60,21 +63,22 @@ def evaluate(trainer: Trainer, folder: Path, status: Status) -> dict[str, Any]:
     evals = {}
     for split in run.eval.splits:
         problems = trainer.benchmark.problems(split)
-        with naming_memory(run, "evaluation"):
+        responses = len(problems) * run.eval.n
+        with naming_memory(run, "evaluation"), progress.phase(f"evaluate {split}", responses, "responses"):
             table = evaluate_problems(
                 policy, trainer.benchmark, problems, folder / "eval" / f"{split}.parquet",
                 n=run.eval.n, temperature=run.eval.temperature, max_tokens=run.rollout.max_response_tokens,
                 seed=EVALUATION_SEED, batch_rows=run.eval.batch_rows,
-                on_progress=partial(_tell, status, split), by=by,
+                on_progress=partial(_tell, split), by=by,
             )  # fmt: skip
         if world().is_main:
             evals[split] = summary(table, problems)
     if run.eval.benchmarks:
         evals |= evaluate_benchmarks(
-            run, policy, folder / "eval", seed=EVALUATION_SEED, on_progress=partial(_tell, status), by=by
+            run, policy, folder / "eval", seed=EVALUATION_SEED, on_progress=_tell, by=by
         )
     return evals
 
 
-def _tell(status: Status, name: str, done: int, total: int) -> None:
-    status.write(state="running", phase=f"evaluate {name} {done}/{total}")
+def _tell(name: str, done: int, total: int) -> None:
+    progress.note(f"{done} of {total} problems")

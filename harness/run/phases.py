@@ -24,6 +24,7 @@ from harness.run.status import Status
 from harness.run.tracking import Copy, tracked
 from harness.train.trainer import Trainer
 from harness.util.preemption import ALLOCATION_ENDS, Preemption, Stopped
+from harness.util.progress import phase
 
 
 def train_and_evaluate(
@@ -35,11 +36,10 @@ def train_and_evaluate(
         Stopped: the run had to go; it goes on from where it was when it is started again.
     """
     with preemption.leaving():
-        policy, benchmark = open_run(run)
-        _tell_of_prompts(benchmark, folder)
-        trainer = Trainer(run, policy, benchmark, stages_of(run))
+        trainer = _opened(run, folder)
     with closing(trainer.rollouts.sampler):
-        trained_by = world().run_on_main(lambda: take_over(run, folder))
+        with phase("look for a finished training", announce=True):
+            trained_by = world().run_on_main(lambda: take_over(run, folder))
         logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
         checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
         life = _Life(trainer, folder, status, checkpoints, preemption)
@@ -57,11 +57,16 @@ def evaluate_only(
 ) -> RunResult | None:
     """Frontier point 0, probe and evaluation of the untrained model: the control ``base``."""
     with preemption.leaving():
-        policy, benchmark = open_run(run)
-        _tell_of_prompts(benchmark, folder)
-        trainer = Trainer(run, policy, benchmark, stages_of(run))
+        trainer = _opened(run, folder)
         with closing(trainer.rollouts.sampler):
             return _measured_untrained(trainer, folder, status)
+
+
+def _opened(run: RunConfig, folder: Path) -> Trainer:
+    policy, benchmark = open_run(run)
+    _tell_of_prompts(benchmark, folder)
+    with phase("set up training", announce=True):
+        return Trainer(run, policy, benchmark, stages_of(run))
 
 
 def _tell_of_prompts(benchmark: Benchmark, folder: Path) -> None:
@@ -77,7 +82,7 @@ def _measured_untrained(trainer: Trainer, folder: Path, status: Status) -> RunRe
         metrics_file.unlink(missing_ok=True)
     _append(metrics_file, {"step": 0, "generated_tokens": 0, **measures.probe(trainer)})
     measures.frontier(trainer, folder)
-    evals = measures.evaluate(trainer, folder, status)
+    evals = measures.evaluate(trainer, folder)
     known = {"run_id": folder.name, "role": "base", "method": "base", "activity": None}
     return run_result(trainer, folder, evals, status, 0, **known)
 
@@ -94,7 +99,8 @@ class _Life:
 
     def begin(self) -> None:
         """Go on from the last checkpoint, with what was still to be done there; or measure step 0."""
-        pending = self.checkpoints.restore()
+        with phase("read checkpoint", announce=True):
+            pending = self.checkpoints.restore()
         if pending is None:
             pending = {"metrics": {"generated_tokens": 0}}
         if pending:
@@ -118,10 +124,12 @@ class _Life:
         trainer, last = self.trainer, self.trainer.counters.step
         self.status.write(state="running", phase="evaluate", step=last)
         with self.preemption.leaving():
-            best = trainer.run.eval.weights == "best"
-            evaluated = load_best(trainer.policy, self.folder)["step"] if best else last
+            evaluated = last
+            if trainer.run.eval.weights == "best":
+                with phase("load the best weights", announce=True):
+                    evaluated = load_best(trainer.policy, self.folder)["step"]
             trainer.rollouts.sampler.outdated()
-            evals = measures.evaluate(trainer, self.folder, self.status) if wanted else {}
+            evals = measures.evaluate(trainer, self.folder) if wanted else {}
             return run_result(trainer, self.folder, evals, self.status, evaluated, trained_by=trained_by)
 
     def _step(self) -> dict[str, Any]:
@@ -167,7 +175,7 @@ class _Life:
         if "timing" in done:
             _append(self.folder / "timings.jsonl", {"step": step, **done["timing"]})
         if step % run.train.checkpoint_every == 0 or last:
-            with self.preemption.timed("save"):
+            with self.preemption.timed("save"), phase("save checkpoint", announce=True):
                 self.checkpoints.save()
         return row
 

@@ -71,10 +71,18 @@ def run_result(
                           entropy_nats=entropy_before(f["step"], trained))
             for f in frontier
         ],
+        frontier_problem_ids=_taken(trainer, point),
         left_out=getattr(trainer.benchmark, "left_out", {}),
         evals={name: msgspec.convert(entry, Evaluation) for name, entry in evals.items()},
     )  # fmt: skip
     return msgspec.structs.replace(result, **known)
+
+
+def _taken(trainer: Trainer, point: dict[str, Any]) -> list[str] | None:
+    """The problems of the frontier, where they are not the whole validation split."""
+    ids = list(point["problem_ids"])
+    problems = trainer.benchmark.problems(trainer.run.data.validation_split)
+    return ids if len(ids) < len(problems) else None
 
 
 def _wall_s(folder: Path, status: Status) -> float:

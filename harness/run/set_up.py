@@ -15,6 +15,7 @@ from harness.registry import benchmarks, methods
 from harness.rollout.settings import context_of
 from harness.run.prompts import Reader, fitting, templated
 from harness.stages.base import Stages
+from harness.util.progress import phase
 
 
 def device_of(run: RunConfig) -> str:
@@ -42,15 +43,17 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
     """
     torch.set_num_threads(run.train.threads)
     registry = benchmarks
-    policy = load_policy(
-        resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
-        dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
-        attention=run.model.attention,
-    )  # fmt: skip
+    with phase("load model", announce=True):
+        policy = load_policy(
+            resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
+            dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
+            attention=run.model.attention,
+        )  # fmt: skip
     if run.data.template:
         policy.stop_texts = templates.find(run.data.template).stop_texts
     read = Reader(lambda: policy.tokenizer, context_of(run, policy.max_positions))
-    return policy, fitting(run, templated(run, lambda: policy.tokenizer), read)
+    with phase("read problems", announce=True):
+        return policy, fitting(run, templated(run, lambda: policy.tokenizer), read)
 
 
 def stages_of(run: RunConfig) -> Stages:

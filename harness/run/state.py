@@ -23,10 +23,16 @@ SETTLED = ("done", "running", "failed", "pending")
 @dataclass(frozen=True)
 class RunState:
     """``state``: missing, stale (another identity of this cell is finished), pending, running, preempted,
-    lost, failed or done; ``reason`` says why it waits or was lost; ``queued``: a cluster's queue holds it."""
+    lost, failed or done; ``reason`` says why it waits or was lost; ``queued``: a cluster's queue holds it;
+    ``phase_done`` of ``phase_total`` ``phase_unit`` are done of a phase that takes long."""
 
     state: str
     phase: str = ""
+    phase_done: int = 0
+    phase_total: int = 0
+    phase_unit: str = ""
+    phase_note: str = ""
+    phase_eta_s: float | None = None
     step: int = 0
     steps: int = 0
     fraction: float = 0.0
@@ -75,6 +81,11 @@ def state_of(raw: Mapping[str, Any], state: str) -> RunState:
     return RunState(
         state=state,
         phase=str(raw.get("phase") or ""),
+        phase_done=int(raw.get("phase_done") or 0),
+        phase_total=int(raw.get("phase_total") or 0),
+        phase_unit=str(raw.get("phase_unit") or ""),
+        phase_note=str(raw.get("phase_note") or ""),
+        phase_eta_s=raw.get("phase_eta_s"),
         step=step,
         steps=steps,
         fraction=1.0 if state == "done" else min(fraction, 1.0),

@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import RunConfig
+from harness.util import progress
 from harness.util.files import read_json, write_json
+from harness.util.progress import Phase
 
 #: What a run that goes on still says before it has come to its next step.
 _KEPT = ("step", "generated_tokens", "reward", "accuracy", "entropy", "probe_entropy")
+#: What it says of a phase while that goes on.
+_OF_PHASE = ("phase_done", "phase_total", "phase_unit", "phase_note", "phase_eta_s")
+#: Seconds between two reports of how far a phase is: each is a file written to disk.
+TELL_S = 2.0
 Event = Callable[[dict[str, Any]], None]
 
 
@@ -41,7 +47,7 @@ def _allocation() -> dict[str, str]:
 
 
 class Status:
-    """``status.json``, replaced at every step.
+    """``status.json``, replaced at every step, and every few seconds of whatever takes longer.
 
     Args:
         writes: false in all but the first of several processes, which say nothing.
@@ -51,6 +57,7 @@ class Status:
         self._writes = writes
         self._path, self._on_event = folder / "status.json", on_event
         self._start = time.time()
+        self._told_s, self._took = float("-inf"), dict[str, float]()
         before = status(folder)
         self._before = float(before.get("elapsed_s", 0.0))
         self._values: dict[str, Any] = {
@@ -67,7 +74,10 @@ class Status:
     def write(self, **values: Any) -> None:
         if not self._writes:
             return
+        if "phase" in values:
+            self._values = {key: value for key, value in self._values.items() if key not in _OF_PHASE}
         self._values |= values | {"elapsed_s": round(self.elapsed_s, 2), "updated_unix_s": time.time()}
+        self._told_s = time.monotonic()
         try:
             write_json(self._path, self._values)
         except OSError:
@@ -76,6 +86,39 @@ class Status:
             _overwrite(self._path, self._values)
         if self._on_event:
             self._on_event(dict(self._values))
+
+    def hear(self, phase: Phase, event: progress.Event) -> None:
+        """Write how far ``phase`` is, every :data:`TELL_S`; and its beginning, where it may take longer.
+
+        A phase that announces itself is taken for long until it has been seen to be short.
+        """
+        now = time.monotonic()
+        if event == "end":
+            self._took[phase.name] = now - phase.began_s
+            return
+        if event == "begin":
+            unknown = float("inf") if phase.announce else 0.0
+            due = self._took.get(phase.name, unknown) > TELL_S
+        else:
+            due = now - self._told_s >= TELL_S
+        if due and self._writes:
+            self.write(state="running", **_told(phase))
+
+
+def _told(phase: Phase) -> dict[str, Any]:
+    """A phase as the status has it."""
+    if not phase.total:
+        return {"phase": phase.name}
+    told = {
+        "phase": f"{phase.name} {phase.done}/{phase.total}", "phase_done": phase.done,
+        "phase_total": phase.total, "phase_unit": phase.unit,
+    }  # fmt: skip
+    left_s = phase.left_s
+    return (
+        told
+        | ({"phase_note": phase.note} if phase.note else {})
+        | ({"phase_eta_s": round(left_s, 1)} if left_s is not None else {})
+    )
 
 
 def _overwrite(path: Path, values: dict[str, Any]) -> None:
@@ -98,7 +141,8 @@ def reporting(report: Status, echo: Callable[[BaseException], bool] = lambda err
     """
     try:
         report.write(state="running", phase="start", error=None)
-        yield
+        with progress.listening(report.hear):
+            yield
     except KeyboardInterrupt as stop:
         why = str(stop) or "interrupted"
         report.write(state="preempted", error=[f"{why}; it goes on from there when it is started again"])

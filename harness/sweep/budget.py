@@ -101,3 +101,11 @@ def totals(jobs: Sequence[Job], states: Sequence[RunState], found: Sequence[Cost
         hours=hours,
         unknown=sum(cost.hours is None for cost in found),
     )  # fmt: skip
+
+
+def amount(number: float) -> str:
+    """``110 k``, ``12.5 M``, ``1.2 G``."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:g}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.sweep.jobs import Job
 
 REDRAW_S, HEARTBEAT_S = 0.5, 30.0
+#: Phases that say nothing beyond a run's step.
+_PLAIN = ("", "start", "starting", "train", "evaluate", "done")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def table(name: str, snapshot: Snapshot) -> RenderableType:
     # On a narrow terminal the method's name is shortened, never a number.
     grid.add_column("method", no_wrap=True, min_width=8)
     widths = {"seed": 4, "step": 7, "": 10, "reward": 6, "entropy": 7, "probe": 5, "time left": 10}
+    told = any(doing(row.state) for row in snapshot.rows)
+    widths |= {"doing": 12} if told else {}
     for heading, width in widths.items():
         grid.add_column(heading, justify="right" if heading else "left", no_wrap=True, min_width=width)
     for row in snapshot.rows:
@@ -121,7 +125,9 @@ def table(name: str, snapshot: Snapshot) -> RenderableType:
         bar = ProgressBar(total=1.0, completed=s.fraction, width=10)
         seed = "" if row.seed is None else str(row.seed)
         signals = [number(value) for value in (s.reward, s.entropy, s.probe_entropy)]
-        grid.add_row(row.label, seed, step_text(s), bar, *signals, duration(s.eta_s))
+        grid.add_row(
+            row.label, seed, step_text(s), bar, *signals, duration(s.eta_s), *([doing(s)] if told else [])
+        )  # fmt: skip
     return grid
 
 
@@ -138,7 +144,9 @@ def totals(snapshot: Snapshot) -> str:
 
 def sentence(state: RunState) -> str:
     """A state as one plain line."""
-    parts = [step_text(state)]
+    told = doing(state)
+    parts = [] if told and state.phase.startswith("evaluate ") else [step_text(state)]
+    parts += [told] if told else []
     for name in ("reward", "entropy", "probe_entropy"):
         value = getattr(state, name)
         if value is not None:
@@ -146,6 +154,16 @@ def sentence(state: RunState) -> str:
     if state.eta_s:
         parts.append(f"{duration(state.eta_s)} left")
     return ", ".join(parts)
+
+
+def doing(state: RunState) -> str:
+    """What takes long just now: ``frontier 512/3904 responses, 3 min 20 s left``; else empty."""
+    if state.state != "running" or state.phase in _PLAIN:
+        return ""
+    unit = f" {state.phase_unit}" if state.phase_unit else ""
+    note = f" ({state.phase_note})" if state.phase_note else ""
+    left = f", {duration(state.phase_eta_s)} left" if state.phase_eta_s is not None else ""
+    return f"{state.phase}{unit}{note}{left}"
 
 
 def step_text(state: RunState) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.config.composition import parse
 from harness.config.schema import RunConfig, to_dict
+from harness.run.measuring import frontier_size
 from harness.run.state import RunState, read_state
 from harness.sweep.axes import Setting
 from harness.sweep.cache import load_plan, plan_key, save_plan
@@ -97,7 +98,23 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
             run = backend.compose(settings_of(sweep, setting, name, settings, changes))
             more = {"choice": choice, "changes": changes}
             jobs += _seeds(sweep, run, "control", label, setting, backend, **more)
+    _check_frontiers(sweep, jobs)
     return jobs
+
+
+def _check_frontiers(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Refuse rows whose frontiers would take different problems: no table could hold them both."""
+    found: dict[str, dict[int | None, str]] = {}
+    for item in jobs:
+        found.setdefault(item.setting, {}).setdefault(frontier_size(item.config)[0], item.label)
+    for setting, sizes in found.items():
+        if len(sizes) > 1:
+            told = ", ".join(f"{'all' if n is None else n} in {label}" for n, label in sizes.items())
+            least = min(n for n in sizes if n is not None)
+            raise UserError(
+                f"{sweep.path}: frontiers of {setting} would take different validation problems ({told}), "
+                f"and one table cannot hold them; write eval.frontier_problems: {least} under settings"
+            )
 
 
 def _base_jobs(

@@ -26,6 +26,7 @@ from harness.train.metrics import activity, batch_metrics, copied, optimiser_met
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
 from harness.train.update import UpdateLog, backward, with_parts
+from harness.util import progress
 
 
 @dataclass
@@ -163,10 +164,22 @@ class Trainer:
 
         for component in stages.all_components().values():
             metrics |= component.before_update(batch, ctx)
-        log, norms, passed = UpdateLog(), [], self.policy.passed_tokens
-        with self.clock.at("update"):
+        rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
+        sampled = sampled_with(batch, self._old_stats, self.counters.updates)
+        passes = (not sampled) + (self.reference is not None)
+        with self.clock.at("old"), progress.phase("", passes * len(batch), "rows"):
+            if not sampled:
+                progress.part(len(batch))
+                batch = batch.with_(old=self.policy.scores(batch, self._old_stats, rows, tokens))
+            if self.reference is not None:
+                if not sampled:
+                    progress.settle(len(batch))
+                progress.part(len(batch))
+                ref = self.reference.scores(batch, (LOGP,), rows, tokens)
             for minibatch in plan.value:
+                progress.part(len(minibatch.batch))
                 loss, norm = self.update(minibatch, log, ctx)
+                progress.settle(len(minibatch.batch))
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= optimiser_metrics(log, norms)
@@ -195,10 +208,16 @@ class Trainer:
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
         rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
-        with self.clock.at("old"):
-            if not sampled_with(batch, self._old_stats, self.counters.updates):
+        sampled = sampled_with(batch, self._old_stats, self.counters.updates)
+        passes = (not sampled) + (self.reference is not None)
+        with self.clock.at("old"), progress.phase("", passes * len(batch), "rows"):
+            if not sampled:
+                progress.part(len(batch))
                 batch = batch.with_(old=self.policy.scores(batch, self._old_stats, rows, tokens))
             if self.reference is not None:
+                if not sampled:
+                    progress.settle(len(batch))
+                progress.part(len(batch))
                 ref = self.reference.scores(batch, (LOGP,), rows, tokens)
                 batch = batch.with_(ref_logp_BT=ref["logp"])
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())

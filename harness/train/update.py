@@ -17,6 +17,10 @@ from harness.stages.base import Loss, Minibatch, Regulariser, Stage, Stages, Sta
 from harness.stages.batch import Batch
 from harness.stages.loss import clipped_surrogate, clipped_tokens, log_ratio
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.util import progress
+
+#: Share of an update's time that a forward pass over its rows takes before the first gradient.
+PREPARED = 0.25
 
 
 @dataclass
@@ -141,9 +145,9 @@ def backward(
     prepared: list[Stats] | None = None
     multiplier = 1.0
     if scope == "minibatch" and split and (step_size or any(s.minibatch_scope for s in everything)):
-        prepared, multiplier = _prepare(
-            terms, stages, batch, policy.scores(batch, wanted, micro_rows, micro_tokens), log
-        )
+        with progress.within(0.0, PREPARED):
+            scores = policy.scores(batch, wanted, micro_rows, micro_tokens)
+        prepared, multiplier = _prepare(terms, stages, batch, scores, log)
     coefficients = [
         token_coefficients(
             t.loss.aggregation, batch.train_mask_BT, count_mask_BT=batch.denominator_mask_BT, width=width
@@ -154,7 +158,10 @@ def backward(
         coefficients[0] = coefficients[0] * batch.correction_BT
     own = UpdateLog()
     total = 0.0
+    begun = 0.0 if prepared is None else PREPARED
     for number, part in enumerate(shares[here.rank], 1):
+        with progress.within(begun, 1.0):
+            progress.tell(number - 1, len(shares[here.rank]))
         if here.size > 1:
             policy.network.sums_gradients(number == len(shares[here.rank]))
         if not part:  # the others make a pass now, and a sharded one needs everyone

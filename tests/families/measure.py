@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from tests.families.build import WINDOW, save
+from tests.helpers.processes import WARM
 
 #: Nats between our numbers and the model's own that are still right.
 RIGHT = 2e-3
@@ -120,5 +120,5 @@ def _start() -> None:
 
 def measure_all(families: Sequence[str], workers: int) -> Iterable[Outcome]:
     """In processes of their own; the outcomes come in the order of ``families``."""
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start) as pool:
+    with ProcessPoolExecutor(workers, WARM, _start) as pool:
         yield from pool.map(measure, families)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.run import execute as runs
+from tests.helpers.processes import WARM
 from tests.helpers.settings import composed
 from tests.helpers.tiny import LetterBenchmark
-
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.helpers.warm"])
 
 
 def register_letters() -> None:
@@ -41,7 +38,7 @@ class Killed:
         self._arguments = (tuple(overrides), options)
 
     def start(self) -> Any:
-        process = _SERVER.Process(target=_execute, args=self._arguments)
+        process = WARM.Process(target=_execute, args=self._arguments)
         process.start()
         return process
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def build_model(tokenizer: Any, *, seed: int = 0, scale: float = 0.3, **changes:
 def tiny_folder() -> Path:
     """The tiny model and its tokenizer, saved the Hugging Face way; removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="entrobench-tiny-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # not atexit, which forked processes pass by
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=0)
     save_tiny(folder)
     return folder
 

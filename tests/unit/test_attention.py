@@ -54,9 +54,7 @@ def test_values_and_gradients_are_those_of_a_mask(shape: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.integers(1, 12), st.lists(st.integers(0, 15), max_size=5)), min_size=1, max_size=5
-    )
+    st.lists(st.tuples(st.integers(1, 12), st.lists(st.integers(0, 15), max_size=5)), min_size=1, max_size=5)
 )
 def test_any_lengths(groups: list[tuple[int, list[int]]]) -> None:
     check([prompt for prompt, _ in groups], [responses for _, responses in groups])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from harness.cli import main
 from harness.cli.parser import SUMMARIES
+from tests.helpers.scripts import run_code, run_python
 
 Write = Callable[..., Path]
 
@@ -68,7 +68,9 @@ def test_a_sweep_with_a_mistake_starts_nothing(sweep_file: Write, tmp_path: Path
 
 
 def _run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_code(code)
+    done.check_returncode()
+    return done
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -92,7 +94,7 @@ assert not heavy, heavy
 def test_help_answers_in_less_than_a_third_of_a_second() -> None:
     def once() -> float:  # its own processor time, so that a busy machine does not fail the test
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "entrobench", "--help"], capture_output=True, check=True)
+        run_python("-m", "entrobench", "--help").check_returncode()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -14,14 +14,14 @@ from harness.cli import main
 ROOT = Path(__file__).parent.parent.parent
 
 
-def _pytest(path: Path, root: Path, *options: str) -> str:
-    """The last line of pytest's report of ``path``, all of which passes."""
+def _pytest(path: Path, root: Path, *options: str) -> list[str]:
+    """The lines of pytest's report of ``path``, all of which passes."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path), *options],
         cwd=root, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()[-1]
+    return done.stdout.splitlines()
 
 
 def _files(root: Path) -> dict[Path, bytes]:
@@ -54,10 +54,12 @@ def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
         "methods/bold_idea.md", "methods/bold_idea.py", "tests/methods/bold_idea/cases.py",
         "tests/methods/bold_idea/reading.py", "tests/methods/bold_idea/test_bold_idea.py",
     ]  # fmt: skip
-    _pytest(tmp_path / "tests" / "methods" / "bold_idea", tmp_path)
-    # the tests that all methods share find it by its cases
-    shared = _pytest(tmp_path / "tests" / "methods", tmp_path, "-k", "bold-idea or folder or has_a_reading")
-    assert re.match(r"(\d+) passed", shared) and "skipped" not in shared, shared
+    # its own tests, and those that all methods share, which find it by its cases
+    words = "bold-idea or bold_idea or folder or has_a_reading"
+    said = _pytest(tmp_path / "tests" / "methods", tmp_path, "-rp", "-k", words)
+    assert re.match(r"(\d+) passed", said[-1]) and "skipped" not in said[-1], said
+    for file in ("bold_idea/test_bold_idea.py", "test_wiring.py", "test_invariants.py"):
+        assert any(line.startswith(f"PASSED tests/methods/{file}::") for line in said), said
     listed = subprocess.run(
         [sys.executable, "-m", "entrobench", "methods"],
         cwd=tmp_path,

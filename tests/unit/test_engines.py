@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from harness.rollout.engines import text as engine_text
 from harness.rollout.engines.base import ENGINES, Sampling, check_length, open_engine
 from harness.util.errors import UserError
+from tests.helpers.scripts import run_code
 from tests.helpers.tiny import build_tokenizer, tiny_folder
 
 
@@ -135,7 +134,7 @@ def test_a_folder_without_model_says_so(tmp_path: Path) -> None:
 
 def test_the_contract_imports_no_torch() -> None:
     code = "import sys, harness.rollout.engines; sys.exit('torch' in sys.modules or 'vllm' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert run_code(code).returncode == 0
 
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
@@ -172,10 +171,7 @@ def test_a_folder_called_vllm_is_not_the_package(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from harness.rollout.engines.vllm import installed_version; print(installed_version())"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code, str(p)], capture_output=True, text=True).stdout
-        for p in (tmp_path, tmp_path / "elsewhere")
-    ]
+    runs = [run_code(code, p).stdout for p in (tmp_path, tmp_path / "elsewhere")]
     assert runs[0] == runs[1] != ""
 
 

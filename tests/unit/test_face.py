@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import entrobench
+from tests.helpers.scripts import run_code, run_python
 
 ROOT = Path(__file__).parents[2]
 FACE = ROOT / "entrobench" / "__init__.py"
@@ -72,14 +71,13 @@ def test_another_name_is_an_attribute_error() -> None:
 
 def test_importing_it_loads_nothing_heavy() -> None:
     code = f"import sys, entrobench; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
 def test_the_page_of_public_names_is_current_and_whole() -> None:
-    done = subprocess.run(
-        [sys.executable, "docs/api.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = run_python("docs/api.py", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     page = (ROOT / "docs" / "api.md").read_text()
     for name in entrobench._EXPORTS:
@@ -95,5 +93,6 @@ def test_a_folder_that_shadows_the_methods_is_named(tmp_path: Path) -> None:
         "from harness.registry import methods\n"
         "try:\n    methods.load('grpo')\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
     assert "UserError" in done.stdout and "stands before it in sys.path" in done.stdout

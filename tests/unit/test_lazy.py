@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.util.lazy import is_loaded, load_when_used
+from tests.helpers.scripts import run_python
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
@@ -72,10 +71,7 @@ METHOD = """
 def _plan(folder: Path, methods: str, mode: str) -> dict[str, object]:
     (folder / "s.yaml").write_text(SWEEP.format(methods=methods))
     (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
-    done = subprocess.run(
-        [sys.executable, str(folder / "script.py"), "s.yaml", mode], cwd=folder, capture_output=True,
-        text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = run_python(folder / "script.py", "s.yaml", mode, cwd=folder)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

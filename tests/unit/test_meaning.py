@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -17,6 +15,7 @@ from harness.registry import methods as registry
 from harness.sweep.cache import plan_key
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
+from tests.helpers.scripts import run_code
 
 METHOD = """
     import math
@@ -284,5 +283,6 @@ def test_the_command_shows_what_counts_and_imports_neither_torch_nor_methods() -
         "import sys; from harness.meaning.digest import main; assert main(['show', 'grpo']) == 0;"
         "assert not {'torch', 'methods', 'benchmarks'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_code(code)
+    assert done.returncode == 0, done.stderr
     assert "grpo" in done.stdout and "harness.method:Method" in done.stdout

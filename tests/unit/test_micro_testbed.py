@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -17,6 +14,7 @@ import pytest
 from benchmarks.micro import testbed
 from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, bucket_of, frozen, stream
 from harness.problems.problem import Benchmark, Problem
+from tests.helpers.scripts import run_code
 from tests.testbed.demonstrations import SPOILT_SHARE, careless, clean, rough, spoil
 from tests.testbed.freeze import digests, verdicts_digest
 
@@ -137,7 +135,7 @@ def test_fingerprint_generates_nothing_and_is_fast() -> None:
         "testbed.stream = None; testbed.Micro().fingerprint();"
         "assert time.process_time() - began < 0.1; assert 'torch' not in sys.modules"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = run_code(code)
     assert run.returncode == 0, run.stderr
 
 
@@ -146,17 +144,14 @@ def test_problems_do_not_depend_on_the_process() -> None:
         "import hashlib; from benchmarks.micro.testbed import Micro;"
         "print(hashlib.sha256(repr(Micro().problems('train')[:500]).encode()).hexdigest())"
     )
-    environments = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
-    runs = [
-        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True) for env in environments
-    ]
+    runs = [run_code(code, PYTHONHASHSEED=seed) for seed in ("1", "2")]
     assert runs[0].returncode == 0, runs[0].stderr
     assert runs[0].stdout == runs[1].stdout
 
 
 def test_package_import_is_light() -> None:
     code = "import sys, benchmarks.micro.testbed; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert run_code(code).returncode == 0
 
 
 def test_tokenizer_round_trip_and_base_model_load() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,8 @@ import torch
 
 from harness.distributed.world import micro_batches
 from tests.helpers import together
+from tests.helpers.processes import run_together
 
-ROOT = Path(__file__).parents[2]
 #: A base loss; over the minibatch: a statistic, bounds that are searched for, a choice of tokens with random
 #: draws and one by quantile; a selection of rows, advantages from prompts and whole groups with refills, two
 #: controllers, a reference policy, one that is replaced.
@@ -33,19 +30,7 @@ def alone() -> dict[str, Any]:
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     """Number of processes, and the folder with what each of them found."""
     out = tmp_path_factory.mktemp("together")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param),
-        "-m", "tests.helpers.together", str(out), *METHODS,
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_together(request.param, together.main, str(out), *METHODS, timeout_s=850)
     return request.param, out
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,10 +21,10 @@ from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog, backward
 from harness.util.errors import UserError
 from tests.helpers import together
+from tests.helpers.processes import run_together
 from tests.helpers.settings import composed
 from tests.helpers.tiny import build_model, make_batch, tiny_policy, tiny_trainer
 
-ROOT = Path(__file__).parents[2]
 BF16 = "model.compute_dtype=bfloat16"
 PROMPTS = [[5, 6, 7, 8], [9, 10], [9, 10], [11, 12, 13]]
 RESPONSES = [[20, 21, 22], [23], [24, 25, 26, 27, 1], [28, 1]]
@@ -217,15 +214,7 @@ RECOMPUTED = "grpo+train.activation_checkpointing=true"
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found that each hold half of the weights."""
     out = tmp_path_factory.mktemp("sharded")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tests.helpers.together", str(out), RECOMPUTED, f"{RECOMPUTED}+{BF16}",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_together(2, together.main, str(out), RECOMPUTED, f"{RECOMPUTED}+{BF16}")
     return out
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.locks import lock_path, locked
 from tests.helpers.records import small_record
+from tests.helpers.scripts import start_python
 
 Write = Callable[..., Path]
 
@@ -162,7 +162,6 @@ def test_a_record_that_was_collected_outlives_damage_to_its_run(finished: Path, 
 _COLLECTOR = """
     import os, sys, time
     from pathlib import Path
-    sys.path.insert(0, {root!r})
     from tests.conftest import FakeBackend
     from harness.util import files
     from harness.sweep import collect as module
@@ -185,10 +184,8 @@ _COLLECTOR = """
 
 def _collector(folder: Path, *words: str) -> subprocess.Popen[str]:
     script = folder / "collector.py"
-    script.write_text(textwrap.dedent(_COLLECTOR.format(root=str(Path(__file__).parents[2]))))
-    return subprocess.Popen(
-        [sys.executable, str(script), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    script.write_text(textwrap.dedent(_COLLECTOR))
+    return start_python(script, *words)
 
 
 @pytest.mark.parametrize("at", ["records.old.jsonl", "records.jsonl"])

@@ -23,6 +23,7 @@ from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.locks import lock_path, locked
+from tests.helpers.scripts import environment
 
 Write = Callable[..., Path]
 
@@ -142,7 +143,6 @@ def test_interruption_ends_the_workers_and_the_next_submission_goes_on(
         textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        sys.path.insert(0, {str(ROOT)!r})
         from tests.conftest import FakeBackend
         from harness.sweep.local import LocalLauncher
         from harness.sweep.plan import ledger, make_plan
@@ -154,7 +154,7 @@ def test_interruption_ends_the_workers_and_the_next_submission_goes_on(
     sweep = load_sweep(path)
     jobs, book = make_plan(sweep, backend), ledger(sweep)
     submitter = subprocess.Popen(
-        [sys.executable, str(script)], env=os.environ | {"FAKE_STEP_S": "60"}, stderr=subprocess.DEVNULL
+        [sys.executable, str(script)], env=environment(FAKE_STEP_S="60"), stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
     while not all((job.folder / "status.json").exists() for job in jobs) and time.monotonic() < deadline:

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.model.gguf.architectures import Weight
 from harness.model.gguf.header import GgufFile, TensorPlace
+from harness.util import progress
 from harness.util.errors import UserError
 
 #: Type of the written weights -> its name in safetensors and bytes of a value.
@@ -88,11 +89,13 @@ def write_weights(target: Path, file: GgufFile, weights: Sequence[Weight], dtype
         at = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
-    with open(target, "wb") as out:
+    mib = at >> 20
+    with open(target, "wb") as out, progress.phase(f"convert {file.path.name}", mib, "MiB", announce=mib > 0):
         out.write(len(text).to_bytes(8, "little") + text)
         for weight in weights:
             for values in _pieces(file, weight):
                 out.write(_as_bytes(values, dtype, f"{file.path.name}: tensor {weight.source}"))
+                progress.reach(out.tell() >> 20)
 
 
 def _count(shape: Sequence[int]) -> int:

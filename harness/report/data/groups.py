@@ -127,6 +127,7 @@ def group_records(records: Iterable[Record]) -> list[Group]:
     rows = [record for cell in sorted(cells) for record in _distinct(cells[cell])]
     for key, remedy in _SAME_EVERYWHERE.items():
         _check_same(rows, key, f"records of different {key} cannot stand in one table", remedy)
+    _check_frontier(rows)
     # a control at its best temperature says so in its row, and is the only one that may
     alike = [record for record in rows if "eval.profile_settings" not in (record.changes or {})]
     for name in sorted({name for record in alike for name in record.evals}):
@@ -156,6 +157,23 @@ def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) 
     if len(counts) > 1:
         found = "; ".join(f"{text} in {counts[text]} (e.g. {first[text].run_id})" for text in sorted(counts))
         raise ValueError(f"{problem}: {found}. Remedy: {remedy}")
+
+
+def _check_frontier(records: Sequence[Record]) -> None:
+    """One choice of validation problems: curves, laws and validation scores of others are other measures."""
+    found: dict[str, Record] = {}
+    for record in records:
+        if record.frontier:
+            found.setdefault(canonical(sorted(record.frontier_problem_ids or ())), record)
+    if len(found) > 1:
+        told = "; ".join(
+            f"{len(record.frontier_problem_ids or ()) or 'all'} (e.g. {record.run_id})"
+            for _, record in sorted(found.items())
+        )
+        raise ValueError(
+            f"records with frontiers of different validation problems cannot stand in one table: {told}. "
+            "Remedy: run all with one eval.frontier_problems, or write one report for each"
+        )
 
 
 def _check_profile(records: Sequence[Record], name: str) -> None:

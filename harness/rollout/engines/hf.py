@@ -26,6 +26,7 @@ from harness.rollout.engines.base import (
 )
 from harness.rollout.engines.weights import checked, checksum, layout
 from harness.rollout.finite import check_log_probs
+from harness.util import progress
 from harness.util.errors import UserError
 
 
@@ -106,6 +107,7 @@ class HfEngine:
         # A nucleus this small holds the likeliest token alone, which is what temperature 0 means.
         temperature, top_p = (sampling.temperature, sampling.top_p) if sampling.temperature else (1.0, 1e-12)
         own = self.policy
+        progress.part(len(requests))
         policy = _Stopping(
             own.model, own.tokenizer, own.temperature, own.network,
             stop_texts=sampling.stop_texts, stop_ids=sampling.stop_ids,

@@ -1,5 +1,5 @@
 """One real trainer step as it happened: rollouts, weights at every moment that matters, gradient of each
-optimiser step; and the raw logits that those weights give, by plain forward passes of single rows."""
+optimiser step; and the raw logits that those weights give, by plain forward passes without padding."""
 
 from __future__ import annotations
 
@@ -60,9 +60,15 @@ class Step:
         with torch.no_grad():
             return raw_logits(self.reference, self.batch)
 
+    @cached_property
+    def pieces(self) -> dict[int, str]:
+        """What each token of the responses says."""
+        tokens = sorted(set(self.batch.response_BT.flatten().tolist()))
+        return {i: self.trainer.policy.decode([[i]])[0] for i in tokens}
+
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
         """The step for a plain reading, and the model copy that its ``logits`` depend on."""
-        b, current = self.batch, copy.deepcopy(update.model).requires_grad_()
+        b, current = self.batch, copied(update.model).requires_grad_()
         logits, _ = raw_logits(current, b)
         (old, prompt), (ref, _) = self.old, self.ref
         tempered = b.tags.get("tempered", torch.zeros(len(b)))
@@ -75,24 +81,39 @@ class Step:
             max_response_tokens=self.trainer.run.rollout.max_response_tokens,
             state=update.state, draws=update.draws, parameters=list(current.parameters()),
             rollout_logp=b.rollout_logp_BT,
-            pieces={i: self.trainer.policy.decode([[i]])[0] for i in set(b.response_BT.flatten().tolist())},
+            pieces=self.pieces,
         )  # fmt: skip
         return recorded, current
 
 
+def copied(model: Any) -> Any:
+    """A copy with weights of its own; the configuration, which nothing changes, is shared."""
+    shared = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    return copy.deepcopy(model, shared)
+
+
 def raw_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``[B,T,V]`` and ``[B,P,V]``, row by row without padding or packing; 0 where there is no token."""
-    responses, prompts = [], []
-    for i in range(len(batch)):
-        prompt = batch.prompt_BP[i][batch.prompt_mask_BP[i]]
-        response = batch.response_BT[i][batch.mask_BT[i]]
-        logits = model(torch.cat([prompt, response])[None]).logits[0]
-        answer = logits[len(prompt) - 1 : -1]
-        after = batch.response_BT.shape[1] - len(response)
-        before = batch.prompt_BP.shape[1] - len(prompt)
-        responses.append(torch.nn.functional.pad(answer, (0, 0, 0, after)))
-        prompts.append(torch.nn.functional.pad(logits[: len(prompt)], (0, 0, before, 0)))
-    return torch.stack(responses), torch.stack(prompts)
+    """``[B,T,V]`` and ``[B,P,V]``, without padding or packing; 0 where there is no token.
+
+    Rows of the same lengths share a forward pass.
+    """
+    width_T, width_P = batch.response_BT.shape[1], batch.prompt_BP.shape[1]
+    alike: dict[tuple[int, int], list[int]] = {}
+    lengths = zip(batch.prompt_mask_BP.sum(1).tolist(), batch.mask_BT.sum(1).tolist(), strict=True)
+    for row, pair in enumerate(lengths):
+        alike.setdefault(pair, []).append(row)
+    responses, prompts = {}, {}
+    for (prompt, response), rows in alike.items():
+        ids = [
+            torch.cat([batch.prompt_BP[i][batch.prompt_mask_BP[i]], batch.response_BT[i][batch.mask_BT[i]]])
+            for i in rows
+        ]
+        for i, logits in zip(rows, model(torch.stack(ids)).logits, strict=True):
+            answer = logits[prompt - 1 : -1]
+            responses[i] = torch.nn.functional.pad(answer, (0, 0, 0, width_T - response))
+            prompts[i] = torch.nn.functional.pad(logits[:prompt], (0, 0, width_P - prompt, 0))
+    each = range(len(batch))
+    return torch.stack([responses[i] for i in each]), torch.stack([prompts[i] for i in each])
 
 
 def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
@@ -100,9 +121,9 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
     for name, values in state.items():
         trainer.stages.components[name].load_state_dict(values)
     step = Step(
-        trainer, copy.deepcopy(trainer.policy.model), copy.deepcopy(trainer.optimizer.state_dict()),
+        trainer, copied(trainer.policy.model), copy.deepcopy(trainer.optimizer.state_dict()),
         trainer.counters.updates, batch=None, updates=[], metrics={},  # type: ignore[arg-type]
-        reference=copy.deepcopy(trainer.reference.model) if trainer.reference else None,
+        reference=copied(trainer.reference.model) if trainer.reference else None,
     )  # fmt: skip
     stage = trainer.rollouts
     rollouts, update, draws = stage.run_program, trainer.update, update_module.token_draws
@@ -128,7 +149,7 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         now = {k: c.state_dict() for k, c in trainer.stages.components.items()}
         flat = {k: v for values in now.values() for k, v in values.items()}
         rows = minibatch.batch.tags["row"].tolist()
-        model = copy.deepcopy(trainer.policy.model)
+        model = copied(trainer.policy.model)
         step.updates.append(Update(rows, model, flat, ctx.fraction, ctx.started))
         out = update(minibatch, log, ctx)
         step.updates[-1].loss = out[0]

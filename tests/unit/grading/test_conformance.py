@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.cli import checks, main
 from harness.grading import conformance
 from harness.grading.grader import Grader
 from harness.util.errors import UserError
@@ -35,10 +37,27 @@ def case(**changes: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> list[conformance.ConformanceOutcome]:
+def grader() -> Iterator[Grader]:
+    """One for all: to start its processes takes two seconds."""
+    with Grader(workers=2) as made:
+        yield made
+
+
+@pytest.fixture
+def command_grades_with_it(grader: Grader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command takes the grader that is there; others let it start its own."""
+
+    def opened(name: str, *, workers: int) -> AbstractContextManager[Grader]:
+        assert name == grader.name
+        return nullcontext(grader)
+
+    monkeypatch.setattr(checks, "Grader", opened)
+
+
+@pytest.fixture(scope="module")
+def outcomes(grader: Grader) -> list[conformance.ConformanceOutcome]:
     cases = [case for name in ("conformance", "own") for case in conformance.load(GOLDEN / f"{name}.jsonl")]
-    with Grader(workers=2) as grader:
-        return conformance.run(cases, grader, threads=2)
+    return conformance.run(cases, grader, threads=2)
 
 
 def share(outcomes: list[conformance.ConformanceOutcome], kind: str, field: str = "right") -> float:
@@ -78,6 +97,7 @@ def test_the_command_passes_and_prints_every_tag(tmp_path: Path, capsys: Capture
     assert "standard: 2 of 2 right (100.0 %)" in out and "latest case" in out
 
 
+@pytest.mark.usefixtures("command_grades_with_it")
 def test_the_command_fails_and_names_every_miss(tmp_path: Path, capsys: Capture) -> None:
     rows = [case(id=f"good-{i}") for i in range(98)] + [
         case(id="bad-1", gold="6"),
@@ -90,11 +110,13 @@ def test_the_command_fails_and_names_every_miss(tmp_path: Path, capsys: Capture)
     assert "98 of 100 right" in out and "FAILED" in out
 
 
+@pytest.mark.usefixtures("command_grades_with_it")
 def test_99_of_100_are_enough(tmp_path: Path) -> None:
     rows = [case(id=str(i)) for i in range(99)] + [case(id="bad", gold="6")]
     assert main(["check", "grading", str(write(tmp_path / "c.jsonl", *rows))]) == 0
 
 
+@pytest.mark.usefixtures("command_grades_with_it")
 def test_a_late_case_fails(tmp_path: Path, capsys: Capture) -> None:
     file = write(
         tmp_path / "c.jsonl", case(gold="x+1", response=r"\boxed{x+1+y}", expected=False, max_seconds=0)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 
 from harness.grading.grader import Grader
 from harness.grading.pool import PoolFailed
+from tests.helpers.scripts import run_code, start_python
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 BOMB = (r"7", r"\boxed{10^{10^{10}}}")
@@ -37,16 +37,6 @@ def gone(pid: int, within_s: float = 5.0) -> bool:
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.02)
     return not alive(pid)
-
-
-def run(code: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more},
-    )
 
 
 def test_a_bomb_is_a_timeout_within_the_limit_and_the_next_answer_is_graded() -> None:
@@ -122,7 +112,7 @@ def test_memory_beyond_the_limit_is_refused() -> None:
     except MemoryError:
         print("refused")
     """
-    assert run(code).stdout == "refused\n"
+    assert run_code(code).stdout == "refused\n"
 
 
 ATTEMPTS = (
@@ -156,13 +146,7 @@ def test_confined_processes_refuse_everything_but_mathematics(tmp_path: Path) ->
             print("refused")
     print(first.judge(gold=r"\frac{3}{2}x^2+1.5", pred=r"1.5x^2+\frac32")["status"])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *ATTEMPTS],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    done = run_code(code, *ATTEMPTS, cwd=tmp_path)
     assert done.stdout.split() == ["refused"] * len(ATTEMPTS) + ["right"], done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -236,13 +220,7 @@ print(grader._pool.forker_pid(), *grader.worker_pids(), flush=True)
 
 
 def _parent(then: str) -> tuple[subprocess.Popen[str], list[int]]:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT.replace("{then}", then)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    parent = start_python("-c", PARENT.replace("{then}", then))
     assert parent.stdout is not None
     return parent, [int(pid) for pid in parent.stdout.readline().split()]
 
