@@ -170,15 +170,15 @@ def _rectangle(spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray
 def _causal(spans: Sequence[tuple[int, ...]]) -> Call:
     index, there = _rectangle([(start, length) for start, length, *_ in spans])
     flat = torch.from_numpy(index.ravel())
-    return Call(flat, flat, *index.shape, True, None, _real(there))
+    return Call(flat, flat, len(spans), index.shape[1], True, None, _real(there))
 
 
 def _whole(spans: Sequence[tuple[int, ...]]) -> Call:
     queries, real = _rectangle([(start, length) for start, length, *_ in spans])
     keys, there = _rectangle([(start, length) for *_, start, length in spans])
     return Call(
-        torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), *queries.shape, False,
-        None if there.all() else torch.from_numpy(there), _real(real),
+        torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), len(spans), queries.shape[1],
+        False, None if there.all() else torch.from_numpy(there), _real(real),
     )  # fmt: skip
 
 

@@ -221,8 +221,8 @@ def concat(batches: Sequence[Batch]) -> Batch:
                 for k in sorted(names)
             }
         elif f.name in ("old", "token_tags"):
-            names = [k for k in values[0] if f.name != "old" or all(k in v for v in values)]
-            merged[f.name] = {k: stack(k, [v[k] for v in values]) for k in names}
+            kept = [k for k in values[0] if f.name != "old" or all(k in v for v in values)]
+            merged[f.name] = {k: stack(k, [v[k] for v in values]) for k in kept}
         elif all(v is None for v in values):
             merged[f.name] = None
         elif any(v is None for v in values):

@@ -164,18 +164,9 @@ class Trainer:
 
         for component in stages.all_components().values():
             metrics |= component.before_update(batch, ctx)
-        rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
-        sampled = sampled_with(batch, self._old_stats, self.counters.updates)
-        passes = (not sampled) + (self.reference is not None)
-        with self.clock.at("old"), progress.phase("", passes * len(batch), "rows"):
-            if not sampled:
-                progress.part(len(batch))
-                batch = batch.with_(old=self.policy.scores(batch, self._old_stats, rows, tokens))
-            if self.reference is not None:
-                if not sampled:
-                    progress.settle(len(batch))
-                progress.part(len(batch))
-                ref = self.reference.scores(batch, (LOGP,), rows, tokens)
+        log, norms, passed = UpdateLog(), [], self.policy.passed_tokens
+        rows = sum(len(minibatch.batch) for minibatch in plan.value)
+        with self.clock.at("update"), progress.phase("", rows, "rows"):
             for minibatch in plan.value:
                 progress.part(len(minibatch.batch))
                 loss, norm = self.update(minibatch, log, ctx)

@@ -12,6 +12,7 @@ import torch
 
 from harness.cli import main
 from harness.config.schema import to_dict
+from harness.model.agreement import check_agreement
 from harness.model.memory import KNOWN, find_shape, plan_memory
 from harness.model.memory.estimate import activation_bytes
 from harness.model.memory.shape import from_config
@@ -71,13 +72,14 @@ def test_the_table_counts_the_parameters_of_the_real_architecture(name: str) -> 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_activations_are_what_a_forward_pass_keeps(family: str, compute: torch.dtype | None) -> None:
     policy = Policy(small(family), tiny_policy().tokenizer)
+    check_agreement(policy, family)
     if compute is not None:
         policy.network.compute_in(compute)
     policy.network.ready()
     shape = from_config(policy.model.config.to_dict(), family)
     assert shape.params == sum(p.numel() for p in policy.network.trainable())
     batch = make_batch(policy, [[5] * PROMPT] * 8, [[7] * RESPONSE] * 8)
-    rows, length = pack(batch).ids_RL.shape
+    tokens = pack(batch).ids_1L.numel()
     kept = {}
     for layers in (3, 2):  # the difference is one layer: what stands outside the layers cancels
         policy.model.base_model.layers = policy.model.base_model.layers[:layers]
@@ -86,7 +88,7 @@ def test_activations_are_what_a_forward_pass_keeps(family: str, compute: torch.d
             policy.stats(batch, (LOGP, ENTROPY))
         kept[layers] = sum(found.values())
     size = 2 if compute else 4
-    assert kept[3] - kept[2] == pytest.approx(activation_bytes(shape, rows, length, size)[0], rel=1e-3)
+    assert kept[3] - kept[2] == pytest.approx(activation_bytes(shape, tokens, size)[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -100,8 +102,9 @@ def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> No
     tokenizer = tiny_policy().tokenizer
     sizes = {"vocab_size": 2048, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 6}
     policy = Policy(build_model(tokenizer, **sizes), tokenizer)
+    check_agreement(policy, "tiny")
     trainer = Trainer(run, policy, LetterBenchmark(), run.method.stages())
-    batch = make_batch(policy, [[5 + i] * PROMPT for i in range(8)], [[7] * RESPONSE] * 8)
+    batch = make_batch(policy, [[5 + i // 2] * PROMPT for i in range(8)], [[7] * RESPONSE] * 8)
     batch = trainer.old_pass(batch.with_(advantage_BT=torch.ones(batch.mask_BT.shape)))
     shape = from_config(policy.model.config.to_dict(), "tiny")
     found = plan_memory(shape, to_dict(run), prompt_tokens=PROMPT)

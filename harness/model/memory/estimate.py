@@ -1,8 +1,8 @@
 """Bytes on each GPU of a run, by part and phase.
 
-What a layer keeps for its backward pass is counted from the operations of transformers' layers with SDPA and
-an explicit mask; ``tests/unit/test_memory.py`` compares it, and a whole update, with what tensors hold.
-What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
+What a layer keeps for its backward pass is counted from the operations of transformers' layers with the
+attention of packed rollouts; ``tests/unit/test_memory.py`` compares it, and a whole update, with what
+tensors hold. What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PROMPT_TOKENS = 512
 #: fp32 tensors as large as a chunk of logits that the log-prob operator's backward pass holds at once.
 CHUNKS_AT_ONCE = 5
 #: Bytes that the sampler holds for each row and token id at a draw: logits, their quotient by the
-#: temperature, probabilities in fp32, and probabilities and their sums in double precision.
-DRAW_BYTES = 4 + 4 + 4 + 8 + 8
+#: temperature, and probabilities in fp32, once more where blocks of them are filled up.
+DRAW_BYTES = 4 + 4 + 4 + 4
 #: CUDA's context and libraries, and the share that the allocator cannot use: rules of thumb.
 CONTEXT_BYTES, FRAGMENTED = int(1.5 * GIB), 0.08
 
@@ -66,7 +66,7 @@ class Plan:
 
 
 def layer_bytes(shape: ModelShape, size: int) -> float:
-    """Bytes that one layer keeps for each token until its backward pass, the mask left out.
+    """Bytes that one layer keeps for each token until its backward pass.
 
     Args:
         size: bytes of a value in the passes, 4 or 2.
@@ -79,8 +79,7 @@ def layer_bytes(shape: ModelShape, size: int) -> float:
         """Input in fp32, normalised input, and one number a row."""
         return (4 + wide) * width + 4 * heads
 
-    # queries, keys and values as wide as the queries (keys and values are repeated), output, log-sum-exp
-    attention = 4 * q * size + 4 * shape.heads
+    attention = 2 * (q + kv) * size + 4 * shape.heads  # queries, output, keys, values, log-sum-exp
     mlp = 4 * shape.intermediate * size  # gate, its activation, up, their product
     inputs = 2 * h * size  # of attention and MLP
     norms = 2 * norm(h)
@@ -91,15 +90,23 @@ def layer_bytes(shape: ModelShape, size: int) -> float:
     return attention + mlp + inputs + norms
 
 
-def activation_bytes(shape: ModelShape, rows: int, length: int, size: int) -> tuple[float, float, float]:
-    """Bytes for ``rows`` packed rows of ``length`` tokens.
+def activation_bytes(shape: ModelShape, tokens: int, size: int) -> tuple[float, float]:
+    """Bytes for packed rollouts of ``tokens`` in all.
 
     Returns:
-        what one layer keeps; its input, which is all of it with activation checkpointing; the shared mask.
+        what one layer keeps; its input, which is all of it with activation checkpointing.
     """
-    tokens = rows * length
-    mask = rows * length * length  # bool; each layer keeps it once more in the type of its passes
-    return tokens * layer_bytes(shape, size) + mask * size, tokens * shape.hidden * size, mask
+    return tokens * layer_bytes(shape, size), tokens * shape.hidden * size
+
+
+def pass_tokens(config: Mapping[str, Any], rows: int, prompt_tokens: int) -> int:
+    """Tokens of one pass over ``rows`` rollouts at most: prompts that share a pass stand in it once."""
+    rollout, limit = config["rollout"], config["train"].get("micro_batch_tokens")
+    groups = -(-rows // rollout["group_size"])
+    if rows % rollout["group_size"] and rows > 1:  # cut across a group on either side
+        groups += 1
+    tokens = min(groups, rows) * prompt_tokens + rows * rollout["max_response_tokens"]
+    return int(min(tokens, limit)) if limit else int(tokens)
 
 
 def head_bytes(shape: ModelShape, tokens: int, size: int, chunk_mib: int) -> tuple[float, float]:
@@ -138,7 +145,6 @@ def plan_memory(
     a_minibatch = -(-rows // train["minibatches"])
     micro = min(train["micro_batch_rows"], -(-a_minibatch // gpus))
     several = -(-a_minibatch // (micro * gpus)) > 1
-    length = prompt_tokens + rollout["max_response_tokens"]
     vllm = rollout.get("engine", "builtin") == "vllm"
 
     gathered = shape.outer_params + 2 * shape.layer_params  # two layers: one is fetched ahead
@@ -147,12 +153,13 @@ def plan_memory(
         passes = n * size
     sampled = passes if vllm or not sharded else n * size
     gradients = n * kept / gpus + (n * kept if sharded and several else 0)
-    chunks, head_gradient = head_bytes(shape, micro * length, size, train.get("logits_chunk_mib", 64))
-    layer, its_input, mask = activation_bytes(shape, micro, length, size)
-    layers = shape.layers * layer + mask
+    tokens = pass_tokens(config, micro, prompt_tokens)
+    chunks, head_gradient = head_bytes(shape, tokens, size, train.get("logits_chunk_mib", 64))
+    layer, its_input = activation_bytes(shape, tokens, size)
+    layers = shape.layers * layer
     if train.get("activation_checkpointing", False):
         # one layer at a time is computed again, after the head's backward pass has let go of its own
-        layers = shape.layers * its_input + mask + max(0.0, layer - chunks - head_gradient)
+        layers = shape.layers * its_input + max(0.0, layer - chunks - head_gradient)
     parts = [
         MemoryPart("weights", n * kept / gpus, n * kept / gpus, "gpus"),
         MemoryPart("weights of the passes", passes, sampled, "model.compute_dtype"),
@@ -169,7 +176,9 @@ def plan_memory(
         parts.append(MemoryPart("vLLM: weights and cache", 0.0, share, "rollout.engine_settings"))
     else:
         at_once = max(-(-rows // gpus), -(-config["eval"]["batch_rows"] // gpus))
-        cache = at_once * length * shape.layers * 2 * shape.kv_width * size
+        own = at_once * rollout["max_response_tokens"]  # a group reads its prompt's in one place
+        cached = own + -(-at_once // rollout["group_size"]) * prompt_tokens
+        cache = cached * shape.layers * 2 * shape.kv_width * size
         cache += cache / shape.layers  # the layer that is just being extended
         knob = "eval.batch_rows" if at_once * gpus > rows else "rollout.prompts_per_step"
         parts.append(MemoryPart("key-value cache", 0.0, cache, knob))
@@ -177,7 +186,7 @@ def plan_memory(
     held = max(sum(p.update for p in parts), sum(p.sampling for p in parts))
     extra = CONTEXT_BYTES + FRAGMENTED * held
     parts.append(MemoryPart("CUDA and fragmentation (assumed)", extra, extra))
-    return Plan(shape, gpus, micro * length, tuple(parts))
+    return Plan(shape, gpus, tokens, tuple(parts))
 
 
 def engine_share(rollout: Mapping[str, Any]) -> float:
