@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.model.policy import Policy
 from harness.rollout import sampler
 from harness.rollout.engines.base import Completion, GenerationRequest, Sampling, open_engine
 from harness.rollout.engines.hf import HfEngine
@@ -212,3 +213,22 @@ def test_running_out_of_memory_names_the_knob(engine: HfEngine, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 79 * 2**30)
     with pytest.raises(UserError, match="79.0 GiB at the peak.*lower batch_rows .5."):
         drawn(engine, requests())
+
+
+def test_long_responses_are_the_same_after_a_break_and_in_other_company() -> None:
+    """64 samples of a problem over several blocks, then some of them again beside other prompts."""
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, scale=0.2, max_position_embeddings=2048)
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.eos_token_id] = 0  # the end is rare
+    engine = HfEngine(Policy(model, tokenizer), batch_rows=40)
+    prompt = tuple(5 + (7 * j + j * j % 3) % 80 for j in range(300))
+    wanted = [GenerationRequest(("one problem", i), prompt, i) for i in range(64)]
+    whole = drawn(engine, wanted, Sampling(1.0, 1.0, 1200))
+    assert len({c.token_ids for c in whole.values()}) == 64
+    assert max(len(c.token_ids) for c in whole.values()) > 600
+    others = [GenerationRequest(("other", i), (*prompt[i:], *prompt), ("other", i)) for i in range(3)]
+    for tag, completion in drawn(engine, [*others, *wanted[50::3]], Sampling(1.0, 1.0, 1200)).items():
+        if isinstance(tag, int):
+            assert completion.token_ids == whole[tag].token_ids
+            assert completion.logps == pytest.approx(whole[tag].logps, abs=1e-3)

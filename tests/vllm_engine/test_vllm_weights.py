@@ -78,13 +78,18 @@ def test_replaced_weights_are_the_ones_that_draw(
     assert tokens(drawn(engine)) == tokens(before), "and back"
 
 
-def test_weights_that_are_no_numbers_stop_it(engine: Any, models: Callable[..., Path]) -> None:
+def test_weights_that_are_no_numbers_stop_it(
+    engine: Any, models: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, steps = engine._core.step, []
+    monkeypatch.setattr(engine._core, "step", lambda: steps.append(1) or step())
     good = weights_of(models(0))
     (norm,) = [name for name in good if name.endswith("model.norm.weight")]
     engine.load_weights((good | {norm: good[norm] * float("nan")}).items())
     for temperature in (1.0, 0.0):
         with pytest.raises(UserError, match=r"NaN or infinity at token 1 of a response \([01], [0-2]\)"):
-            list(engine.generate(REQUESTS, Sampling(temperature, 1.0, 4)))
+            list(engine.generate(REQUESTS, Sampling(temperature, 1.0, 200)))
+    assert len(steps) < 10, "what would follow is not waited for"
     with pytest.raises(UserError, match=r"NaN or infinity at token 1 of a response \(score\)"):
         engine.score(probe_tokens(96))
     engine.load_weights(good.items())

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from harness.rollout.engines import text
+from harness.rollout.engines import text, vllm_cpu
 from harness.rollout.engines.base import choose_device, choose_dtype
 from harness.rollout.engines.vllm_engine import VllmEngine, reason
 from harness.util.errors import UserError
@@ -86,14 +86,14 @@ def open_(
             raise UserError(f"gpus={gpus}, but the device is the CPU; leave gpus out")
         if sleeps:
             raise UserError("sleeps=true, but the device is the CPU, whose memory vllm keeps; leave it out")
-        _check_heads(model, revision)
-        settings |= {} if separate else {"distributed_executor_backend": "uni"}
+        vllm_cpu.check_heads(model, revision)
+        settings |= vllm_cpu.WHOLE_PROMPTS | ({} if separate else {"distributed_executor_backend": "uni"})
     else:
         settings |= {
             "gpu_memory_utilization": gpu_memory, "tensor_parallel_size": gpus, "enable_sleep_mode": sleeps,
         }  # fmt: skip
     return VllmEngine(
-        _start(settings, separate), model, revision, device=device, batch_rows=batch_rows,
+        _start(settings, separate, device == "cpu"), model, revision, device=device, batch_rows=batch_rows,
         logp_temperature=logp_temperature, separate_process=separate, sleeps=sleeps,
         version=found or "unknown", tested=found in TESTED and device == "cpu",
     )  # fmt: skip
@@ -112,7 +112,7 @@ def _quiet() -> None:
         import vllm  # noqa: F401
 
 
-def _start(settings: dict[str, Any], separate: bool) -> Any:
+def _start(settings: dict[str, Any], separate: bool, on_cpu: bool) -> Any:
     from vllm import EngineArgs, LLMEngine
     from vllm.v1.executor import Executor
 
@@ -121,12 +121,20 @@ def _start(settings: dict[str, Any], separate: bool) -> Any:
     try:
         with warnings.catch_warnings(), _of_its_own() if separate else nullcontext():
             warnings.simplefilter("ignore", FutureWarning)
-            config = EngineArgs(**settings).create_engine_config()
+            given = EngineArgs(**settings)
+            if on_cpu:
+                vllm_cpu.keep_states(given)
+            config = given.create_engine_config()
+            if on_cpu:
+                vllm_cpu.check_whole_prompts(config, settings["model"])
             return LLMEngine(config, Executor.get_class(config), log_stats=False, multiprocess_mode=separate)
+    except UserError:
+        raise
     except Exception as error:  # what vLLM raises here ranges from its own to the system's
         raise UserError(
             f"vllm could not open '{settings['model']}': {reason(error)} (its own report, if any, is above; "
-            "a smaller max_positions needs less memory, and engine=hf runs what vllm does not)"
+            "a smaller max_positions or batch_rows needs less memory, a larger kv_cache_gib or gpu_memory "
+            "gives more, and engine=hf runs what vllm does not)"
         ) from error
 
 
@@ -202,16 +210,3 @@ def _check_platform(device: str) -> None:
         raise UserError(
             f"device={device}, but this vllm is built for {built}; use device={built} or engine=hf"
         )
-
-
-def _check_heads(model: str, revision: str | None) -> None:
-    """vLLM's CPU attention knows some head sizes only, and says so not before the first token."""
-    from transformers import AutoConfig
-    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
-
-    config = AutoConfig.from_pretrained(model, revision=revision).get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    known = CPUAttentionBackend.get_supported_head_sizes()
-    if size not in known:
-        sizes = ", ".join(map(str, known))
-        raise UserError(f"vllm's CPU attention has no head size {size} (it has {sizes}); use engine=hf")

@@ -11,7 +11,7 @@ import hashlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
@@ -116,13 +116,26 @@ class VllmEngine:
                     open_requests[self._add(request.prompt_ids, params)] = request
                 if not open_requests:
                     return
-                for output in self._call(self._core.step):
+                outputs = self._call(self._core.step)
+                self._check_numbers(open_requests)
+                for output in outputs:
                     if output.finished:
                         request = open_requests.pop(output.request_id)
                         yield self._completion(request, output.outputs[0], sampling)
         finally:
             if open_requests and self._core is not None and not self._dead:
                 self._call(lambda: self._core.abort_request(list(open_requests)))
+
+    def _check_numbers(self, drawing: Mapping[str, GenerationRequest]) -> None:
+        """End at the first log-prob that is no number, not after the thousands that would follow it.
+
+        vLLM keeps a sum for every response that is being drawn; a NaN or infinity never leaves it.
+        """
+        for state in self._core.output_processor.request_states.values():
+            told, request = state.logprobs_processor, drawing.get(state.external_req_id)
+            if request and not math.isfinite(told.cumulative_logprob):
+                so_far = [float(logprob.logprob) for at in told.logprobs for logprob in at.values()]
+                check_log_probs(so_far, self._model, request.key)
 
     def _check_sampling(self, sampling: Sampling) -> None:
         hot = sampling.temperature
