@@ -168,7 +168,7 @@ def token_stats(
     """
     chunk = chunk or chunk_rows(weight_VD.shape[0])
     out: dict[str, Tensor] = {}
-    plain = [s for s in stats if s in (LogProb(s.name, s.on), Entropy(s.name, s.on))]
+    plain: list[TokenStat] = [s for s in stats if s in (LogProb(s.name, s.on), Entropy(s.name, s.on))]
     if plain:
         logp, entropy = _LogProbEntropy.apply(
             hidden_ND, weight_VD, bias_V, target_N, temperature, chunk, curve
