@@ -57,8 +57,10 @@ _EXPORTS = {
     "load_records": "harness.records.load",
     "log_ratio": "harness.stages.loss",
     "LOGP": "harness.stages.token_stats",
+    "LogProb": "harness.stages.token_stats",
     "Loss": "harness.stages.base",
     "MathSet": "harness.problem_sets.math_set",
+    "mean_kl": "harness.stages.credit",
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
     "Out": "harness.stages.base",
@@ -85,7 +87,6 @@ _EXPORTS = {
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
     "RunConfig": "harness.config.schema",
-    "ScaledLogProb": "harness.stages.token_stats",
     "Score": "harness.stages.base",
     "score_loss": "harness.stages.score",
     "segment_means": "harness.stages.ratios",
@@ -95,6 +96,7 @@ _EXPORTS = {
     "Selection": "harness.stages.base",
     "sequence_log_ratio": "harness.stages.loss",
     "SequenceRatio": "harness.stages.loss",
+    "share_of": "harness.stages.loss",
     "ShuffledMinibatches": "harness.stages.defaults",
     "ShuffledPrompts": "harness.stages.defaults",
     "Signals": "harness.stages.base",
@@ -104,7 +106,6 @@ _EXPORTS = {
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
     "token_coefficients": "harness.stages.aggregate",
-    "token_mean_kl": "harness.stages.credit",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
     "TokenSelection": "harness.stages.loss",
@@ -187,9 +188,9 @@ if TYPE_CHECKING:
     from harness.stages.credit import at_last_token as at_last_token
     from harness.stages.credit import leave_one_out as leave_one_out
     from harness.stages.credit import less_kl as less_kl
+    from harness.stages.credit import mean_kl as mean_kl
     from harness.stages.credit import reference_kl as reference_kl
     from harness.stages.credit import returns_to_go as returns_to_go
-    from harness.stages.credit import token_mean_kl as token_mean_kl
     from harness.stages.credit import whitened as whitened
     from harness.stages.defaults import GroupAdvantage as GroupAdvantage
     from harness.stages.defaults import KeepAll as KeepAll
@@ -217,6 +218,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio
     from harness.stages.loss import sequence_log_ratio as sequence_log_ratio
+    from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
@@ -234,7 +236,7 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
-    from harness.stages.token_stats import ScaledLogProb as ScaledLogProb
+    from harness.stages.token_stats import LogProb as LogProb
     from harness.stages.token_stats import TokenStat as TokenStat
     from harness.statistics.estimators import pass_at_k as pass_at_k
     from harness.util.errors import UserError as UserError

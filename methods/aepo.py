@@ -45,6 +45,7 @@ from entrobench import (
     grpo_stages,
     hp,
     register,
+    share_of,
 )
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ def controller_count(m0: int, n_kept: int, h: float, target: float) -> int:
 
 
 class EntropyState(Component):
-    """h, the sampled-token entropy estimate of the last update (nats); ``name`` is put before its metric."""
+    """h, the sampled-token entropy estimate of the last update (nats)."""
 
-    def __init__(self, target: float, name: str = "aepo") -> None:
-        self.h, self.target, self.name = 0.0, target, name
+    def __init__(self, target: float) -> None:
+        self.h, self.target = 0.0, target
 
     def state_dict(self) -> dict[str, Any]:
         return {"h": self.h}
@@ -81,7 +82,7 @@ class EntropyState(Component):
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         self.h = signals.update_nll
-        return {f"{self.name}/h": self.h, "target_error": abs(self.h - self.target)}
+        return {"entropy_state/h": self.h, "target_error": abs(self.h - self.target)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class TemperedRollout(RolloutProgram):
         temperature = extra_temperature(self.state.h, self.state.target, self.high, self.low)
         problems = yield Draw(ctx.prompts_per_step)
         normal = yield Generate([Prompt(p, i) for i, p in enumerate(problems)], ctx.group_size)
-        again = problems[: int(len(problems) * self.extra_share)]
+        again = problems[: int(share_of(len(problems), self.extra_share))]
         prompts = [Prompt(p, len(problems) + i, stream=1) for i, p in enumerate(again)]
         extra = yield Generate(prompts, ctx.group_size, temperature=temperature)
         hot = torch.ones(len(extra))
@@ -122,6 +123,7 @@ class MixTempered(Selection):
         normal_rows, extra_rows = (~tempered).nonzero().flatten(), tempered.nonzero().flatten()
         # A rollout has one advantage on all its tokens; every response has a first token.
         kept = extra_rows[kept_rows(batch.advantages()[extra_rows, 0], self.threshold)]
+        # m_0 is a number of rows in the official code; the share stands for it at other sizes
         m0 = round(self.reinforce_share * len(normal_rows))
         m = controller_count(m0, len(kept), self.state.h, self.state.target)
         mixed = batch.rows(torch.cat([kept[:m], normal_rows[m:]]))
@@ -155,7 +157,7 @@ class AEPO(Method):
             raise UserError(
                 f"method.t_low < rollout.temperature={base:g} < method.t_high must hold; move t_low or t_high"
             )
-        if int(run.rollout.prompts_per_step * self.extra_share) < 1:
+        if int(share_of(run.rollout.prompts_per_step, self.extra_share, least=0)) < 1:
             raise UserError(
                 "method.extra_share leaves no prompt to sample again; raise it or rollout.prompts_per_step"
             )

@@ -34,6 +34,7 @@ from entrobench import (
     hp,
     largest,
     register,
+    share_of,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class CovarianceClip(TokenWeight):
         eligible = candidates(cov, clipped, mask, self.w_low, self.w_high)
         count = int(mask.sum())
         assert batch.draw_BT is not None
-        dropped = drawn(eligible, batch.draw_BT, max(int(self.share * count), 1))
+        dropped = drawn(eligible, batch.draw_BT, int(share_of(count, self.share)))
         inside = cov[mask] if count else cov.new_zeros(1)
         metrics = {
             "clip_cov/dropped": float(dropped.sum()) / max(count, 1),

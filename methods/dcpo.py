@@ -24,10 +24,10 @@ from entrobench import (
     Advantage,
     Batch,
     FixedBounds,
+    LogProb,
     Method,
     Out,
     PolicyLoss,
-    ScaledLogProb,
     Stages,
     StepContext,
     TokenStat,
@@ -82,9 +82,9 @@ class VirtualTemperature(Advantage):
         return extra_temperature(self.state.h, self.state.target, self.t_high, self.t_low)
 
     @property
-    def tempered(self) -> ScaledLogProb:
+    def tempered(self) -> LogProb:
         """The statistic of this step: only the temperature that is used is computed."""
-        return ScaledLogProb(scale=1 / self.temperature)
+        return LogProb(scale=1 / self.temperature)
 
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         reward = batch.rewards()
@@ -117,7 +117,7 @@ class DCPO(Method):
     aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def stages(self) -> Stages:
-        state = EntropyState(self.entropy_target, "dcpo")
+        state = EntropyState(self.entropy_target)
         return grpo_stages().with_(
             advantage=VirtualTemperature(state, self.t_high, self.t_low, self.gap_cap, self.score_threshold),
             loss=PolicyLoss(

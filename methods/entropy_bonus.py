@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from entrobench import (
     AGGREGATIONS,
@@ -39,15 +39,6 @@ from entrobench import (
     hp,
     register,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def sequence_kl(kl_BT: Tensor, mask_BT: Tensor) -> float:
-    """Mean over rows of the row's token mean (divisor ``length + 1e-8`` as in verl)."""
-    mask = mask_BT.to(kl_BT.dtype)
-    return float(((kl_BT * mask).sum(1) / (mask.sum(1) + 1e-8)).mean())
 
 
 def adapted_beta(
@@ -164,7 +155,7 @@ class EntropyAndKL(Method):
                 adaptive = AdaptiveKL(self.kl_in_reward_coef, self.kl_target, self.kl_horizon)
                 beta = adaptive.applied
                 changes["components"]["adaptive_kl"] = adaptive
-            changes["reward"] = KLReward(beta, mean=sequence_kl)
+            changes["reward"] = KLReward(beta)
         bounds = FixedBounds(self.eps_low, self.eps_high)
         loss = PolicyLoss(bounds=bounds, dual_clip=self.dual_clip, aggregation=self.aggregation)
         return grpo_stages().with_(loss=loss, regularisers=tuple(regularisers), **changes)

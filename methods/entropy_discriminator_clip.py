@@ -36,6 +36,7 @@ from entrobench import (
     hp,
     largest,
     register,
+    share_of,
 )
 from methods.entropy_polarity import FACTOR
 
@@ -76,7 +77,7 @@ def removed_by_change(
     if int(out.sum()) <= max_fraction * tokens:
         return out
     negative = out & (advantage_BT < 0)
-    return (out & ~negative) | largest(d_BT, negative, max(int(max_fraction * tokens), 1))
+    return (out & ~negative) | largest(d_BT, negative, int(share_of(tokens, max_fraction)))
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,13 @@ import torch
 from entrobench import (
     AGGREGATIONS,
     ENTROPY,
-    LOGP,
     Batch,
     FixedBounds,
+    LogProb,
     Method,
     Out,
     PolicyLoss,
     RunConfig,
-    ScaledLogProb,
     Stage,
     Stages,
     Stats,
@@ -45,6 +44,7 @@ from entrobench import (
     hp,
     log_ratio,
     register,
+    share_of,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class TopLogProb(TokenStat):
 def response_entropy(entropy_BT: Tensor, mask_BT: Tensor, fraction: float) -> Tensor:
     """H_resp, ``[B]``."""
     mask = mask_BT.bool()
-    count_B = (fraction * mask.sum(1).double() + 1e-9).long().clamp(min=1)  # a fifth of 5 tokens is one
+    count_B = share_of(mask.sum(1), fraction)
     ordered = torch.where(mask, entropy_BT, -torch.inf).sort(1, descending=True).values
     taken = torch.arange(ordered.shape[1])[None] < count_B[:, None]
     return torch.where(taken, ordered, 0.0).sum(1) / count_B
@@ -115,7 +115,7 @@ class ActivatedRatio(TokenRatio):
         """The log-prob at one scale."""
         if self.top_k is not None:
             return TopLogProb(scale=scale, size=self.top_k, outside=self.outside)
-        return LOGP if scale == 1 else ScaledLogProb(scale=scale)
+        return LogProb(scale=scale)
 
     @property
     def stats(self) -> tuple[TokenStat, ...]:

@@ -1,6 +1,6 @@
 r"""Fork tokens, the 80/20 rule: only the most uncertain tokens train (arXiv 2506.01939, eq. 5-6).
 
-    kept = the K = max(1, int(N rho + 0.9999)) of N response tokens with the largest entropy H_t
+    kept = the K = max(1, ceil(N rho)) of N response tokens with the largest entropy H_t
     loss = sum over kept of DAPO's token loss / K
 
 H_t is the full-softmax entropy of the CURRENT policy, so the choice changes between the updates of a rollout;
@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from entrobench import ENTROPY, Batch, Out, PolicyLoss, Stages, Stats, TokenSelection, hp, largest, register
+from entrobench import (
+    ENTROPY,
+    Batch,
+    Out,
+    PolicyLoss,
+    Stages,
+    Stats,
+    TokenSelection,
+    hp,
+    largest,
+    register,
+    share_of,
+)
 from methods.dapo import DAPO
 
 if TYPE_CHECKING:
@@ -24,8 +36,8 @@ if TYPE_CHECKING:
 
 def top_count(entropy_BT: Tensor, mask_BT: Tensor, rho: float) -> Tensor:
     """Bool ``[B,T]``: exactly ``max(1, ceil(N rho))`` tokens of largest entropy; of equals the earlier."""
-    n = max(1, int(int(mask_BT.sum()) * rho + 0.9999))
-    return largest(entropy_BT, mask_BT, n)
+    n = share_of(mask_BT.sum(), rho, up=True)  # the official code rounds up: N rho + 0.9999
+    return largest(entropy_BT, mask_BT, int(n))
 
 
 def above_quantile(entropy_BT: Tensor, mask_BT: Tensor, rho: float) -> Tensor:

@@ -74,6 +74,7 @@ def scale_of(entropy_BT: Tensor, mask_BT: Tensor, rho: float, signed: bool, floo
     e_N = entropy_BT[mask_BT.bool()].double().clamp(min=floor).log()
     if not len(e_N):
         return Scale(0.0, 1.0, 1.0, 1.0)
+    # a rank and no share of N: the official code takes the nearest, a half to the even one
     pivot = e_N.sort().values[round(rho * (len(e_N) - 1))]
     u_N = e_N - pivot
     spread = (u_N**2).mean().clamp(min=floor).sqrt()
@@ -120,7 +121,8 @@ def token_weighted(
         seen = own[weight > 0].abs()
         if width is not None and bool((weight < width).any()):
             seen = torch.cat([seen, (mean / (std + eps)).abs()[None]])  # padding holds the reward 0
-        exceeds = bool((seen >= fallback).any())
+        alone = len(reward) == 1  # its tokens have one reward: GRPO's convention for a group of one
+        exceeds = alone or bool((seen >= fallback).any())
         advantage[here] = plain[here] if exceeds else own.to(plain.dtype)
     return advantage
 

@@ -37,6 +37,7 @@ from entrobench import (
     largest,
     refuse_single_update,
     register,
+    share_of,
 )
 from methods.clip_cov import covariance
 
@@ -73,8 +74,7 @@ class CovarianceKL(Regulariser):
         logp, mask = current["logp"], batch.train_mask_BT
         cov = covariance(logp, batch.advantages().to(logp.dtype), mask, eps=0.0)
         count = int(mask.sum())
-        n = int(self.share * count + 1e-9)  # a share of 0.29 of 100 tokens is 29 of them, rounding aside
-        chosen = largest(cov, mask, max(n, 1))
+        chosen = largest(cov, mask, int(share_of(count, self.share)))
         moved = distance(logp, batch.old["logp"], self.rounding)[chosen]
         inside = cov[mask] if count else cov.new_zeros(1)
         metrics = {

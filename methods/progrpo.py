@@ -31,6 +31,7 @@ from entrobench import (
     grpo_stages,
     hp,
     register,
+    share_of,
 )
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ if TYPE_CHECKING:
 
 def lowest_share(logp_BX: Tensor, mask_BX: Tensor, fraction: float) -> Tensor:
     """Bool ``[B,X]``: the ``max(1, ceil(fraction n))`` least likely of a row's n positions."""
-    n_B = mask_BX.sum(1)
-    # float64, so that the ceiling does not depend on the run's precision
-    k_B = (fraction * n_B.double()).ceil().clamp(min=1)
+    k_B = share_of(mask_BX.sum(1), fraction, up=True)  # ours, as all of the reconstruction
     order = logp_BX.masked_fill(~mask_BX.bool(), float("inf")).argsort(dim=1, stable=True)
     rank = torch.zeros_like(order).scatter(1, order, torch.arange(order.shape[1]).expand_as(order))
     return (rank < k_B[:, None]) & mask_BX.bool()

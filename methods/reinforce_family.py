@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from entrobench import (
     AGGREGATIONS,
     KL_METRIC,
@@ -43,10 +45,10 @@ from entrobench import (
     hp,
     leave_one_out,
     less_kl,
+    mean_kl,
     reference_kl,
     register,
     returns_to_go,
-    token_mean_kl,
     whitened,
 )
 
@@ -67,9 +69,7 @@ def less_baseline(score_B: Tensor, group_B: Tensor, baseline: str, eps: float = 
 
 def standardised(advantage_B: Tensor, eps: float = 1e-4, ddof: int = 1) -> Tensor:
     """(A - mean) / (std + eps) over the rows (TRL)."""
-    if len(advantage_B) <= ddof:
-        return advantage_B - advantage_B.mean()
-    return (advantage_B - advantage_B.mean()) / (advantage_B.std(correction=ddof) + eps)
+    return group_normalised(advantage_B, torch.zeros(len(advantage_B)), eps=eps, ddof=ddof)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class BaselineThenKL(Advantage):
         kl = reference_kl(batch, self.estimator)
         token_reward = less_kl(score, kl, batch.mask_BT, self.coef)
         credit = whitened(returns_to_go(token_reward, batch.mask_BT), batch.mask_BT, self.whiten)
-        return Out(credit, {KL_METRIC: token_mean_kl(kl, batch.mask_BT)})
+        return Out(credit, {KL_METRIC: mean_kl(kl, batch.mask_BT)})
 
 
 @dataclass(frozen=True)

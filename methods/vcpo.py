@@ -112,7 +112,10 @@ def baselines(value_B: Tensor, weight_B: Tensor, group_B: Tensor, kind: str, eps
 
 
 def standardised(reward_B: Tensor, baseline_B: Tensor, group_B: Tensor, floor: float = 1e-8) -> Tensor:
-    """(R - b) / std of the group, ddof 0; not divided where the std is at most ``floor``."""
+    """(R - b) / std of the group, ddof 0; not divided where the std is at most ``floor``.
+
+    The official code's rule for equal rewards: b is no plain mean, so R - b need not be 0 there.
+    """
     _, std = group_mean_std(reward_B, group_B, ddof=0)
     return (reward_B - baseline_B) / torch.where(std > floor, std, 1.0)
 

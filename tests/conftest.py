@@ -68,6 +68,8 @@ FAKE_WORKER = """
 class FakeBackend:
     """The real configuration, with identities that cost nothing."""
 
+    numerics_version = 1
+
     def __init__(self) -> None:
         self.code = "1"
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "prefetch": ("harness.cli.prefetch:prefetch", "file options"),
     "import-gguf": ("harness.cli.gguf:import_gguf", "file folder options"),
     "prefetch-model": ("harness.cli.gguf:prefetch_model", "name accept_terms"),
-    "report": ("harness.cli.report:report", "source options select compare to readme"),
+    "report": ("harness.cli.report:report", "source options select compare to readme numerics"),
     "verify": ("harness.cli.verify:verify", "record options"),
     "methods": ("harness.cli.methods:list_methods", ""),
     "methods show": ("harness.cli.methods:show_method", "name"),

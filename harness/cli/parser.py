@@ -135,6 +135,9 @@ def parser() -> argparse.ArgumentParser:
     add["report"].add_argument(
         "--to", metavar="FOLDER", help="where a comparison goes; default: compare/A-vs-B"
     )
+    add["report"].add_argument(
+        "--numerics", type=int, metavar="N", help="a folder's records of numerics version N, past ones too"
+    )
     add["report"].add_argument("--readme", metavar="FILE", help="make the marked tables of a file anew")
     add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
     add["verify"].add_argument(

@@ -15,7 +15,7 @@ from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import Ledger
 from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
 from harness.sweep.sweep import Sweep
-from harness.sweep.tuned import stale_choices
+from harness.sweep.tuned import stale_words
 
 _HEADINGS = ("row", "role", "tuned", "seeds", "done", "state", "tokens a run", "hours a run")
 
@@ -118,9 +118,9 @@ def summary(
     lines += measuring_notes(jobs)
     lines += sweep_notes(sweep, jobs)
     lines += tuning_notes(sweep, jobs)
-    stale = stale_choices(jobs, backend)
+    stale = stale_words(jobs, backend)
     if stale:
-        lines.append(f"tuned with older code of the method, tune again: {', '.join(stale)}")
+        lines.append(f"tuned with {stale}: tune again, entrobench sweep tune {sweep.path}")
     if sweep.reproduces:
         recipe = sweep.reproduces
         lines += [

@@ -19,7 +19,7 @@ from harness.report.render.files import write_files, write_page
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
-from harness.sweep.collect import RECORDS, collect, told
+from harness.sweep.collect import OLD_RECORDS, RECORDS, collect, told
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
@@ -39,8 +39,12 @@ def report(
     select: Sequence[str] | None = None,
     readme: str | None = None,
     to: str | None = None,
+    numerics: int | None = None,
 ) -> int:
-    """Write the report of a sweep file (collecting finished runs first) or of a folder of records."""
+    """Write the report of a sweep file (collecting finished runs first) or of a folder of records.
+
+    ``numerics`` takes the folder's records of one numerics version, past ones too, to a folder of their own.
+    """
     asked = [bool(source), bool(compare), bool(readme)]
     if sum(asked) != 1:
         raise UserError("give a sweep file or a folder of records, or --compare A B, or --readme FILE")
@@ -53,30 +57,45 @@ def report(
     if readme:
         return refresh(Path(readme))
     path = Path(str(source))
+    if numerics is not None and not path.is_dir():
+        raise UserError("--numerics chooses among the records of a folder; give the folder of results")
     if not path.is_dir():
         return _of_sweep(path, options, select or ())
     if options:
         raise UserError("a folder of records takes no options; give the sweep file instead")
-    records, left_out = read_folder(path)
+    records, left_out = read_folder(path, numerics)
     head = read_head(path)
     title = head.get("title") or records[0].sweep or path.resolve().name
     expected = expected_of(head) if head else None
-    _write(records, expected, path, str(title), str(head.get("subtitle", "")), select or ())
+    out = path if numerics is None else path / f"numerics-{numerics}"
+    _write(records, expected, out, str(title), str(head.get("subtitle", "")), select or ())
     return 1 if left_out else 0
 
 
-def read_folder(path: Path) -> tuple[list[Record], int]:
+def read_folder(path: Path, numerics: int | None = None) -> tuple[list[Record], int]:
     """The records of a results folder, and how many were named and left out.
+
+    Args:
+        numerics: those of this numerics version alone, also where newer runs have taken their place.
 
     Raises:
         UserError: there are none.
     """
-    loaded = load_records(path / RECORDS)
-    for line in loaded.left_out:
+    names = (RECORDS,) if numerics is None else (RECORDS, OLD_RECORDS)
+    parts = [load_records(path / name) for name in names]
+    left_out = [line for part in parts for line in part.left_out]
+    for line in left_out:
         print(line)
-    if not loaded.records:
+    records = [record for part in parts for record in part.records]
+    if not records:
         raise UserError(f"no records in {path / RECORDS}; give the results folder of a sweep, or collect one")
-    return list(loaded.records), len(loaded.left_out)
+    if numerics is None:
+        return records, len(left_out)
+    known = ", ".join(map(str, sorted({record.numerics_version for record in records})))
+    records = [record for record in records if record.numerics_version == numerics]
+    if not records:
+        raise UserError(f"{path} has no record of numerics version {numerics}; it has {known}")
+    return records, len(left_out)
 
 
 def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
@@ -88,7 +107,12 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     if not collected.records:
         raise UserError(f"no finished runs of {path} yet; start them with: entrobench sweep submit {path}")
     subtitle = sweep.subtitle
-    if collected.older_rows:
+    past = {record.numerics_version for record in collected.records} - {backend.numerics_version}
+    if past:
+        named = " and ".join(map(str, sorted(past)))
+        note = f"Numerics version {named}: no run of version {backend.numerics_version} is finished yet."
+        subtitle = f"{subtitle} {note}".strip()
+    elif collected.older_rows:
         note = f"Rows from older code, not run again yet: {', '.join(collected.older_rows)}."
         subtitle = f"{subtitle} {note}".strip()
     planned = as_expected([(*job.table_setting, job.label) for job in jobs if job.role != "base"])

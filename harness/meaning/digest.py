@@ -3,12 +3,14 @@
     python -m harness.meaning                            digest and identity of every method
     python -m harness.meaning show NAME...               also which names of the harness count
     python -m harness.meaning keep NAME... --why "..."   go on under the identity of before
+    python -m harness.meaning freeze VERSION             write down what all have in a numerics version
 
 A digest hashes the class's syntax and that of every definition of the method files it uses
-(:mod:`~harness.meaning.canonical`). Two tables are committed beside this module. ``moves.json`` names each
+(:mod:`~harness.meaning.canonical`). Three tables are committed beside this module. ``moves.json`` names each
 moved module or name of the harness as it was when digests were first frozen. ``kept.json`` maps a digest to
 the identity that records of it carry: of runs made when identities hashed bytes, and of code rewritten
-without a change of numbers.
+without a change of numbers. ``past.json`` holds the identities at the end of each past numerics version, by
+which its committed records are whole and of one code although the methods have moved on since.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from harness.util.errors import UserError, unknown
 from harness.util.files import write_json
 
 KEPT = Path("harness", "meaning", "kept.json")
+PAST = Path("harness", "meaning", "past.json")
 LENGTH = 16
 
 
@@ -103,6 +106,26 @@ def keep(names: Sequence[str], why: str, given: str = "", root: Path = ROOT) -> 
     write_json(root / KEPT, table)
 
 
+def freeze(version: int, root: Path = ROOT) -> None:
+    """Write down the identities of all methods as those of a numerics version, before it is raised.
+
+    Raises:
+        UserError: they are written down already, and are others.
+    """
+    table = dict(past(root))
+    now = {name: identity(file, name, root) for name, file in registered(root).items()}
+    if table.setdefault(str(version), now) != now:
+        raise UserError(
+            f"{PAST} has other identities of numerics version {version}; a version's end is written down once"
+        )
+    write_json(root / PAST, table)
+
+
+def past(root: Path = ROOT) -> dict[str, dict[str, str]]:
+    """Past numerics version -> method -> identity that its records carry."""
+    return dict(read_table(root / PAST, stamp(root / PAST)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.meaning")
     commands = parser.add_subparsers(dest="command")
@@ -111,8 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keeping.add_argument("names", nargs="+", metavar="NAME")
     keeping.add_argument("--why", required=True, help="why the records of before are records of this code")
     keeping.add_argument("--identity", default="", help="the identity to go on under")
+    commands.add_parser("freeze").add_argument("version", type=int)
     given = parser.parse_args(arguments)
     try:
+        if given.command == "freeze":
+            freeze(given.version)
+            return 0
         if given.command == "keep":
             keep(given.names, given.why, given.identity)
         _show(getattr(given, "names", []))

@@ -168,14 +168,14 @@ def token_stats(
     """
     chunk = chunk or chunk_rows(weight_VD.shape[0])
     out: dict[str, Tensor] = {}
-    plain = [s for s in stats if type(s) in (LogProb, Entropy)]
+    plain: list[TokenStat] = [s for s in stats if s in (LogProb(s.name, s.on), Entropy(s.name, s.on))]
     if plain:
         logp, entropy = _LogProbEntropy.apply(
             hidden_ND, weight_VD, bias_V, target_N, temperature, chunk, curve
         )
         for s in plain:
             out[s.name] = logp if isinstance(s, LogProb) else entropy
-    extra = [s for s in stats if type(s) not in (LogProb, Entropy)]
+    extra = [s for s in stats if s not in plain]
     if extra:
 
         def compute(hidden: Tensor, target: Tensor) -> tuple[Tensor, ...]:

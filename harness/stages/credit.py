@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness.stages.aggregate import aggregate
 from harness.stages.base import Out, Reward, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_mean_std
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Estimators that make sense in a reward, where only their value counts.
 REWARD_KL_ESTIMATORS = ("k1", "abs", "k2", "k3")
-#: What the KL in the reward is logged as.
+#: What the KL in the reward is logged as: :func:`mean_kl`.
 KL_METRIC = "kl_in_reward/kl"
 WHITENINGS = ("none", "mean", "unbiased", "biased")
 
@@ -88,9 +89,9 @@ def less_kl(score_B: Tensor, kl_BT: Tensor, mask_BT: Tensor, coef: float) -> Ten
     return at_last_token(score_B.to(kl_BT.dtype), mask_BT) - coef * kl_BT
 
 
-def token_mean_kl(kl_BT: Tensor, mask_BT: Tensor) -> float:
-    """Mean over all response tokens; ``kl_BT`` is 0 on padding."""
-    return float(kl_BT.sum() / mask_BT.sum().clamp(min=1))
+def mean_kl(kl_BT: Tensor, mask_BT: Tensor) -> float:
+    """Mean over responses of the response's token mean, as in verl, whose adaptive weight follows it."""
+    return float(aggregate("seq-mean-token-mean", kl_BT, mask_BT))
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,12 @@ class KLReward(Reward):
     """Score on the last token minus ``coef`` times the KL of each token, under the old policy; no gradient.
 
     Summed over the row it is what a baseline or a group mean is taken of: the KL enters before them.
-    ``mean`` is how :data:`KL_METRIC` averages the KL ``[B,T]`` over the mask.
     """
 
     coef: float | Callable[[], float]
     estimator: str = "k1"
     right: float = 1.0
     wrong: float = 0.0
-    mean: Callable[[Tensor, Tensor], float] = token_mean_kl
 
     old_stats = (LOGP,)
     needs_reference = True
@@ -114,4 +113,4 @@ class KLReward(Reward):
         kl = reference_kl(batch, self.estimator)
         score = self.wrong + (self.right - self.wrong) * batch.correct_B
         reward = less_kl(score, kl, batch.mask_BT, coefficient_now(self.coef))
-        return Out(reward, {KL_METRIC: self.mean(kl, batch.mask_BT)})
+        return Out(reward, {KL_METRIC: mean_kl(kl, batch.mask_BT)})

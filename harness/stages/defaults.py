@@ -99,7 +99,8 @@ class KeepAll(GroupFilter):
 def group_mean_std(value_B: Tensor, group_B: Tensor, *, ddof: int = 1) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each row's group, ``[B]`` each.
 
-    A group of one row has mean 0 and std 1, as in verl.
+    A group of one row has mean 0 and std 1, as in verl, so that it keeps its value. That is the only
+    convention for what has no other row to be compared with: of a group, or of a whole batch.
     """
     _, index_B = torch.unique(group_B, return_inverse=True)
     n_groups = int(index_B.max()) + 1 if len(index_B) else 0
@@ -130,7 +131,7 @@ def group_normalised(
     if scale == "none":
         return reward_B - mean
     if scale == "batch":
-        std = reward_B.std(correction=ddof).expand_as(reward_B)
+        _, std = group_mean_std(reward_B, torch.zeros_like(group_B), ddof=ddof)
     elif scale != "group":
         raise ValueError(f"unknown scale '{scale}'; choose group, batch or none")
     return (reward_B - mean) / (std + eps)

@@ -202,6 +202,20 @@ def largest(value_BT: Tensor, mask_BT: Tensor, n: int) -> Tensor:
     return chosen.reshape(value_BT.shape) & mask_BT
 
 
+def share_of(n: Tensor | int, share: float, *, up: bool = False, least: int = 1) -> Tensor:
+    """How many of ``n`` things are the share ``share``: the whole part, int64, in ``n``'s shape.
+
+    Args:
+        up: the next whole number instead.
+        least: smallest answer.
+
+    A product is whole where only rounding keeps it from being so: 0.29 of 100 is 29, and 0.07 of it is 7.
+    """
+    exact = torch.as_tensor(n).double() * share
+    count = (exact - 1e-9).ceil() if up else (exact + 1e-9).floor()
+    return count.long().clamp(min=least)
+
+
 def counted_share(aggregation: str, kept_BT: Tensor, mask_BT: Tensor, divisor: str = "kept") -> Tensor:
     """What turns coefficients over ``mask_BT`` into coefficients over ``kept_BT``, ``[B,T]``; 0 elsewhere."""
     kept = kept_BT & mask_BT

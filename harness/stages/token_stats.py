@@ -38,16 +38,22 @@ class TokenStat:
 
 @dataclass(frozen=True)
 class LogProb(TokenStat):
-    """log p(token), full softmax."""
+    """log p(token), full softmax, with the logits multiplied by ``scale`` (an inverse temperature)."""
 
-    name: str = "logp"
+    name: str = ""
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", "logp" if self.scale == 1 else f"logp@{self.scale:g}")
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
-        return logits_NV.gather(1, target_N[:, None]).squeeze(1) - logits_NV.logsumexp(1)
+        scaled = logits_NV if self.scale == 1 else logits_NV * self.scale
+        return scaled.gather(1, target_N[:, None]).squeeze(1) - scaled.logsumexp(1)
 
     @property
     def is_log_prob(self) -> bool:
-        return True
+        return self.scale == 1
 
 
 @dataclass(frozen=True)
@@ -59,26 +65,6 @@ class Entropy(TokenStat):
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         logp_NV = logits_NV.log_softmax(1)
         return -(logp_NV.exp() * logp_NV).sum(1)
-
-
-@dataclass(frozen=True)
-class ScaledLogProb(TokenStat):
-    """log p(token) with the logits multiplied by ``scale`` (an inverse temperature)."""
-
-    name: str = ""
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", f"logp@{self.scale:g}")
-
-    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
-        scaled = logits_NV * self.scale
-        return scaled.gather(1, target_N[:, None]).squeeze(1) - scaled.logsumexp(1)
-
-    @property
-    def is_log_prob(self) -> bool:
-        return self.scale == 1
 
 
 #: Log-probability of the sampled token.

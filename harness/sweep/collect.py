@@ -1,13 +1,15 @@
 """From finished runs to result records: ``results/<sweep>/records.jsonl``, the source of every table.
 
 Equal runs give equal bytes. A record whose row has been run again with newer code moves to
-``records.old.jsonl``; nothing is ever deleted, and the two are never mixed in a table.
+``records.old.jsonl``, and so do all of a past numerics version once the first run of the next is there;
+nothing is ever deleted, and the two are never mixed in a table.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from harness.registry import cards, methods
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
 from harness.sweep.sweep import Sweep
+from harness.sweep.tuned import is_stale
 from harness.util.errors import UserError
 from harness.util.files import write_text
 from harness.util.locks import locked
@@ -41,6 +44,7 @@ class Collected:
         unusable: what to say of each line of the records' file that is no record that can be read; such
             lines are kept in ``records.left-out.jsonl``.
         running: planned runs that somebody is at just now, this sweep or another that shares them.
+        set_aside: past numerics version -> records of it that left the table this time.
     """
 
     records: list[Record]
@@ -51,6 +55,7 @@ class Collected:
     damaged: Mapping[Path, str]
     running: int = 0
     unusable: tuple[str, ...] = ()
+    set_aside: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -106,7 +111,9 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> Collected:
     new = sum(known.get(_key(record)) != record for record in records)
     rows = tuple(sorted({record.method for record in kept}))
     running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
-    return Collected(records, path, new, rows, len(planned), damaged, running, unusable)
+    now = {record.numerics_version for record in records}
+    aside = Counter(record.numerics_version for record in moved if record.numerics_version not in now)
+    return Collected(records, path, new, rows, len(planned), damaged, running, unusable, aside)
 
 
 def _readable(path: Path) -> tuple[list[Record], tuple[str, ...], list[str]]:
@@ -132,6 +139,11 @@ def told(collected: Collected) -> list[str]:
     lines += [
         f"left out: {folder.name}: {reason}; delete {folder / 'result.json'} and submit again"
         for folder, reason in collected.damaged.items()
+    ]
+    lines += [
+        f"{count} records of numerics version {version} are now in {OLD_RECORDS}; their own leaderboard: "
+        f"entrobench report {collected.path.parent} --numerics {version}"
+        for version, count in sorted(collected.set_aside.items())
     ]
     if collected.running:
         lines.append(f"{collected.running} of {collected.planned} runs are running; collect again later")
@@ -168,7 +180,7 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> Record:
         settings=Settings(**{key: item.config[key] for key in _SETTINGS}),
         method_card=None if item.role == "base" else card_header(item.method),
         lr_at_grid_edge=None if edge is None else bool(edge),
-        tuning_stale=choice.get("method_hash", "") not in ("", result.method_hash or ""),
+        tuning_stale=is_stale(choice, result.method_hash or "", result.numerics_version),
         **_setting(sweep, item),
     )
 

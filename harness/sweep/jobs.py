@@ -17,6 +17,7 @@ from harness.registry import benchmarks, methods
 from harness.rollout.settings import check_installed
 from harness.run import execute as runs
 from harness.run.compose import compose
+from harness.run.identity import NUMERICS_VERSION
 from harness.sweep.sections import method_reference
 from harness.util.errors import unknown
 
@@ -102,7 +103,13 @@ class Job:
 
 
 class Backend(Protocol):
-    """What a sweep asks of the runs."""
+    """What a sweep asks of the runs.
+
+    Attributes:
+        numerics_version: of runs that start now.
+    """
+
+    numerics_version: int
 
     def compose(self, settings: Mapping[str, Any]) -> RunConfig: ...
 
@@ -119,6 +126,8 @@ class Backend(Protocol):
 
 class Runs:
     """The backend: :mod:`harness.run.execute`, with what is the same for many runs looked up once."""
+
+    numerics_version = NUMERICS_VERSION
 
     def __init__(self) -> None:
         self._classes: dict[str, Any] = {}

@@ -80,7 +80,8 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     tuned = {} if sweep.extra else read_tuned(sweep)
     jobs: list[Job] = []
     for setting in sweep.grid:
-        choices, temperatures = choices_at(sweep, tuned, setting), temperatures_at(sweep, tuned, setting)
+        choices = choices_at(sweep, tuned, setting)
+        temperatures = temperatures_at(sweep, tuned, setting, backend.numerics_version)
         jobs += _base_jobs(sweep, setting, temperatures, backend)
         for name in sweep.methods:
             choice = choices.get(table_name(name))

@@ -46,7 +46,8 @@ def samplings(sweep: Sweep, backend: Backend) -> list[TemperatureTrial]:
     grid = tuning_of(sweep).temperatures
     found: list[TemperatureTrial] = []
     for setting in sweep.tuning_grid:
-        choices, known = choices_at(sweep, tuned, setting), temperatures_at(sweep, tuned, setting)
+        choices = choices_at(sweep, tuned, setting)
+        known = temperatures_at(sweep, tuned, setting, backend.numerics_version)
         for name in names:
             choice = choices.get(table_name(name)) or {}
             settings = dict(choice.get("settings") or {})
@@ -117,6 +118,7 @@ def _chosen(sweep: Sweep, own: Sequence[TemperatureTrial], backend: Backend) -> 
         "score": best["score"],
         "settings": dict(own[0].settings),
         "method_hash": own[0].method_hash,
+        "numerics_version": backend.result(own[0].job.folder).numerics_version,
         "at_grid_edge": best["temperature"] in (min(grid), max(grid)),
         "trials": rows,
     }

@@ -189,6 +189,7 @@ def _chosen(
             "score": round(scores[own.index(winner)], 6),
             "run_id": winner.job.run_id,
             "method_hash": results[own.index(winner)].method_hash or "",
+            "numerics_version": results[own.index(winner)].numerics_version,
             # the best rate may lie outside the grid: readers of the table must be able to see it
             "lr_at_grid_edge": winner.lr in (min(tuning.lrs), max(tuning.lrs)),
         }

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from harness.sweep.jobs import Backend, Job
     from harness.sweep.sweep import Sweep
 
+#: What `sweep tune` writes into every choice; it adds the numerics version from version 3 on.
+_WRITTEN = frozenset({"run_id", "method_hash", "trials"})
 #: method -> what tuning chose for it (``settings``, ``score``, ``run_id``, ``method_hash`` …)
 Choices = Mapping[str, Mapping[str, Any]]
 
@@ -44,9 +46,24 @@ def choices_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Choi
     return dict(_section(sweep, tuned, setting).get("choices") or {})
 
 
-def temperatures_at(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
-    """The sampling temperatures chosen for ``setting``, by ``base`` or method, as :func:`choices_at`."""
-    return dict(_section(sweep, tuned, setting).get("temperatures") or {})
+def temperatures_at(
+    sweep: Sweep, tuned: Mapping[str, Any], setting: Setting, numerics: int
+) -> Mapping[str, Any]:
+    """The sampling temperatures chosen for ``setting``, by ``base`` or method, as :func:`choices_at`.
+
+    One that was chosen by another numerics version than ``numerics`` is not chosen yet.
+    """
+    found = dict(_section(sweep, tuned, setting).get("temperatures") or {})
+    if sweep.allow_stale_tuning:
+        return found
+    return {name: one for name, one in found.items() if chosen_by(one) in (None, numerics)}
+
+
+def chosen_by(choice: Mapping[str, Any]) -> int | None:
+    """The numerics version of the runs that a choice rests on; None where a person wrote it."""
+    if "numerics_version" in choice:
+        return int(choice["numerics_version"])
+    return 2 if _WRITTEN & choice.keys() else None
 
 
 def _section(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mapping[str, Any]:
@@ -60,24 +77,49 @@ def _section(sweep: Sweep, tuned: Mapping[str, Any], setting: Setting) -> Mappin
     return tuned["places"].get(f"{model}/{training_set}") or {}
 
 
+def is_stale(choice: Mapping[str, Any], method_hash: str, numerics: int) -> bool:
+    """Whether a choice rests on other code of its method than ``method_hash``, or on other numerics."""
+    other_code = choice.get("method_hash", "") not in ("", method_hash)
+    return other_code or chosen_by(choice) not in (None, numerics)
+
+
 def stale_choices(jobs: Sequence[Job], backend: Backend) -> list[str]:
-    """Rows whose setting was chosen with other code of their method: ``dapo``, or ``dapo at model/set``."""
-    found = {}
+    """Rows whose setting was chosen with other code or numerics: ``dapo``, or ``dapo at model/set``."""
+    return [row for rows in _stale(jobs, backend).values() for row in rows]
+
+
+def stale_words(jobs: Sequence[Job], backend: Backend) -> str:
+    """The same for people, with what it was chosen with: ``older code of dapo``; empty where none is."""
+    return " and ".join(f"{what} of {_named(list(rows))}" for what, rows in _stale(jobs, backend).items())
+
+
+def _stale(jobs: Sequence[Job], backend: Backend) -> dict[str, dict[str, None]]:
+    found: dict[str, dict[str, None]] = {}
     for job in jobs:
-        if job.choice and job.choice.get("method_hash", "") not in ("", backend.method_hash(job.method)):
-            found[job.label if job.setting == "default/default" else f"{job.label} at {job.setting}"] = True
-    return list(found)
+        choice, now = job.choice or {}, backend.numerics_version
+        if not is_stale(choice, backend.method_hash(job.method) if choice else "", now):
+            continue
+        version = chosen_by(choice)
+        of = "older code" if version in (None, now) else f"numerics version {version} (now {now})"
+        row = job.label if job.setting == "default/default" else f"{job.label} at {job.setting}"
+        found.setdefault(of, {})[row] = None
+    return found
+
+
+def _named(rows: Sequence[str], most: int = 8) -> str:
+    more = len(rows) - most
+    return ", ".join(rows) if more < 2 else f"{', '.join(rows[:most])} and {more} more rows"
 
 
 def refuse_stale(sweep: Sweep, jobs: Sequence[Job], backend: Backend) -> None:
-    """Nothing is started with a setting that was tuned for other code, unless the user says so.
+    """Nothing is started with a setting that was tuned for other code or numerics, unless the user says so.
 
     Raises:
         UserError: names the rows and both ways out.
     """
-    stale = stale_choices(jobs, backend)
+    stale = stale_words(jobs, backend)
     if stale and not sweep.allow_stale_tuning:
         raise UserError(
-            f"{sweep.tuned_path} chose with older code of {', '.join(stale)}; tune again: "
+            f"{sweep.tuned_path} chose with {stale}; tune again: "
             f"entrobench sweep tune {sweep.path} (or say allow_stale_tuning=true, and records are marked)"
         )

@@ -15,7 +15,7 @@ from harness.model.logits import HeadCurve
 from harness.model.own import Ways
 from harness.model.policy import Policy, load_policy
 from harness.rollout.sampler import sample
-from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb
+from harness.stages.token_stats import ENTROPY, LOGP, LogProb
 from harness.util.errors import UserError
 from tests.families.build import WINDOW, save
 from tests.helpers.tiny import build_model, build_tokenizer, make_batch, tiny_folder, tiny_policy
@@ -166,7 +166,7 @@ def test_gradients_under_a_soft_cap_are_those_of_the_models_own_logits(gemma2: P
     assert policy.network.curve.cap is not None
     batch = make_batch(policy, PROMPTS, ROWS)
     parameters = list(policy.model.parameters())
-    got = policy.stats(batch, (LOGP, ENTROPY, ScaledLogProb(scale=2.0)))
+    got = policy.stats(batch, (LOGP, ENTROPY, LogProb(scale=2.0)))
     ours = torch.autograd.grad(sum(v.sum() for v in got.values()), parameters)  # type: ignore[arg-type]
     total = torch.zeros(())
     for prompt, row in zip(PROMPTS, ROWS, strict=True):

@@ -10,10 +10,12 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from harness.meaning.digest import KEPT, ROOT, identity, keep, meaning
+from harness.meaning.digest import KEPT, ROOT, freeze, identity, keep, meaning, past
 from harness.registry import methods as registry
+from harness.run.identity import NUMERICS_VERSION
 from harness.sweep.cache import plan_key
 from harness.sweep.spec import load_sweep
+from harness.sweep.tuned import chosen_by
 from harness.util.errors import UserError
 from tests.helpers.scripts import run_code
 
@@ -233,23 +235,47 @@ def test_a_method_from_outside_counts_with_the_files_it_imports(tmp_path: Path) 
     assert {"dapo.py", "helper.py", "moves.json"} <= names
 
 
+def _hashes() -> dict[int, dict[str, str]]:
+    """Numerics version -> method -> identity: what the code had when a past version ended, and has today."""
+    now = {name: entry.hash for name, entry in registry.entries().items()}
+    return {int(version): table for version, table in past().items()} | {NUMERICS_VERSION: now}
+
+
 def test_every_committed_record_and_choice_is_current() -> None:
-    hashes = {name: entry.hash for name, entry in registry.entries().items()}
-    seen: set[str] = set()
-    for file in ROOT.glob("results/*/records.jsonl"):
-        records = [json.loads(line) for line in file.read_text().splitlines()]
-        for record in records:
+    hashes = _hashes()
+    for file in [path for name in ("", ".old") for path in ROOT.glob(f"results/**/records{name}.jsonl")]:
+        seen: dict[int, set[str]] = {}
+        for record in map(json.loads, file.read_text().splitlines()):
+            version = record["numerics_version"]
+            if file.name == "records.old.jsonl" and version == NUMERICS_VERSION:
+                continue  # older code is what it is there for
             if record["role"] in ("method", "control"):
                 name = record["run_id"].rsplit("-s", 1)[0]  # a control's is the method that it changes
-                assert record["method_hash"] == hashes[name], record["run_id"]
+                assert record["method_hash"] == hashes[version][name], record["run_id"]
                 assert record["role"] == "control" or name == record["method"]
-                seen.add(name)
-    assert seen == set(hashes)
-    for file in ROOT.glob("sweeps/**/*.tuned.yaml"):
+                seen.setdefault(version, set()).add(name)
+        assert {version: set(hashes[version]) for version in seen} == seen, "a leaderboard has every method"
+        assert len(seen) == 1 or file.name != "records.jsonl"
+    files = list(ROOT.glob("sweeps/**/*.tuned.yaml"))
+    assert files
+    for file in files:
         choices = yaml.safe_load(file.read_text())["choices"]
         assert choices and {n: choice["method_hash"] for n, choice in choices.items()} == {
-            n: hashes[n] for n in choices
+            n: hashes[chosen_by(choice)][n] for n, choice in choices.items()
         }
+
+
+def test_identities_of_a_version_are_written_down_once(digest: Files, tmp_path: Path) -> None:
+    old = digest()[:16]
+    freeze(1, tmp_path)
+    freeze(1, tmp_path)
+    assert past(tmp_path) == {"1": {"one": old}}
+    digest(changed("LIMIT = 0.5", "LIMIT = 0.6"))
+    with pytest.raises(UserError, match="other identities of numerics version 1"):
+        freeze(1, tmp_path)
+    freeze(2, tmp_path)
+    assert past(tmp_path)["1"] == {"one": old} != past(tmp_path)["2"]
+    assert max(map(int, past())) == NUMERICS_VERSION - 1, "run harness.meaning freeze before it is raised"
 
 
 def test_kept_identities_are_those_of_the_code_of_today() -> None:

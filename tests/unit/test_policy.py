@@ -17,13 +17,13 @@ from harness.model.own import Ways
 from harness.model.packing import pack, packed_tokens
 from harness.model.policy import Policy, load_policy
 from harness.stages.batch import Batch
-from harness.stages.token_stats import ENTROPY, LOGP, PROMPT_LOGP, ScaledLogProb
+from harness.stages.token_stats import ENTROPY, LOGP, PROMPT_LOGP, LogProb
 from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, make_batch, tiny_folder, tiny_policy
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [9, 10], [9, 10], [11, 12, 13], [11, 12, 13]]
 RESPONSES = [[20, 21, 22], [23], [24, 25, 26, 27, 1], [24, 25], [28, 1], [29, 30, 31]]
-STATS = (LOGP, ENTROPY, PROMPT_LOGP, ScaledLogProb(scale=2.0))
+STATS = (LOGP, ENTROPY, PROMPT_LOGP, LogProb(scale=2.0))
 
 
 def plain(policy: Policy, prompt: list[int], response: list[int], temperature: float) -> dict[str, Tensor]:

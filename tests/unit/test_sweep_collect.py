@@ -243,7 +243,7 @@ def test_tuning_with_older_code_is_noted_in_the_record(
     sweep_file: Write, backend: Any, worker: list[str]
 ) -> None:
     path = sweep_file(methods=["grpo", "dapo"], seeds=[1], tuned_from="t.yaml", base_temperatures=[])
-    choice = "{{settings: {{train.lr: 3.0e-4}}, method_hash: {}}}"
+    choice = "{{settings: {{train.lr: 3.0e-4}}, method_hash: {}, numerics_version: 1}}"
     path.with_name("t.yaml").write_text(
         f"seed: 9\nchoices: {{grpo: {choice.format('m')}, dapo: {choice.format('old')}}}\n"
     )

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from harness.model.logits import HeadCurve, chunk_rows, token_stats
-from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb, TokenStat
+from harness.stages.token_stats import ENTROPY, LOGP, LogProb, TokenStat
 
 N, D, V = 13, 8, 17
 
@@ -27,7 +27,7 @@ class TopProbability(TokenStat):
         return logits_NV.softmax(1).pow(4).sum(1)
 
 
-STATS = (LOGP, ENTROPY, ScaledLogProb(scale=2.0), TopProbability())
+STATS = (LOGP, ENTROPY, LogProb(scale=2.0), TopProbability())
 
 
 def inputs(dtype: torch.dtype, bias: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -133,7 +133,7 @@ def test_the_logits_of_all_positions_never_exist_at_once() -> None:
     n, d, v, chunk = 64, 4, 100, 8
     hidden = torch.randn(n, d, requires_grad=True)
     weight = torch.randn(v, d, requires_grad=True)
-    stats = (LOGP, ENTROPY, ScaledLogProb(scale=0.5), TopProbability())
+    stats = (LOGP, ENTROPY, LogProb(scale=0.5), TopProbability())
     with LargestOutput() as largest:
         out = token_stats(hidden, weight, torch.randint(v, (n,)), stats, chunk=chunk)
         sum(x.sum() for x in out.values()).backward()

@@ -15,7 +15,7 @@ from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised, grpo_stages
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, TokenWeight
 from harness.stages.regularise import EntropyBonus
-from harness.stages.token_stats import ENTROPY, LOGP, ScaledLogProb
+from harness.stages.token_stats import ENTROPY, LOGP, LogProb
 from harness.train.update import UpdateLog, backward, row_grad_norms, with_parts
 from methods.era import ActivatedRatio
 from tests.helpers.tiny import make_batch, tiny_policy
@@ -29,7 +29,7 @@ class RankWeight(TokenWeight):
     """Needs the whole minibatch: tokens above the median log-prob count half."""
 
     minibatch_scope = True
-    current_stats = (LOGP, ScaledLogProb(scale=2.0))
+    current_stats = (LOGP, LogProb(scale=2.0))
 
     def __call__(self, batch: Batch, current: Stats) -> Out[Tensor]:
         values = current["logp@2"]

@@ -14,7 +14,7 @@ from harness.records.write import record_line
 # What must agree over all records of one report, and what to do where it does not.
 _SAME_EVERYWHERE = {
     "benchmark": "write one report per benchmark version",
-    "numerics_version": "run the older ones again, or report them apart",
+    "numerics_version": "report each apart: entrobench report FOLDER --numerics N",
     "model": "write one report per model",
     "train.token_budget": "runs of another budget cannot be compared: run them again, or report them apart",
 }

@@ -11,12 +11,12 @@ from torch import Tensor
 from harness.model.logits import token_stats
 from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
-from harness.stages.credit import less_kl
+from harness.stages.credit import less_kl, mean_kl
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from harness.stages.regularise import EntropyBonus, kl_estimate
 from harness.stages.token_stats import ENTROPY, LOGP
-from methods.entropy_bonus import AdaptiveEntropy, adapted_beta, sequence_kl
+from methods.entropy_bonus import AdaptiveEntropy, adapted_beta
 from tests.methods.support.golden import AGGREGATION, TRL_ROWS, make_batch, spread, tensor
 
 
@@ -74,7 +74,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     out["out_token_rewards_kl"], out["out_advantages_kl_in_reward"] = token_reward, spread(advantage, mask)
 
     adaptive = hp["adaptive_kl"]
-    kl = sequence_kl(kl_BT, mask)
+    kl = mean_kl(kl_BT, mask)
     out["out_current_kl"] = kl
     out["out_adaptive_kl_coef"] = adapted_beta(
         adaptive["init"], kl, len(mask), adaptive["target"], adaptive["horizon"], adaptive["error_clip"]

@@ -32,7 +32,7 @@ CASES = Cases(
     formulas=[
         "harness.stages.regularise:kl_estimate",
         "harness.stages.credit:less_kl",
-        "methods.entropy_bonus:sequence_kl",
+        "harness.stages.credit:mean_kl",
         "methods.entropy_bonus:adapted_beta",
         "methods.entropy_bonus:AdaptiveEntropy.applied",
         "harness.stages.regularise:EntropyBonus.coefficient",
