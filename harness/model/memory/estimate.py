@@ -2,7 +2,8 @@
 
 What a layer keeps for its backward pass is counted from the operations of transformers' layers with the
 attention of packed rollouts; ``tests/unit/test_memory.py`` compares it, and a whole update, with what
-tensors hold. What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not been measured.
+tensors hold. What the driver, NCCL and the allocator take on a GPU stands in a part of its own and has not
+been measured.
 """
 
 from __future__ import annotations
