@@ -27,7 +27,7 @@ class Decoding(Protocol):
     """Rows that grow: ``n`` for each prompt, one behind the other."""
 
     def logits(self) -> Tensor:
-        """``[N,V]`` of the token that comes next, in fp32; of the prompts alone before :meth:`repeat`."""
+        """``[N,V]`` of the token that comes next, fp32 or wider; of prompts alone before :meth:`repeat`."""
 
     def repeat(self, n: int) -> None:
         """Every prompt ``n`` times, one behind the other; once, before the first token."""
@@ -87,7 +87,7 @@ class Plain:
 
     def logits(self) -> Tensor:
         head = head_of(self._model)
-        return head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve).float()
+        return _wide(head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve))
 
     def repeat(self, n: int) -> None:
         self._hidden = self._hidden.repeat_interleave(n, 0)
@@ -228,7 +228,7 @@ class SharedPrompts:
 
     def logits(self) -> Tensor:
         head = head_of(self._model)
-        return head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve).float()
+        return _wide(head_logits(self._hidden, head.weight, getattr(head, "bias", None), self._curve))
 
     def repeat(self, n: int) -> None:
         self._hidden = self._hidden.repeat_interleave(n, 0)
@@ -250,6 +250,10 @@ class SharedPrompts:
     def append(self, token_N: Tensor) -> None:
         self._hidden = self._pass(token_N, self._lengths[self._prompt_N] + self._said)
         self._said += 1
+
+
+def _wide(logits_NV: Tensor) -> Tensor:
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
 
 
 def _parts(prompts: Sequence[Sequence[int]], tokens: int) -> list[list[Sequence[int]]]:

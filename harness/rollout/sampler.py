@@ -135,7 +135,8 @@ def sample(
     uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
     tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
     valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
-    taken = {stat.name: torch.zeros(rows, max_tokens, device=device) for stat in (LOGP, *stats)}
+    wide = torch.promote_types(next(policy.model.parameters()).dtype, torch.float32)
+    taken = {stat.name: torch.zeros(rows, max_tokens, device=device, dtype=wide) for stat in (LOGP, *stats)}
     network = policy.network
     rollout = decoding(policy.model, network.curve, network.ways, prompts, policy.pad_id)
     rollout.repeat(n)

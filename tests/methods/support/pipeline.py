@@ -55,7 +55,9 @@ class LogitsPolicy:
         return [self.logits_BTV]
 
     @torch.no_grad()
-    def scores(self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int) -> dict[str, Tensor]:
+    def scores(
+        self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int, micro_tokens: int | None = None
+    ) -> dict[str, Tensor]:
         return self.stats(batch, wanted)
 
 
