@@ -40,6 +40,10 @@ _FORBIDDEN = (
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+class Refused(PermissionError):
+    """A grading process may not do this. An answer that leads there is unparsed; nothing has failed."""
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent ends (Linux); at once if it already has."""
     if sys.platform.startswith("linux"):
@@ -78,15 +82,15 @@ def refuse_side_effects() -> None:
         if event == "open":
             flags = arguments[2]
             if isinstance(flags, int) and flags & _WRITING:
-                raise PermissionError("grading processes write no files")
+                raise Refused("grading processes write no files")
         elif event == "compile":
             # Source that stands in no file. sympy makes its monomial arithmetic so, from its own templates.
             source, name = arguments
             template = isinstance(source, bytes) and source.startswith(b"def monomial_")
             if str(name).startswith("<") and not template:
-                raise PermissionError("grading processes compile no strings")
+                raise Refused("grading processes compile no strings")
         elif event.startswith(_FORBIDDEN):
-            raise PermissionError(f"grading processes may not do this: {event}")
+            raise Refused(f"grading processes may not do this: {event}")
 
     sys.addaudithook(refuse)
 
@@ -107,7 +111,7 @@ def never_evaluate() -> None:
             return Float(digits)
         if re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]{0,40}", digits):  # a name is a symbol, never looked up
             return Symbol(digits)
-        raise PermissionError("strings are not evaluated in grading processes")
+        raise Refused("strings are not evaluated in grading processes")
 
     sympy_parser.parse_expr = read_number
 

@@ -40,7 +40,7 @@ class ConformanceCase:
 
 @dataclass(frozen=True)
 class ConformanceOutcome:
-    """What a grader made of a case; ``grade`` is None when it raised ``error``."""
+    """What a grader made of a case; ``error`` where it raised (no ``grade``) or failed on the answer."""
 
     case: ConformanceCase
     grade: Grade | None
@@ -152,7 +152,7 @@ def _outcome(case: ConformanceCase, grade: Callable[..., Grade]) -> ConformanceO
         found = grade(gold=case.gold, pred=case.response)
     except Exception as error:  # the very thing that is tested for
         return ConformanceOutcome(case, None, time.monotonic() - start, f"{type(error).__name__}: {error}")
-    return ConformanceOutcome(case, found, time.monotonic() - start)
+    return ConformanceOutcome(case, found, time.monotonic() - start, found.error)
 
 
 def _by_tag(outcomes: Sequence[ConformanceOutcome]) -> list[str]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from harness.grading import numbers
+from harness.grading import numbers, shortcuts, two_stage
 
 #: Pairs that make sympy import what it imports late: sets, polynomials, matrices, sums, relations, units.
 _WARM_UP = (
@@ -43,6 +43,7 @@ def load() -> None:
     from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
     from math_verify import LatexExtractionConfig
 
+    two_stage.install()
     # No unit removal: its list makes "4t" a 4. Units are gone before (harness.grading.normalise).
     normalization = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last", equations=False
@@ -67,8 +68,18 @@ def judge(*, gold: str, pred: str) -> dict[str, Any]:
         return {"status": "unparsed"}
     if (close := _close(gold_parsed[0], pred_parsed[0])) is not None:
         return {"status": "right" if close else "wrong"}
+    if shortcuts.equal(gold_parsed[0], pred_parsed[0]):
+        return {"status": "right"}
+    if shortcuts.apart(gold_parsed[0], pred_parsed[0]) and not _same_text(gold_parsed, pred_parsed):
+        return {"status": "wrong"}
     right = verify(gold_parsed, pred_parsed, timeout_seconds=None, strict=True, allow_set_relation_comp=True)
     return {"status": "right" if right else "wrong"}
+
+
+def _same_text(a: list[Any], b: list[Any]) -> bool:
+    """Whether math-verify would find two equal strings."""
+    texts = {value.strip() for value in a if isinstance(value, str)}
+    return any(isinstance(value, str) and value.strip() in texts for value in b)
 
 
 def _close(a: Any, b: Any) -> bool | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ RECYCLE_AFTER = 1000
 #: Pairs of answers whose verdicts are kept: many samples of a problem end in the same answer.
 REMEMBER = 20_000
 
+_LOG = logging.getLogger(__name__)
 _CLOSED = RuntimeError("this grader was closed")
 
 
@@ -36,12 +38,14 @@ class Grade:
 
     ``verdict`` is the named grader's, with the answer in canonical form; ``second`` what the independent
     second grader says of the same answer (None when it was switched off); ``wall_s`` the seconds spent in
-    workers, 0 where strings, plain numbers or an earlier verdict settled it.
+    workers, 0 where strings, plain numbers or an earlier verdict settled it; ``error`` where a grader failed,
+    which counts as unparsed.
     """
 
     verdict: Verdict
     second: VerdictStatus | None
     wall_s: float = 0.0
+    error: str = ""
 
 
 class Grader:
@@ -83,6 +87,8 @@ class Grader:
         told = weakref.WeakMethod(self._failed)  # a forgotten grader must be collected, and end its processes
         self._pool.on_failure(lambda error: failed(error) if (failed := told()) else None)
         self._finalizer = weakref.finalize(self, self._pool.close)
+        #: Failures of a grader by kind and place; such answers are unparsed.
+        self.errors: Counter[str] = Counter()
 
     @property
     def name(self) -> str:
@@ -192,8 +198,10 @@ class Grader:
             job.deliver(job)
 
     def _judged(self, prepared: Prepared, job: GradingJob) -> Grade:
-        if job.wall_s and self._remember:
-            self._keep(job)
+        if job.wall_s:
+            self._count_errors(job)
+            if self._remember:
+                self._keep(job)
         status: VerdictStatus = prepared.first or job.found["first"]["status"]
         second: VerdictStatus | None = None
         if self._second:
@@ -201,7 +209,16 @@ class Grader:
         form = job.found.get("second", {}).get("canonical") or prepared.canonical
         if status == "right":
             form = prepared.gold_canonical
-        return Grade(Verdict(status, form), second, job.wall_s)
+        return Grade(Verdict(status, form), second, job.wall_s, "; ".join(_failures(job)))
+
+    def _count_errors(self, job: GradingJob) -> None:
+        """A failure of ours must be seen, and must not end an evaluation: the first of a kind is logged."""
+        for failure in _failures(job):
+            with self._news:
+                self.errors[failure] += 1
+                new = self.errors[failure] == 1
+            if new:
+                _LOG.warning("%s; unparsed: reference %.99r, answer %.99r", failure, job.gold, job.pred)
 
     def _keep(self, job: GradingJob) -> None:
         """Remember what was found; not a timeout, which another try may decide."""
@@ -222,6 +239,10 @@ class Grader:
         for future in futures:
             if not future.done():
                 future.set_exception(error)
+
+
+def _failures(job: GradingJob) -> list[str]:
+    return [f"{part} grader: {said['error']}" for part, said in job.found.items() if "error" in said]
 
 
 def default_workers() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, log10
 
 #: A decimal stands for a fraction, a root or a multiple of pi when both agree to so many significant digits.
 DIGITS = 6
@@ -101,7 +101,8 @@ def agree(exact: Fraction, decimal: Fraction) -> bool:
 
 def _magnitude(value: Fraction) -> int:
     """The power of ten of the first digit."""
-    guess = len(str(value.numerator)) - len(str(value.denominator))
+    # From bits, not from digits: Python writes no integer of more than some thousands of them.
+    guess = floor((value.numerator.bit_length() - value.denominator.bit_length() + 1) * log10(2))
     return guess if value >= Fraction(10) ** guess else guess - 1
 
 

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from harness.grading import confine, first, rules, second, units, wire
+from harness.grading.errors import where
 
 _RECURSION = 3000
 
@@ -49,23 +50,29 @@ def judge(part: str, gold: str, pred: str) -> dict[str, Any]:
         return _judged(first if part == "first" else second, gold, pred)
     except MemoryError:
         return {"status": "timeout", "spent": True}
-    except RecursionError:
+    except (RecursionError, confine.Refused):
         return {"status": "unparsed"}
     except Exception as error:
-        return {"status": "unparsed", "error": type(error).__name__}
+        return {"status": "unparsed", "error": where(error)}
 
 
 def _judged(grader: Any, gold: str, pred: str) -> dict[str, Any]:
     """Types first; the grader compares the formulas in them, or the whole where the types settle nothing."""
     known: dict[tuple[str, str], Any] = {}
+    errors: list[str] = []
 
     def leaf(ours: str, theirs: str) -> Any:
         if (ours, theirs) not in known:
-            said = rules.decided(ours, theirs)
-            known[ours, theirs] = said or grader.judge(gold=ours, pred=theirs)["status"]
+            known[ours, theirs] = rules.decided(ours, theirs) or judged(ours, theirs)
         return known[ours, theirs]
 
-    return {"status": rules.verdict(gold, pred, leaf), "canonical": _form(grader, pred)}
+    def judged(ours: str, theirs: str) -> Any:
+        said = grader.judge(gold=ours, pred=theirs)
+        errors.extend([said["error"]] if "error" in said else [])
+        return said["status"]
+
+    answer = {"status": rules.verdict(gold, pred, leaf), "canonical": _form(grader, pred)}
+    return answer | ({"error": errors[0]} if errors else {})
 
 
 def _form(grader: Any, pred: str) -> str | None:

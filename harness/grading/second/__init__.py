@@ -7,13 +7,15 @@ one library's reading, and where they differ somebody should look.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
+from harness.grading.errors import where
 from harness.grading.second.compare import canonical, same
 from harness.grading.second.reader import read
 from harness.grading.second.tokens import Unreadable
 
-Status = Literal["right", "wrong", "unparsed"]
+#: A text that is no mathematics to this reader, or nested too deep for Python.
+_CANNOT = (Unreadable, RecursionError)
 
 
 def load() -> None:
@@ -22,20 +24,22 @@ def load() -> None:
 
 
 def judge(*, gold: str, pred: str) -> dict[str, Any]:
-    """Verdict on two cleaned answers, and the canonical form of ``pred`` where it can be read."""
+    """Verdict on two cleaned answers, and the canonical form of ``pred`` where it can be read.
+
+    A text on which the reader or the comparison fails is unparsed, and ``error`` says where it failed.
+    """
+    said: dict[str, Any] = {"status": "unparsed"}
     try:
         value = _read(pred)
-    except Unreadable:
-        return {"status": "unparsed"}
-    try:
-        form: str | None = canonical(value)
-    except Unreadable:
-        form = None
-    try:
-        status: Status = "right" if same(_read(gold), value) else "wrong"
-    except Unreadable:
-        status = "unparsed"
-    return {"status": status, "canonical": form}
+        said["canonical"] = _canonical(value)
+        said["status"] = "right" if same(_read(gold), value) else "wrong"
+    except _CANNOT:
+        return said
+    except MemoryError:
+        raise
+    except Exception as error:
+        said["error"] = where(error)
+    return said
 
 
 @lru_cache(maxsize=200)  # the elements of a list are compared with one another
@@ -43,9 +47,16 @@ def _read(text: str) -> Any:
     return read(text)
 
 
+def _canonical(value: Any) -> str | None:
+    try:
+        return canonical(value)
+    except _CANNOT:
+        return None
+
+
 def canonical_form(pred: str) -> str | None:
     """The canonical form of a cleaned answer; None where it cannot be read."""
     try:
         return canonical(_read(pred))
-    except Unreadable:
+    except _CANNOT:
         return None

@@ -7,11 +7,11 @@ agree at a random point with probability zero, so no simplification is needed, a
 
 from __future__ import annotations
 
-import random
 from fractions import Fraction
 from typing import Any
 
 from harness.grading import numbers
+from harness.grading.second.points import canonical_values, values
 from harness.grading.second.tokens import Unreadable
 from harness.grading.second.values import (
     IntervalValue,
@@ -24,8 +24,6 @@ from harness.grading.second.values import (
     Words,
 )
 
-_DIGITS = 40
-_POINTS = 4
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _MAX_ITEMS = 60
 
@@ -68,28 +66,6 @@ def same_numbers(a: NumberValue, b: NumberValue) -> bool:
     return _equal(left, right, a.decimal, b.decimal)
 
 
-def values_at(expr: Any, points: int = _POINTS) -> list[Any]:
-    """Values of an expression at the fixed random points where it has any; one where it has no letters."""
-    import sympy
-
-    letters = sorted(expr.free_symbols, key=str)
-    rational_powers = any(not p.exp.is_Integer for p in expr.atoms(sympy.Pow)) or expr.has(sympy.log)
-    found = []
-    for i in range(points if letters else 1):
-        at = {}
-        for letter in letters:
-            draw = random.Random(f"{letter}{i}")
-            value = sympy.Rational(draw.randint(3000, 29000), 10007)
-            at[letter] = value if rational_powers or i % 2 == 0 else -value
-        try:
-            value = expr.xreplace(at).evalf(_DIGITS, maxn=200)
-        except ValueError:  # sympy's word for a point outside of a function's domain: (5/2)!!
-            continue
-        if value.is_number and not value.has(sympy.nan, sympy.zoo):
-            found.append(value)
-    return found
-
-
 def canonical(value: Value) -> str:
     """A string that is the same for equal answers: exact for rational numbers, else values to 12 digits."""
     if isinstance(value, NumberValue):
@@ -97,7 +73,7 @@ def canonical(value: Value) -> str:
             huge = max(int(value.expr.p).bit_length(), int(value.expr.q).bit_length()) > 10_000
             return f"{int(value.expr.p):x}/{int(value.expr.q):x}" if huge else str(value.expr)
         # Without a value anywhere its own writing is all that tells it from others.
-        return "~" + (",".join(_rounded(v) for v in values_at(value.expr, 2)) or str(value.expr))
+        return "~" + (",".join(_rounded(v) for v in canonical_values(value.expr)) or _spelled(value.expr))
     if isinstance(value, Words):
         return value.text
     if isinstance(value, Sequence):
@@ -117,6 +93,13 @@ def canonical(value: Value) -> str:
     return "".join(canonical(s) + o for s, o in zip(value.sides, (*value.ops, ""), strict=True))
 
 
+def _spelled(expr: Any) -> str:
+    try:
+        return str(expr)
+    except ValueError as error:  # Python writes no integer of thousands of digits
+        raise Unreadable("too large") from error
+
+
 def _rounded(value: Any) -> str:
     import sympy
 
@@ -134,8 +117,6 @@ def _equal(a: Any, b: Any, a_decimal: bool, b_decimal: bool) -> bool:
     if a.has(sympy.oo, -sympy.oo) or b.has(sympy.oo, -sympy.oo):
         return False
     left, right = _paired(a, b)
-    if not left:
-        raise Unreadable("no value")
     plain = [decimal and value.is_Rational for value, decimal in ((a, a_decimal), (b, b_decimal))]
     if plain[0] != plain[1] and not (a.free_symbols or b.free_symbols):
         exact, decimal = (right[0], left[0]) if plain[0] else (left[0], right[0])
@@ -148,13 +129,17 @@ def _equal(a: Any, b: Any, a_decimal: bool, b_decimal: bool) -> bool:
 
 
 def _paired(a: Any, b: Any) -> tuple[list[Any], list[Any]]:
-    """Values of both at the same points."""
-    left, right = values_at(a), values_at(b)
-    if len(left) == len(right):
-        return left, right
-    if 1 in (len(left), len(right)):  # one of them has no letters
-        return (left * len(right), right) if len(left) == 1 else (left, right * len(left))
-    raise Unreadable("no value")
+    """Values of both at the same points.
+
+    Raises:
+        Unreadable: there are none, or one has a value where the other has none.
+    """
+    left, right = values(a, b)
+    both = [(x, y) for x, y in zip(left, right, strict=True) if x is not None and y is not None]
+    most = max(sum(x is not None for x in side) for side in (left, right))
+    if not both or (len(both) < most and a.free_symbols and b.free_symbols):
+        raise Unreadable("no value")
+    return [x for x, _ in both], [y for _, y in both]
 
 
 def _aligned(gold: Value, pred: Value) -> tuple[Value, Value]:
@@ -262,7 +247,7 @@ def _proportional(gold: Relation, pred: Relation) -> Any | None:
     a, b = (r.sides[0].expr - r.sides[1].expr for r in (gold, pred))
     if a.free_symbols != b.free_symbols:
         return None
-    ratios = [x / y for x, y in zip(values_at(a), values_at(b), strict=False) if y != 0]
+    ratios = [x / y for x, y in zip(*_paired(a, b), strict=True) if y != 0]
     if len(ratios) < 2 or any(abs(r - ratios[0]) > abs(ratios[0]) * 1e-15 for r in ratios):
         return None
     return ratios[0] if ratios[0].is_real and ratios[0] != 0 else None

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from harness.grading.second import arithmetic
-from harness.grading.second.tokens import Token, Unreadable
+from harness.grading.second.tokens import Token, Unreadable, tokens
 
 _DEPTH = 60
 _TOWER = 5
@@ -256,7 +256,7 @@ class ExpressionReader:
             return self.series(text, sympy)
         if text in ("\\lfloor", "\\lceil"):
             value = self.closed("\\rfloor" if text == "\\lfloor" else "\\rceil")
-            return (sympy.floor if text == "\\lfloor" else sympy.ceiling)(value)
+            return arithmetic.rounded(sympy.floor if text == "\\lfloor" else sympy.ceiling, value)
         if text in ("\\dot", "\\ddot", "\\hat", "\\bar", "\\vec", "\\overline", "\\tilde"):
             return self.symbol(
                 text + ":" + (self.subscript() if self.peek().text == "{" else self.next().text)
@@ -294,9 +294,10 @@ class ExpressionReader:
             return self.closed("}")
         token = self.peek()
         if token.kind == "number" and len(token.text) > 1 and "." not in token.text:
+            # Its first digit; behind it may stand more than digits: 2e-1 is 2 and e-1.
             self.stream[self.at : self.at + 1] = [
                 Token("number", token.text[0]),
-                Token("number", token.text[1:]),
+                *tokens(token.text[1:])[:-1],
             ]
             return self.literal(self.next().text)
         return self.atom()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.grading import children
 from harness.grading.grader import Grader
 from harness.grading.pool import PoolFailed
 from tests.helpers.scripts import run_code, start_python
@@ -270,6 +271,24 @@ def test_processes_that_cannot_start_are_an_error_and_not_a_hang(monkeypatch: py
         with pytest.raises(PoolFailed):
             grader.submit(gold=EASY[0], pred=EASY[1])
             list(grader.finished(wait=True))
+
+
+def test_a_grader_that_fails_is_told_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = "import harness.grading.second as s; s.same = lambda *_: 1 / 0; from harness.grading.forker"
+    start = children._START.replace("from harness.grading.forker", broken)
+    monkeypatch.setattr("harness.grading.children._START", start)
+    with Grader(workers=1) as grader:
+        grades = grader.grade_all([EASY, ("x+2", r"\boxed{x+3}")])
+        assert [(g.verdict.status, g.second) for g in grades] == [
+            ("right", "unparsed"),
+            ("wrong", "unparsed"),
+        ]
+        assert all(g.error.startswith("second grader: ZeroDivisionError in ") for g in grades)
+        assert list(grader.errors.values()) == [2]
+        assert grader.grade(gold="5", pred=r"\boxed{5}").error == ""
+    assert [r.levelname for r in caplog.records if "ZeroDivisionError" in r.getMessage()] == ["WARNING"]
 
 
 def test_submitting_never_waits_for_grading() -> None:

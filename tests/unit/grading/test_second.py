@@ -150,10 +150,87 @@ def test_latex_of_sympy_is_read_back(expression: sympy.Expr) -> None:
     assert judge(gold=text, pred=clean(sympy.latex(expression + 1)))["status"] == "wrong"
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text(alphabet=st.sampled_from(list(r"\{}()[]^_,;=<+-*/!|%&.' 0123xyei")), max_size=25))
-def test_no_text_raises_anything_else(text: str) -> None:
-    assert judge(gold="5", pred=text)["status"] in ("right", "wrong", "unparsed")
+SIGNS = list(r"\{}()[]^_,;=<+-*/!|%&.' 0123xyei")
+COMMANDS = [
+    r"\frac", r"\sqrt", r"\binom", r"\sin", r"\ln", r"\log", r"\arctan", r"\exp", r"\cdot", r"\pi",
+    r"\infty", r"\pm", r"\lfloor", r"\rfloor", r"\le", r"\sum_{k=1}^{3}", "!!", "{2}", "{x}", "^n", "^x",
+    "^{-1}", "2e-1", "3.5", "1000",
+]  # fmt: skip
+PIECES = st.one_of(st.sampled_from(SIGNS), st.sampled_from(COMMANDS), st.sampled_from(COMMANDS))
+GOLDS = st.sampled_from(["5", "x^n", "(-1)^n", r"\frac{1}{3}", "1,2", "[0,1]"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(GOLDS, st.lists(PIECES, max_size=9).map("".join))
+def test_no_text_raises_or_takes_long(gold: str, text: str) -> None:
+    start = time.process_time()
+    said = judge(gold=gold, pred=text)
+    assert said["status"] in ("right", "wrong", "unparsed") and "error" not in said
+    assert time.process_time() - start < 2.5  # what a worker may use
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"1\sin{x}!!",
+        r"\frac2e-1!{2}",
+        "x^n",
+        "2k^n^n",
+        r"-\sqrt\sin\sin100xi^n",
+        r"\sqrt{(x/100)^{1000-n}}",
+        r"12^{0.1234567}",
+        r"\binom{\sqrt{x}}{1012}",
+        r"\binom{n}{59049003.5}",
+        r"\binom{n}{10^{9}}",
+        r"\lfloor\sqrt[0.003]{10^{x}}\rfloor",
+        r"\sqrt[n]{\ln^{-1}(b^{2024})}",
+        r"2^{10^{9}n}",
+        r"(10^{6}n)!+2^n",
+        r"e^{e^{e^{e^{x}}}}",
+        r"10^{3000}\cdot10^{3000}+n!!",
+    ],
+)
+def test_what_is_hard_to_work_out_is_settled_at_once(text: str) -> None:
+    start = time.process_time()
+    for gold in ("5", r"\frac{x}{7}+2^n", text):
+        assert "error" not in judge(gold=gold, pred=text)
+        other = "wrong" if gold == text else "right"
+        assert judge(gold=gold, pred=text)["status"] != other
+    assert time.process_time() - start < 1.5
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred", "status"),
+    [
+        ("2^{n+1}", r"2\cdot 2^n", "right"),
+        ("x^{2n}", "(x^n)^2", "right"),
+        (r"\frac{3^n-1}{2}", r"\frac{3^{n+1}-3}{6}", "right"),
+        ("n2^{n-1}", r"\frac{n}{2}2^n", "right"),
+        (r"2^n\ln(n^2)", r"2^{n+1}\ln n", "right"),
+        ("a^{m}b^{n}", "b^na^m", "right"),
+        ("x^{1000}+x", "x(x^{999}+1)", "right"),
+        (r"\lfloor\sqrt{2}+\sqrt{3}\rfloor", "3", "right"),
+        ("(x+1)^2-x^2-2x-1", "0", "right"),
+        ("2^{n+1}-2^n-2^n", "0", "right"),
+        ("(-1)^n", "1", "wrong"),
+        ("(-1)^n", "-1", "wrong"),
+        ("(-1)^{2n}", "(-1)^n", "wrong"),
+        ("(-1)^{n+1}", "(-1)^n", "wrong"),
+        ("2^{|n|}", "2^n", "wrong"),
+        ("2^m", "2^n", "wrong"),
+        ("2^n", "n^2", "wrong"),
+        ("e^{-100x}", "0", "wrong"),
+        ("x^n", "x", "wrong"),
+        ("0", r"\frac{2}{10^{400}}\cdot 2^n", "wrong"),
+    ],
+)
+def test_letters_in_exponents(gold: str, pred: str, status: str) -> None:
+    assert judge(gold=gold, pred=pred)["status"] == status
+
+
+def test_one_letter_in_an_exponent_has_no_other_letters_canonical_form() -> None:
+    letters = "abcdfghjklmnopqrstuvwxyzABCDEFGHJKLMNOPQRSTUVWXYZ"
+    assert len({canonical(read(f"2^{letter}")) for letter in letters}) == len(letters)
 
 
 @pytest.mark.parametrize("text", ["n!!", "(n+1)!!", "2x!!+1", r"\frac{n!!}{2}"])
