@@ -10,7 +10,7 @@ CASES = Cases(
         ],
     },
     readings=[
-        ("fork-tokens", {"rho": 0.25}, {}),  # 0.2 cuts among equal entropies in the recorded step
+        ("fork-tokens", {"rho": 0.3}, {}),  # 0.2 cuts among equal entropies in the recorded step
         ("fork-tokens", {"rho": 0.5, "dual_clip": 1.2, "overlong_fraction": 0.5}, {}),
         ("fork-tokens", {"rho": 0.4, "rule": "quantile", "divisor": "all"}, {}),
     ],
