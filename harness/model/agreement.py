@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from harness.model.attention import take_over
+from harness.model.attention import give_back, take_over
 from harness.model.decoding import decoding
 from harness.model.logits import HeadCurve
 from harness.model.own import Ways, head_of, hidden_states, text_config
@@ -110,6 +110,8 @@ def _compare(policy: Statistics, name: str) -> None:
     network = policy.network
     network.ways = Ways(pack=take_over(model))
     packed = network.ways.pack and _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1
+    if network.ways.pack and not packed:
+        give_back(model)
     network.ways = Ways(pack=packed, share=packed)
     if not packed:
         _pad_or_not(policy, ids, truth, apart, name)

@@ -198,12 +198,17 @@ def take_over(model: Any) -> bool:
     from transformers.masking_utils import sdpa_mask
 
     config = model.config
-    if not getattr(model, "_supports_sdpa", False) or config._attn_implementation != "sdpa":
+    if not getattr(model, "_supports_sdpa", False) or config._attn_implementation not in ("sdpa", NAME):
         return False
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
     return True
+
+
+def give_back(model: Any) -> None:
+    """Undo :func:`take_over`: some families' code asks for its attention by name."""
+    model.set_attn_implementation("sdpa")
 
 
 def attend(

@@ -36,11 +36,6 @@ def why_not(run: RunConfig, stats: Iterable[TokenStat]) -> str:
     return ""
 
 
-def keeps_sampled(run: RunConfig, stats: Iterable[TokenStat]) -> bool:
-    """Whether the sampler takes the old pass of ``run``."""
-    return not why_not(run, stats)
-
-
 def sampled_with(batch: Batch, stats: Iterable[TokenStat], updates: int) -> bool:
     """Whether ``batch`` holds these statistics, taken with the weights after ``updates`` optimiser steps.
 

@@ -66,12 +66,20 @@ def _opened(run: RunConfig, folder: Path) -> Trainer:
     policy, benchmark = open_run(run)
     _tell_of_prompts(benchmark, folder)
     with phase("set up training", announce=True):
-        return Trainer(run, policy, benchmark, stages_of(run))
+        trainer = Trainer(run, policy, benchmark, stages_of(run))
+    if (why := trainer.passes_itself) and _tells(folder):
+        print(f"entrobench: log-probs before the update take a pass of their own: {why}", file=sys.stderr)
+    return trainer
+
+
+def _tells(folder: Path) -> bool:
+    """Whether this process says what is to be said once, at the run's first start."""
+    return world().is_main and not (folder / "metrics.jsonl").exists()
 
 
 def _tell_of_prompts(benchmark: Benchmark, folder: Path) -> None:
     """Say what is left out, at the run's first start."""
-    if world().is_main and isinstance(benchmark, Fitting) and not (folder / "metrics.jsonl").exists():
+    if isinstance(benchmark, Fitting) and _tells(folder):
         for line in benchmark.told:
             print(f"entrobench: {line}", file=sys.stderr, flush=True)
 

@@ -100,6 +100,7 @@ def fitting(run: RunConfig, benchmark: Benchmark, read: Reader) -> Benchmark:
         UserError: too many do not, or a test problem does not.
     """
     check_prompts(run, read)
+    _check_budget(run, benchmark, read)
     if read.max_positions is None:
         return benchmark
     room = read.max_positions - run.rollout.max_response_tokens
@@ -121,6 +122,22 @@ def fitting(run: RunConfig, benchmark: Benchmark, read: Reader) -> Benchmark:
         lost[split] = long
         told.append(f"{words}: left out")
     return Fitting(benchmark, lost, told) if lost else benchmark
+
+
+def _check_budget(run: RunConfig, benchmark: Benchmark, read: Reader) -> None:
+    """
+    Raises:
+        UserError: a pass may not hold the tokens of one rollout.
+    """
+    budget, response = run.train.micro_batch_tokens, run.rollout.max_response_tokens
+    if budget is None:
+        return
+    long = read.longer_than(budget - response, benchmark.problems(run.data.train_split))
+    if long:
+        raise UserError(
+            f"train.micro_batch_tokens={budget} is less than a prompt of {max(long.values())} tokens with a "
+            f"response of {response}; write {max(long.values()) + response} or more"
+        )
 
 
 def _remedy(room: int) -> str:

@@ -36,7 +36,7 @@ def _vllm(run: Mapping[str, Any]) -> bool:
 
 
 PATHS = (
-    GpuPath("packed-training", "training steps on packed rows (SDPA with a mask)", lambda run, n: True),
+    GpuPath("packed-training", "training steps on packed rollouts (FlexAttention)", lambda run, n: True),
     GpuPath("builtin-sampler", "rollouts by the built-in sampler", lambda run, n: not _vllm(run)),
     GpuPath("bf16", "bf16 passes over fp32 weights in one process", lambda run, n: _short(run) and n == 1),
     GpuPath("fsdp2", "weights sharded over GPUs (FSDP2 over NCCL)", lambda run, n: n > 1),

@@ -104,7 +104,7 @@ def copied(plan: Sequence[Minibatch], passed: int) -> float:
             prompt = ids[mask].numpy()
             prompts.setdefault(prompt.tobytes(), (len(prompt), Counter()))[1][row] += 1
     needed = responses + sum(length * max(seen.values()) for length, seen in prompts.values())
-    return max(0.0, 1.0 - needed / max(passed, 1))
+    return max(0.0, 1.0 - needed / passed) if passed else 0.0
 
 
 def activity(batch: Batch, plan: Sequence[Minibatch], log: UpdateLog, epochs: int) -> float:

@@ -16,7 +16,7 @@ from harness.model.sharding import shared_state, whole, whole_state
 from harness.problems.problem import Benchmark
 from harness.rollout.collector import RolloutCollector
 from harness.rollout.progress import Clock, Counters, step_context
-from harness.rollout.sampled import keeps_sampled, sampled_with
+from harness.rollout.sampled import sampled_with, why_not
 from harness.rollout.settings import check_stages, compares, scores_when_sampled
 from harness.stages.base import RESETS, Component, Minibatch, Signals, Stages, StepContext
 from harness.stages.batch import Batch
@@ -38,6 +38,7 @@ class Trainer:
         clock: the last step's seconds by stage.
         rollouts: the stage that samples, with the sampler that follows the policy.
         reference: the policy that penalties hold on to, where a stage needs one.
+        passes_itself: why the old pass is one of its own; empty where the sampler takes it.
     """
 
     run: RunConfig
@@ -55,9 +56,10 @@ class Trainer:
         self.clock = Clock(self.run)
         declared = [stat for stage in self._declared for stat in stage.old_stats]
         self._old_stats = tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
+        self.passes_itself = why_not(self.run, self._old_stats)
         self.rollouts = RolloutCollector(
             self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock,
-            old_stats=self._old_stats if keeps_sampled(self.run, self._old_stats) else (),
+            old_stats=() if self.passes_itself else self._old_stats,
         )  # fmt: skip
         self._compare = PolicyComparison(self.run)
         network = self.policy.network

@@ -103,6 +103,7 @@ def test_packed_rows_that_come_out_wrong_are_not_made(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backbone, "forward", deaf)
     agreement.check_agreement(policy, "deaf")
     assert policy.network.ways == Ways(pack=False) and not policy.packs
+    assert policy.model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

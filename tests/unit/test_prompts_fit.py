@@ -114,6 +114,13 @@ def test_too_many_or_a_test_problem_is_refused_before_any_step(
         open_run(configured(words(f"rollout.max_response_tokens={room + 1}")))
 
 
+def test_a_token_budget_below_one_rollout_is_refused(sometimes: Any) -> None:
+    with pytest.raises(UserError, match=r"a prompt of \d+ tokens with a response of \d+; write") as error:
+        open_run(configured(words("train.micro_batch_tokens=60", "rollout.max_response_tokens=5")))
+    enough = int(str(error.value).split()[-3])
+    open_run(configured(words(f"train.micro_batch_tokens={enough}", "rollout.max_response_tokens=5")))
+
+
 def test_a_response_limit_beyond_the_context_is_refused(sometimes: Any) -> None:
     with pytest.raises(UserError, match="24 of 24 prompts"):
         open_run(configured(words("rollout.max_response_tokens=128")))
