@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy
-from harness.problems.problem import Benchmark, Problem
+from harness.problems.problem import Benchmark, Problem, verify_all
 from harness.run.compose import compose
 from harness.run.set_up import open_run
 from harness.stages.base import Minibatch, Stages
@@ -24,6 +24,7 @@ from harness.stages.defaults import ShuffledPrompts, group_normalised
 from harness.stages.token_stats import LOGP
 from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog, backward
+from tests.performance import real_model
 
 #: TRL divides the centred reward by std + 1e-4, the harness by std + 1e-6.
 TRL_STD_EPS = 1e-4
@@ -52,6 +53,7 @@ class Settings:
     loss_type: str = "grpo"
     seed: int = 1
     model: str = "micro"
+    real: bool = False  # problems of a real model, not of the testbed
 
     @property
     def rows(self) -> int:
@@ -84,10 +86,20 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+#: A rollout step of SmolLM2-135M: 4 prompts of GSM8K x 4 responses of 48 tokens, in two optimiser steps.
+REAL = Settings(
+    prompts=4, group_size=4, minibatches=2, epochs=1, max_tokens=48, model=real_model.MODEL, real=True
+)
+
+
 def our_trainer(settings: Settings) -> Trainer:
     """Our trainer on the settings' model, before its first step."""
     run = settings.run()
-    policy, benchmark = open_run(run)
+    if settings.real:
+        torch.set_num_threads(1)
+        policy, benchmark = real_model.policy(), real_model.problems()
+    else:
+        policy, benchmark = open_run(run)
     return Trainer(run, policy, benchmark, run.method.stages())
 
 
@@ -152,10 +164,8 @@ def trl_trainer(
     ) -> list[float]:
         """The reward: our verifier's verdict."""
         trainer.generated_tokens += sum(map(len, completion_ids))
-        return [
-            float(benchmark.verify(by_id[i], text).correct)
-            for i, text in zip(problem, completions, strict=True)
-        ]
+        verdicts = verify_all(benchmark, [by_id[i] for i in problem], completions)
+        return [float(verdict.correct) for verdict in verdicts]
 
     rows = {"prompt": [p.prompt for p in problems], "problem": [p.id for p in problems]}
     trainer = GRPOTrainer(
