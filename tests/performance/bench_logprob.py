@@ -79,7 +79,8 @@ def measure(sizes: Sizes, pairs: int, theirs: Operator) -> dict[str, Any]:
         "time": time.summary(),
         "memory": {
             "ours_bytes": peaks["ours"], "peer_bytes": peaks["peer"], "gradient_bytes": gradients,
-            "ratio_peak": peaks["ours"] / peaks["peer"], "ratio_beyond_gradients": beyond["ours"] / beyond["peer"],
+            "ratio_peak": peaks["ours"] / peaks["peer"],
+            "ratio_beyond_gradients": beyond["ours"] / beyond["peer"],
         },
         "settings": {
             "positions": sizes.positions, "vocab": sizes.vocab, "width": sizes.width, "dtype": "float32",

@@ -5,10 +5,11 @@
     python -m tests.performance.bench_sampler --dtype bfloat16      # where the processor has it
 
 ``4x16`` is 4 prompts with 16 responses each, ``64x1`` is 64 prompts. All sides sample 64 tokens for each of
-the 64 responses at temperature 1 on a CPU (ends are switched off, so that all do equal work), one thread each,
-in alternating order; seconds are processor seconds of the side's own process. ``generate`` takes the cache,
-dynamic or static, that is faster on this machine (both are tried first), and gives no log-probs; ours does.
-vLLM runs as ``vllm_peer.py`` says. A peer that is not there leaves its row in the result as missing, with the reason.
+the 64 responses at temperature 1 (ends are switched off, so that all do equal work), on one thread of a CPU
+each, in alternating order; seconds are processor seconds of the side's own process. ``generate`` takes the
+cache, dynamic or static, that is faster on this machine (both are tried first), and gives no log-probs; ours
+does. vLLM runs as ``vllm_peer.py`` says. A peer that is not there leaves its row in the result as missing,
+with the reason.
 """
 
 from __future__ import annotations
