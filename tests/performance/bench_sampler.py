@@ -47,14 +47,6 @@ TRIED = 8
 Side = Callable[[Sequence[Sequence[int]], int, int], tuple[float, int]]
 
 
-class Endless(Policy):
-    """A policy whose responses end at the limit only."""
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        return (-1,)
-
-
 def timed(work: Callable[[], int]) -> tuple[float, int]:
     """Processor seconds of ``work``, and the tokens that it returns."""
     start = time.process_time()
@@ -66,7 +58,7 @@ class Ours:
     """The built-in sampler; every call draws anew."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy = Endless(policy.model, policy.tokenizer)
+        self.policy = real_model.Endless.of(policy)
         self.calls = 0
 
     def __call__(self, prompts: Sequence[Sequence[int]], n: int, tokens: int) -> tuple[float, int]:

@@ -11,7 +11,7 @@ so that other work on the machine counts little. What is timed:
   and ``Trainer.step``;
 * update phase: the optimiser steps on frozen completions: forward, loss, backward, clipping, AdamW (TRL's
   training loop around them is left out);
-* old pass: log-probs of the frozen completions before the update;
+* old pass: log-probs of the frozen completions before the update, which our own steps take while sampling;
 * sampler: the same prompts, ``group_size`` responses each (ours returns log-probs too, TRL's does not).
 """
 
@@ -57,6 +57,8 @@ RESULT = FOLDER / "trl.json"
 PARTS = ("whole", "update", "old", "sampler")
 #: Rows that loss and gradient of the real model are compared on.
 REAL_ROWS = 4
+#: Noise of its old policy's weights, relative to theirs: ratios leave the clip range on both sides.
+REAL_NOISE = 0.02
 
 
 class Interleave(TrainerCallback):
@@ -189,7 +191,7 @@ def old_pass(steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison
         )  # fmt: skip
 
     return alternate(
-        "old pass", lambda _: ours.old_pass(batch), trl_old, steps, warm_up=WARM_UP, clock=cpu_timed
+        "old pass", lambda _: peer.scored(ours, batch), trl_old, steps, warm_up=WARM_UP, clock=cpu_timed
     )
 
 
@@ -264,7 +266,7 @@ def compare(settings: peer.Settings, steps: int, parts: Sequence[str] = PARTS) -
     comparisons, tokens = [], {}
     with peer.Scratch() as folder:
         ours = peer.our_trainer(settings)
-        old = peer.perturbed(ours.policy, 0.06, seed=1)
+        old = peer.perturbed(ours.policy, REAL_NOISE if settings.real else 0.06, seed=1)
         batch = peer.frozen_rollouts(ours, old=old)
         result: dict[str, Any] = {"equality": check_equal(settings, ours, batch, folder)}
         whole, details, theirs = whole_step(settings, steps, 1 if settings.real else WARM_UP, folder)

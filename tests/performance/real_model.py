@@ -61,6 +61,19 @@ class WordProblems:
         return self.version
 
 
+class Endless(Policy):
+    """A policy whose responses end at the limit only, so that both sides of a comparison do equal work."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> Endless:
+        """The same model without ends."""
+        return cls(policy.model, policy.tokenizer, policy.temperature, network=policy.network)
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        return (-1,)
+
+
 @cache
 def problems() -> Benchmark:
     """GSM8K, or the word problems where its training set can neither be read nor fetched."""

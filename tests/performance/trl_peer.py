@@ -53,7 +53,7 @@ class Settings:
     loss_type: str = "grpo"
     seed: int = 1
     model: str = "micro"
-    real: bool = False  # problems of a real model, not of the testbed
+    real: bool = False  # problems of a real model, not of the testbed; every response has max_tokens
 
     @property
     def rows(self) -> int:
@@ -97,7 +97,7 @@ def our_trainer(settings: Settings) -> Trainer:
     run = settings.run()
     if settings.real:
         torch.set_num_threads(1)
-        policy, benchmark = real_model.policy(), real_model.problems()
+        policy, benchmark = real_model.Endless.of(real_model.policy()), real_model.problems()
     else:
         policy, benchmark = open_run(run)
     return Trainer(run, policy, benchmark, run.method.stages())
@@ -156,6 +156,7 @@ def trl_trainer(
         max_steps=steps * settings.minibatches * settings.epochs,
         logging_steps=settings.minibatches * settings.epochs, report_to=[], disable_tqdm=True,
         save_strategy="no", dataloader_pin_memory=False,
+        generation_kwargs={"min_new_tokens": settings.max_tokens} if settings.real else None,
     )  # fmt: skip
     by_id = {problem.id: problem for problem in problems}
 
@@ -215,7 +216,7 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
     # a random model solves nothing; made-up rewards keep its advantages, and so the loss, from being all zero
     batch = batch.with_(reward_B=batch.correct_B if solved else (batch.sample_B % 2).float())
     batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
-    batch = batch.with_(old=(trainer if old is None else _sibling(trainer, old)).old_pass(batch).old)
+    batch = batch.with_(old=scored(trainer, batch, old))
     if reference is not None:
         with torch.no_grad():
             batch = batch.with_(ref_logp_BT=reference.stats(batch, [LOGP])["logp"])
@@ -223,11 +224,13 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
     return batch.with_(advantage_BT=torch.where(batch.mask_BT, advantage_B[:, None], 0.0))
 
 
-def _sibling(trainer: Trainer, policy: Policy) -> Trainer:
-    """The same trainer around another policy."""
-    other = copy.copy(trainer)
-    other.policy = policy
-    return other
+def scored(trainer: Trainer, batch: Batch, policy: Policy | None = None) -> Mapping[str, Tensor]:
+    """The old pass over ``batch``, also where the sampler has taken it already, under ``policy``."""
+    train = trainer.run.train
+    passed = (policy or trainer.policy).scores(
+        batch, trainer._old_stats, train.micro_batch_rows, train.micro_batch_tokens
+    )
+    return dict(passed)
 
 
 def trl_inputs(batch: Batch, items: int | None = None) -> dict[str, Tensor]:
