@@ -33,6 +33,7 @@ def measure_anew(measures: Sequence[Measure], folder: Path) -> dict[str, str]:
         if measure.command not in done:
             module, *arguments = measure.command
             print(f"{measure.key} …", file=sys.stderr, flush=True)
+            (folder / measure.key).mkdir(parents=True, exist_ok=True)
             out = subprocess.run(
                 [
                     sys.executable, "-m", f"tests.performance.{module}", *arguments,
