@@ -147,8 +147,14 @@ def settings(folder: Path) -> list[str]:
         lines.append(
             f"* vLLM: {_words(engine['vllm_settings'])}; environment {_words(engine['vllm_environment'])}."
         )
-    if given := _content(folder, "logprob.json").get("settings"):
-        lines.append(f"* Log-prob and entropy: {_words(given)}; TRL's chunk is its trainer's, 32,768 tokens.")
+    operator = _content(folder, "logprob.json")
+    if operator:
+        memory = operator["memory"]
+        lines.append(
+            f"* Log-prob and entropy: {_words(operator['settings'])}; TRL's chunk is its trainer's, 32,768 "
+            f"tokens. With the gradients, {memory['gradient_bytes'] / 1e6:.0f} MB on either side, the ratio of "
+            f"the memory is {memory['ratio_peak']:.2f}."
+        )
     return lines
 
 

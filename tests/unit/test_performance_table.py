@@ -12,7 +12,7 @@ import pytest
 from harness.util.errors import UserError
 from tests.performance import check
 from tests.performance.measures import MEASURES, Measure, Missing, Ratio, chosen, exponent, of_summary
-from tests.performance.table import origins, page, row_of
+from tests.performance.table import PAGE, origins, page, row_of
 from tests.performance.timing import Comparison, middle_half
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
@@ -104,7 +104,8 @@ def test_rows_of_one_file_measured_apart_are_told_apart(tmp_path: Path) -> None:
     assert [row[1] for row in origins(tmp_path)] == ["2026-01-02", "2026-02-03"]
 
 
-def test_the_committed_page_can_be_read_from_the_committed_files() -> None:
+def test_the_page_is_that_of_the_committed_files() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.performance.table"
     for key in ("step-micro", "grading", "vcpo-micro", "vcpo-152k"):
         ratio, _ = BY_KEY[key].stored()
         assert ratio.low <= ratio.median <= ratio.high and math.isfinite(ratio.high) and ratio.pairs > 1
