@@ -152,8 +152,8 @@ def settings(folder: Path) -> list[str]:
         memory = operator["memory"]
         lines.append(
             f"* Log-prob and entropy: {_words(operator['settings'])}; TRL's chunk is its trainer's, 32,768 "
-            f"tokens. With the gradients, {memory['gradient_bytes'] / 1e6:.0f} MB on either side, the ratio of "
-            f"the memory is {memory['ratio_peak']:.2f}."
+            f"tokens. With the gradients, {memory['gradient_bytes'] / 1e6:.0f} MB on either side, the "
+            f"ratio of the memory is {memory['ratio_peak']:.2f}."
         )
     return lines
 
