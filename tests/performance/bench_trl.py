@@ -267,7 +267,8 @@ def compare(settings: peer.Settings, steps: int, parts: Sequence[str] = PARTS) -
     with peer.Scratch() as folder:
         ours = peer.our_trainer(settings)
         old = peer.perturbed(ours.policy, REAL_NOISE if settings.real else 0.06, seed=1)
-        batch = peer.frozen_rollouts(ours, old=old)
+        few = settings.real and not {"update", "old"} & set(parts)  # only loss and gradient are taken of it
+        batch = peer.frozen_rollouts(_fewer(ours) if few else ours, old=old)
         result: dict[str, Any] = {"equality": check_equal(settings, ours, batch, folder)}
         whole, details, theirs = whole_step(settings, steps, 1 if settings.real else WARM_UP, folder)
         comparisons.append(whole)
@@ -280,6 +281,12 @@ def compare(settings: peer.Settings, steps: int, parts: Sequence[str] = PARTS) -
             comparisons.append(comparison)
     result["time"] = {c.name: c.summary() for c in comparisons}
     return result | details | ({"sampler_tokens": tokens} if tokens else {})
+
+
+def _fewer(ours: Trainer) -> Trainer:
+    """A trainer with the same policy and one prompt a step."""
+    run = replace(ours.run, rollout=replace(ours.run.rollout, prompts_per_step=1))
+    return Trainer(run, ours.policy, ours.benchmark, ours.stages)
 
 
 def report(result: dict[str, Any]) -> str:
@@ -361,18 +368,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(json.dumps(memory_of(args.memory_of, settings, memory_steps)))
             return
         result: dict[str, Any] = compare(settings, steps, parts)
+    result["settings"] = asdict(settings) | {"model": args.model, "steps": steps, "threads": 1}
+    if real:
+        result["settings"]["problems"] = real_model.problems().name
+    result |= about("transformers", "trl")
+    out = args.out or (RESULT if args.model == "micro" else RESULT.with_name(f"trl-{args.model}.json"))
+    keep(out, result)  # the memory takes as long again
     if memory_steps:
         prompts = str(settings.prompts)
         result["memory"] = memory(
             ["--model", args.model, "--prompts", prompts, "--memory-steps", str(memory_steps)]
         )
-    result["settings"] = asdict(settings) | {"model": args.model, "steps": steps, "threads": 1}
-    if real:
-        result["settings"]["problems"] = real_model.problems().name
-    result |= about("transformers", "trl")
-    keep(
-        args.out or (RESULT if args.model == "micro" else RESULT.with_name(f"trl-{args.model}.json")), result
-    )
+        keep(out, result)
     print(report(result))
 
 
