@@ -16,7 +16,7 @@ JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 BESIDE := -q -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PLAIN  := not slurm and not vllm and not gpu and not peers and not browser
 
-.PHONY: help .venv .venv-vllm demo demo-full check test test-all test-changed bench bench-gpu \
+.PHONY: help .venv .venv-vllm demo demo-full check test test-all test-changed bench bench-check bench-gpu \
         lint lint-style lint-types lint-layers lint-docs docs clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
@@ -27,7 +27,8 @@ help:
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
 	@echo "make chromium    a browser for the tests of the leaderboard's page (root, Debian)"
-	@echo "make bench       seconds of a plan, of a training step by station, of grading, and against TRL"
+	@echo "make bench       speed and memory against TRL, vLLM and others; writes docs/performance.md"
+	@echo "make bench-check which rows of docs/performance.md became worse; ROW=step-micro for one"
 	@echo "make bench-gpu   training and the log-prob operator on a GPU; writes results/gpu/"
 	@echo "make lint        style, types, layers, and the documentation: no dead link, no page left out"
 	@echo "make docs        the documentation as a site, in site/"
@@ -115,12 +116,24 @@ define on_cluster
 	$(1); code=$$?; $(BIN)/python tests/slurm/cluster.py stop; exit $$code
 endef
 
+# Each writes its file in results/performance/; the last line makes the page of them. Rows against vLLM are
+# missing where there is no $(VENV_VLLM).
 bench: $(VENV)/.peers
 	$(BIN)/python -m tests.performance.bench_plan
 	$(BIN)/python -m tests.performance.bench_step
 	$(BIN)/python -m tests.performance.bench_methods
 	$(BIN)/python -m tests.performance.bench_grading
+	$(BIN)/python -m tests.performance.bench_report --times 3
 	$(BIN)/python -m tests.performance.bench_trl
+	$(BIN)/python -m tests.performance.bench_trl --model smollm2-135m
+	$(BIN)/python -m tests.performance.bench_logprob
+	VENV_VLLM=$(VENV_VLLM) $(BIN)/python -m tests.performance.bench_sampler
+	$(BIN)/python -m tests.performance.bench_growth
+	$(BIN)/python -m tests.performance.table
+
+# Some rows: make bench-check ROW="step-micro vcpo-152k"
+bench-check: $(VENV)/.peers
+	VENV_VLLM=$(VENV_VLLM) $(BIN)/python -m tests.performance.check $(ROW)
 
 # GPU_BENCH="--models 0.5b --lengths 1024" for a part of it, "--tiny --out /tmp/x" to try it without a GPU.
 bench-gpu: $(VENV)/.peers

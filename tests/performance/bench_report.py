@@ -1,11 +1,11 @@
 """How long reports over many records take, beside reading their JSON alone.
 
-    python -m tests.performance.bench_report [--records N] [--seeds S] [--profile FILE]
+    python -m tests.performance.bench_report [--records N] [--seeds S] [--times T] [--profile FILE]
 
 The records are copies of a committed one of the testbed (over 20 KB: three sets, frontier, probes, course
 of the training) with counts and measurements drawn again: 60 methods with S seeds each, and as many models
 as that takes, a report for each. Seconds of processor time, so that other work on the machine counts
-little; the ratios carry over to others.
+little; the ratios carry over to others. Writes ``results/performance/report.json``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from harness.report.data.grid import by_setting
 from harness.report.render.plot_data import json_text, report_data
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report
+from tests.performance.about import FOLDER, about, keep
+from tests.performance.timing import Comparison
 
 METHODS = 60
 COMMITTED = Path(__file__).parents[2] / "results" / "micro" / "records.jsonl"
@@ -84,34 +86,46 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.process_time() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--records", type=int, default=10_000)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--profile", type=Path, help="write a profile of our part here; times then mean less")
-    chosen = parser.parse_args()
+def measure(records: int, seeds: int, profile: Path | None = None) -> dict[str, float]:
+    """Processor seconds of the parts, of one run over ``records`` made records."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.jsonl"
-        path.write_text(records_text(chosen.records, chosen.seeds), encoding="utf-8")
+        path.write_text(records_text(records, seeds), encoding="utf-8")
         size = path.stat().st_size
         _, parsed = _timed(lambda: len([json.loads(line) for line in path.read_text("utf-8").splitlines()]))
-        profile = cProfile.Profile(time.process_time)
-        if chosen.profile:
-            profile.enable()
+        watch = cProfile.Profile(time.process_time)
+        if profile:
+            watch.enable()
         loaded, reading = _timed(lambda: load_records(path))
         reports, building = _timed(lambda: _reports(loaded.records))
         length, writing = _timed(lambda: _written(reports))
-        if chosen.profile:
-            profile.disable()
-            profile.dump_stats(chosen.profile)
-    print(f"{chosen.records} records, {size / 1e6:.0f} MB; {len(reports)} reports, {length / 1e6:.0f} MB")
-    parts = {
+        if profile:
+            watch.disable()
+            watch.dump_stats(profile)
+    print(f"{records} records, {size / 1e6:.0f} MB; {len(reports)} reports, {length / 1e6:.0f} MB")
+    return {
         "JSON alone": parsed, "read and checked": reading, "tables built": building,
         "texts written": writing, "read and built": reading + building,
         "together": reading + building + writing,
     }  # fmt: skip
-    for name, seconds in parts.items():
-        print(f"{name:18} {seconds:6.2f} s  {seconds / parsed:5.2f} x JSON alone")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--times", type=int, default=1, help="runs, for a spread of the ratio")
+    parser.add_argument("--profile", type=Path, help="write a profile of our part here; times then mean less")
+    parser.add_argument("--out", type=Path, default=FOLDER / "report.json", help="result file")
+    chosen = parser.parse_args()
+    found = [measure(chosen.records, chosen.seeds, chosen.profile) for _ in range(chosen.times)]
+    for name, seconds in found[-1].items():
+        print(f"{name:18} {seconds:6.2f} s  {seconds / found[-1]['JSON alone']:5.2f} x JSON alone")
+    if chosen.profile:
+        return
+    base = [run["JSON alone"] for run in found]
+    ratio = Comparison("report", [run["together"] for run in found], base).summary()
+    keep(chosen.out, {"ratio": ratio, "records": chosen.records, "seeds": chosen.seeds, **about("orjson")})
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """Our training step against TRL's GRPOTrainer on a CPU: first equal loss and gradient, then time and memory.
 
     python -m tests.performance.bench_trl --steps 20
+    python -m tests.performance.bench_trl --model smollm2-135m    # GSM8K: the whole step and its memory
 
 Both train the same weights on the same prompts with the same optimiser steps, in fp32 on one thread; TRL
-generates with transformers. Each side leads half of the pairs; ratios are ours / TRL's. What is timed:
+generates with transformers. Each side leads half of the pairs; ratios are ours / TRL's, of processor seconds,
+so that other work on the machine counts little. What is timed:
 
 * whole step: TRL's ``train()`` from one rollout batch to the next (data loader, callbacks and log included),
   and ``Trainer.step``;
 * update phase: the optimiser steps on frozen completions: forward, loss, backward, clipping, AdamW (TRL's
   training loop around them is left out);
-* old pass: log-probs of the frozen completions before the update;
+* old pass: log-probs of the frozen completions before the update, which our own steps take while sampling;
 * sampler: the same prompts, ``group_size`` responses each (ours returns log-probs too, TRL's does not).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,19 +30,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import TrainerCallback
 
 from harness.stages.base import Minibatch
 from harness.stages.batch import Batch
 from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog
+from tests.performance import real_model
 from tests.performance import trl_peer as peer
-from tests.performance.timing import Comparison, alternate, order, peak_bytes, resident_bytes, table, timed
+from tests.performance.about import FOLDER, about, keep
+from tests.performance.timing import (
+    Comparison,
+    alternate,
+    cpu_timed,
+    order,
+    peak_bytes,
+    resident_bytes,
+    table,
+    timed,
+)
 
 TOLERANCE = 1e-5
 WARM_UP = 2
-RESULT = Path(__file__).parents[2] / "results" / "performance" / "trl.json"
+RESULT = FOLDER / "trl.json"
+#: What is timed; a step of the real model takes so long that only the first is its default.
+PARTS = ("whole", "update", "old", "sampler")
+#: Rows that loss and gradient of the real model are compared on.
+REAL_ROWS = 4
+#: Noise of its old policy's weights, relative to theirs: ratios leave the clip range on both sides.
+REAL_NOISE = 0.02
 
 
 class Interleave(TrainerCallback):
@@ -51,6 +69,7 @@ class Interleave(TrainerCallback):
         self.sides = order(pairs)
         self.seconds: dict[str, list[float]] = {"ours": [], "peer": []}
         self.stages: list[dict[str, float]] = []
+        self.wall_s: list[float] = []
         self.our_tokens: list[int] = []
         self._start = 0.0
 
@@ -60,10 +79,12 @@ class Interleave(TrainerCallback):
             if side == "peer":
                 break
             before = self.ours.counters.generated_tokens
-            self.seconds["ours"].append(timed(self.ours.step))
+            wall: list[float] = []
+            self.seconds["ours"].append(cpu_timed(lambda wall=wall: wall.append(timed(self.ours.step))))
+            self.wall_s += wall
             self.stages.append(dict(self.ours.clock.seconds))
             self.our_tokens.append(self.ours.counters.generated_tokens - before)
-        self._start = time.perf_counter()
+        self._start = time.process_time()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._ours_until_peer()
@@ -71,14 +92,16 @@ class Interleave(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.updates == 0:
             # TRL's log of the step runs after this hook: it falls to its next step
-            self.seconds["peer"].append(time.perf_counter() - self._start)
+            self.seconds["peer"].append(time.process_time() - self._start)
             self._ours_until_peer()
 
 
 def check_equal(settings: peer.Settings, ours: Trainer, batch: Batch, folder: Path) -> dict[str, Any]:
     """Loss and gradient of one optimiser step over ``batch`` by both; raises where they differ."""
     gaps: dict[str, Any] = {}
-    for loss_type in ("grpo", "bnpo", "dapo"):
+    if settings.real:
+        batch = batch.rows(torch.arange(REAL_ROWS)).trimmed()
+    for loss_type in ("grpo",) if settings.real else ("grpo", "bnpo", "dapo"):
         chosen = replace(settings, loss_type=loss_type, minibatches=1)
         theirs = peer.trl_trainer(chosen, ours.policy, ours.benchmark, list(batch.problems), folder)
         a, log = peer.our_loss(
@@ -98,19 +121,21 @@ def check_equal(settings: peer.Settings, ours: Trainer, batch: Batch, folder: Pa
     return gaps
 
 
-def whole_step(settings: peer.Settings, steps: int, folder: Path) -> tuple[Comparison, dict[str, Any], Any]:
+def whole_step(
+    settings: peer.Settings, steps: int, warm_up: int, folder: Path
+) -> tuple[Comparison, dict[str, Any], Any]:
     """Whole steps of both trainers in turn; also our stages, and TRL's trainer, ready for more."""
     ours = peer.our_trainer(settings)
-    total = steps + WARM_UP
+    total = steps + warm_up
     interleave = Interleave(ours, settings.minibatches * settings.epochs, total)
     theirs = peer.trl_trainer(
         settings, ours.policy, ours.benchmark, peer.problems_of(ours, total), folder,
         steps=total, callbacks=[interleave],
     )  # fmt: skip
     theirs.train()
-    seconds = {side: values[WARM_UP:] for side, values in interleave.seconds.items()}
-    steps_s = seconds["ours"]
-    stages = {name: [s.get(name, 0.0) for s in interleave.stages[WARM_UP:]] for name in interleave.stages[-1]}
+    seconds = {side: values[warm_up:] for side, values in interleave.seconds.items()}
+    steps_s = interleave.wall_s[warm_up:]  # the stages' clock tells wall time
+    stages = {name: [s.get(name, 0.0) for s in interleave.stages[warm_up:]] for name in interleave.stages[-1]}
     stages["rest"] = [whole - sum(parts) for whole, *parts in zip(steps_s, *stages.values(), strict=True)]
     details = {
         "stages": {
@@ -123,7 +148,7 @@ def whole_step(settings: peer.Settings, steps: int, folder: Path) -> tuple[Compa
         "our_tokens_per_step": statistics.mean(interleave.our_tokens),
         "trl_tokens_per_step": theirs.generated_tokens / total,
     }
-    return Comparison("whole step", steps_s, seconds["peer"]), details, theirs
+    return Comparison("whole step", seconds["ours"], seconds["peer"]), details, theirs
 
 
 def update_phase(settings: peer.Settings, steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison:
@@ -149,7 +174,7 @@ def update_phase(settings: peer.Settings, steps: int, ours: Trainer, theirs: Any
             optimizer.step()
             model.zero_grad()
 
-    return alternate("update phase", our_update, trl_update, steps, warm_up=WARM_UP)
+    return alternate("update phase", our_update, trl_update, steps, warm_up=WARM_UP, clock=cpu_timed)
 
 
 def old_pass(steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison:
@@ -165,7 +190,9 @@ def old_pass(steps: int, ours: Trainer, theirs: Any, batch: Batch) -> Comparison
             batch_size=theirs.args.per_device_train_batch_size,
         )  # fmt: skip
 
-    return alternate("old pass", lambda _: ours.old_pass(batch), trl_old, steps, warm_up=WARM_UP)
+    return alternate(
+        "old pass", lambda _: peer.scored(ours, batch), trl_old, steps, warm_up=WARM_UP, clock=cpu_timed
+    )
 
 
 def sampling(
@@ -191,7 +218,7 @@ def sampling(
         completions, _ = theirs._generate_single_turn(repeated, None, {}, n)
         tokens["peer"] += sum(map(len, completions))
 
-    comparison = alternate("sampler", our_sample, trl_sample, steps, warm_up=WARM_UP)
+    comparison = alternate("sampler", our_sample, trl_sample, steps, warm_up=WARM_UP, clock=cpu_timed)
     return comparison, {side: count / (steps + WARM_UP) for side, count in tokens.items()}
 
 
@@ -209,6 +236,8 @@ def memory_of(side: str, settings: peer.Settings, steps: int) -> dict[str, int]:
         with peer.Scratch() as folder:
             problems = peer.problems_of(ours, steps)
             theirs = peer.trl_trainer(settings, ours.policy, ours.benchmark, problems, folder, steps=steps)
+            del ours  # TRL has weights of its own: ours would count as its memory
+            gc.collect()
             ready = resident_bytes()
             theirs.train()
     return {"peak_bytes": peak_bytes(), "ready_bytes": ready}
@@ -232,23 +261,32 @@ def memory(arguments: Sequence[str]) -> dict[str, Any]:
 # --- the whole comparison ---------------------------------------------------------------------------------
 
 
-def compare(settings: peer.Settings, steps: int) -> dict[str, Any]:
-    """Everything but the memory, in this process."""
+def compare(settings: peer.Settings, steps: int, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+    """Everything but the memory, in this process; ``parts`` are what is timed."""
+    comparisons, tokens = [], {}
     with peer.Scratch() as folder:
         ours = peer.our_trainer(settings)
-        old = peer.perturbed(ours.policy, 0.06, seed=1)
-        batch = peer.frozen_rollouts(ours, old=old)
+        old = peer.perturbed(ours.policy, REAL_NOISE if settings.real else 0.06, seed=1)
+        few = settings.real and not {"update", "old"} & set(parts)  # only loss and gradient are taken of it
+        batch = peer.frozen_rollouts(_fewer(ours) if few else ours, old=old)
         result: dict[str, Any] = {"equality": check_equal(settings, ours, batch, folder)}
-        whole, details, theirs = whole_step(settings, steps, folder)
-        comparisons = [
-            whole,
-            update_phase(settings, steps, ours, theirs, batch),
-            old_pass(steps, ours, theirs, batch),
-        ]
-        sampler_comparison, tokens = sampling(settings, steps, ours, theirs)
-        comparisons.append(sampler_comparison)
+        whole, details, theirs = whole_step(settings, steps, 1 if settings.real else WARM_UP, folder)
+        comparisons.append(whole)
+        if "update" in parts:
+            comparisons.append(update_phase(settings, steps, ours, theirs, batch))
+        if "old" in parts:
+            comparisons.append(old_pass(steps, ours, theirs, batch))
+        if "sampler" in parts:
+            comparison, tokens = sampling(settings, steps, ours, theirs)
+            comparisons.append(comparison)
     result["time"] = {c.name: c.summary() for c in comparisons}
-    return result | details | {"sampler_tokens": tokens}
+    return result | details | ({"sampler_tokens": tokens} if tokens else {})
+
+
+def _fewer(ours: Trainer) -> Trainer:
+    """A trainer with the same policy and one prompt a step."""
+    run = replace(ours.run, rollout=replace(ours.run.rollout, prompts_per_step=1))
+    return Trainer(run, ours.policy, ours.benchmark, ours.stages)
 
 
 def report(result: dict[str, Any]) -> str:
@@ -267,14 +305,16 @@ def report(result: dict[str, Any]) -> str:
             ["peak memory above the ready trainer", f"{result['memory']['ratio_added']:.2f}", "", "1"],
         ]
     stages = [[name, f"{s['share_of_step']:.1%}"] for name, s in result["stages"].items()]
+    said = (
+        f"Tokens per step: ours {result['our_tokens_per_step']:.0f}, TRL {result['trl_tokens_per_step']:.0f}"
+    )
+    if sampled := result.get("sampler_tokens"):
+        said += f"; per sampler call: ours {sampled['ours']:.0f}, TRL {sampled['peer']:.0f}"
     return "\n\n".join(
         [
             table(["loss", "loss: difference", "gradient norm: rel.", "gradient: rel."], equality),
             table(["ours / TRL", "median", "min - max", "pairs"], times),
-            f"Tokens per step: ours {result['our_tokens_per_step']:.0f}, "
-            f"TRL {result['trl_tokens_per_step']:.0f}; "
-            f"per sampler call: ours {result['sampler_tokens']['ours']:.0f}, "
-            f"TRL {result['sampler_tokens']['peer']:.0f}.",
+            said + ".",
             table(["our stage", "share of our step"], stages),
         ]
     )
@@ -297,38 +337,49 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
+def settings_of(model: str, prompts: int | None, folder: Path) -> peer.Settings:
+    """Both sides' settings for the testbed, SmolLM2-135M, or a random model that is made in ``folder``."""
+    if model == real_model.MODEL:
+        return replace(peer.REAL, prompts=prompts or peer.REAL.prompts)
+    if model == "random-10m":
+        return peer.Settings(model=str(random_model(folder)), prompts=prompts or 4)
+    return peer.Settings(model=model, prompts=prompts or 16)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench_trl", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=20, help="timed pairs of everything")
-    parser.add_argument("--model", default="micro", help="micro, or random-10m (takes minutes)")
-    parser.add_argument("--prompts", type=int, default=None, help="per step; micro 16, random-10m 4")
-    parser.add_argument("--memory-steps", type=int, default=4, help="0 skips the memory")
+    parser.add_argument("--steps", type=int, help="timed pairs of everything; 20, smollm2-135m 2")
+    parser.add_argument("--model", default="micro", choices=("micro", real_model.MODEL, "random-10m"))
+    parser.add_argument("--prompts", type=int, default=None, help="per step; micro 16, the others 4")
+    parser.add_argument("--parts", help=f"of {','.join(PARTS)}; the whole step is always timed")
+    parser.add_argument("--memory-steps", type=int, help="0 skips the memory; 4, smollm2-135m 1")
     parser.add_argument("--out", type=Path, default=None, help="result file")
     parser.add_argument("--memory-of", choices=("ours", "peer"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    real = args.model == real_model.MODEL
+    steps = args.steps or (2 if real else 20)
+    memory_steps = (1 if real else 4) if args.memory_steps is None else args.memory_steps
+    parts = args.parts.split(",") if args.parts else PARTS[:1] if real else PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
     with peer.Scratch() as folder:
-        large = args.model == "random-10m"
-        model = str(random_model(folder)) if large else args.model
-        prompts = args.prompts or (4 if large else 16)
-        settings = peer.Settings(model=model, prompts=prompts)
+        settings = settings_of(args.model, args.prompts, folder)
         if args.memory_of:
-            print(json.dumps(memory_of(args.memory_of, settings, args.memory_steps)))
+            print(json.dumps(memory_of(args.memory_of, settings, memory_steps)))
             return
-        result: dict[str, Any] = compare(settings, args.steps)
-    if args.memory_steps:
+        result: dict[str, Any] = compare(settings, steps, parts)
+    result["settings"] = asdict(settings) | {"model": args.model, "steps": steps, "threads": 1}
+    if real:
+        result["settings"]["problems"] = real_model.problems().name
+    result |= about("transformers", "trl")
+    out = args.out or (RESULT if args.model == "micro" else RESULT.with_name(f"trl-{args.model}.json"))
+    keep(out, result)  # the memory takes as long again
+    if memory_steps:
+        prompts = str(settings.prompts)
         result["memory"] = memory(
-            ["--model", args.model, "--prompts", str(prompts), "--memory-steps", str(args.memory_steps)]
+            ["--model", args.model, "--prompts", prompts, "--memory-steps", str(memory_steps)]
         )
-    import trl
-
-    result["settings"] = asdict(settings) | {"model": args.model, "steps": args.steps, "threads": 1}
-    result["versions"] = {
-        "python": platform.python_version(), "torch": torch.__version__,
-        "transformers": transformers.__version__, "trl": trl.__version__,
-    }  # fmt: skip
-    out = args.out or (RESULT.with_name("trl-random-10m.json") if large else RESULT)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+        keep(out, result)
     print(report(result))
 
 

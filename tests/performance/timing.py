@@ -25,16 +25,27 @@ class Comparison:
         return [a / b for a, b in zip(self.ours_s, self.peer_s, strict=True)]
 
     def summary(self) -> dict[str, Any]:
-        """Median and range of the paired ratios; the seconds only tell how long the measurement took."""
+        """Median, middle half and range of the paired ratios; the seconds only tell how long it took."""
         ratios = self.ratios
+        low, high = middle_half(ratios)
         return {
             "pairs": len(ratios),
             "ratio_median": statistics.median(ratios),
+            "ratio_low": low,
+            "ratio_high": high,
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
             "ours_median_s": statistics.median(self.ours_s),
             "peer_median_s": statistics.median(self.peer_s),
         }
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """First and third quartile; the range of fewer than four values."""
+    if len(values) < 4:
+        return min(values), max(values)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 def order(pairs: int) -> Iterator[str]:
@@ -50,6 +61,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def cpu_timed(work: Callable[[], object]) -> float:
+    """Processor seconds of this process that ``work`` takes: other work on the machine counts little."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def alternate(
     name: str,
     ours: Callable[[int], object],
@@ -58,17 +76,18 @@ def alternate(
     *,
     warm_up: int = 2,
     reset: Callable[[], object] | None = None,
+    clock: Callable[[Callable[[], object]], float] = timed,
 ) -> Comparison:
     """Time ``pairs`` pairs after ``warm_up`` untimed ones; both are called with the pair's number.
 
-    ``reset`` runs, untimed, before every call.
+    ``reset`` runs, untimed, before every call; ``clock`` gives the seconds of a call.
     """
     seconds: dict[str, list[float]] = {"ours": [], "peer": []}
     for i, side in enumerate(order(warm_up + pairs)):
         if reset is not None:
             reset()
         work, pair = (ours if side == "ours" else peer), i // 2
-        seconds[side].append(timed(lambda work=work, pair=pair: work(pair)))
+        seconds[side].append(clock(lambda work=work, pair=pair: work(pair)))
     return Comparison(name, seconds["ours"][warm_up:], seconds["peer"][warm_up:])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy
-from harness.problems.problem import Benchmark, Problem
+from harness.problems.problem import Benchmark, Problem, verify_all
 from harness.run.compose import compose
 from harness.run.set_up import open_run
 from harness.stages.base import Minibatch, Stages
@@ -24,6 +24,7 @@ from harness.stages.defaults import ShuffledPrompts, group_normalised
 from harness.stages.token_stats import LOGP
 from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog, backward
+from tests.performance import real_model
 
 #: TRL divides the centred reward by std + 1e-4, the harness by std + 1e-6.
 TRL_STD_EPS = 1e-4
@@ -52,6 +53,7 @@ class Settings:
     loss_type: str = "grpo"
     seed: int = 1
     model: str = "micro"
+    real: bool = False  # problems of a real model, not of the testbed; every response has max_tokens
 
     @property
     def rows(self) -> int:
@@ -84,10 +86,20 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+#: A rollout step of SmolLM2-135M: 4 prompts of GSM8K x 4 responses of 48 tokens, in two optimiser steps.
+REAL = Settings(
+    prompts=4, group_size=4, minibatches=2, epochs=1, max_tokens=48, model=real_model.MODEL, real=True
+)
+
+
 def our_trainer(settings: Settings) -> Trainer:
     """Our trainer on the settings' model, before its first step."""
     run = settings.run()
-    policy, benchmark = open_run(run)
+    if settings.real:
+        torch.set_num_threads(1)
+        policy, benchmark = real_model.Endless.of(real_model.policy()), real_model.problems()
+    else:
+        policy, benchmark = open_run(run)
     return Trainer(run, policy, benchmark, run.method.stages())
 
 
@@ -144,6 +156,7 @@ def trl_trainer(
         max_steps=steps * settings.minibatches * settings.epochs,
         logging_steps=settings.minibatches * settings.epochs, report_to=[], disable_tqdm=True,
         save_strategy="no", dataloader_pin_memory=False,
+        generation_kwargs={"min_new_tokens": settings.max_tokens} if settings.real else None,
     )  # fmt: skip
     by_id = {problem.id: problem for problem in problems}
 
@@ -152,10 +165,8 @@ def trl_trainer(
     ) -> list[float]:
         """The reward: our verifier's verdict."""
         trainer.generated_tokens += sum(map(len, completion_ids))
-        return [
-            float(benchmark.verify(by_id[i], text).correct)
-            for i, text in zip(problem, completions, strict=True)
-        ]
+        verdicts = verify_all(benchmark, [by_id[i] for i in problem], completions)
+        return [float(verdict.correct) for verdict in verdicts]
 
     rows = {"prompt": [p.prompt for p in problems], "problem": [p.id for p in problems]}
     trainer = GRPOTrainer(
@@ -205,7 +216,7 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
     # a random model solves nothing; made-up rewards keep its advantages, and so the loss, from being all zero
     batch = batch.with_(reward_B=batch.correct_B if solved else (batch.sample_B % 2).float())
     batch = batch.with_tags(grpo_advantage=group_normalised(batch.correct_B, batch.group_B))
-    batch = batch.with_(old=(trainer if old is None else _sibling(trainer, old)).old_pass(batch).old)
+    batch = batch.with_(old=scored(trainer, batch, old))
     if reference is not None:
         with torch.no_grad():
             batch = batch.with_(ref_logp_BT=reference.stats(batch, [LOGP])["logp"])
@@ -213,11 +224,13 @@ def frozen_rollouts(trainer: Trainer, *, old: Policy | None = None, reference: P
     return batch.with_(advantage_BT=torch.where(batch.mask_BT, advantage_B[:, None], 0.0))
 
 
-def _sibling(trainer: Trainer, policy: Policy) -> Trainer:
-    """The same trainer around another policy."""
-    other = copy.copy(trainer)
-    other.policy = policy
-    return other
+def scored(trainer: Trainer, batch: Batch, policy: Policy | None = None) -> Mapping[str, Tensor]:
+    """The old pass over ``batch``, also where the sampler has taken it already, under ``policy``."""
+    train = trainer.run.train
+    passed = (policy or trainer.policy).scores(
+        batch, trainer._old_stats, train.micro_batch_rows, train.micro_batch_tokens
+    )
+    return dict(passed)
 
 
 def trl_inputs(batch: Batch, items: int | None = None) -> dict[str, Tensor]:
