@@ -53,14 +53,14 @@ class Size:
     killed: tuple[str, int]
 
 
-#: The third of fourteen files; and the second of three blocks, in the middle of a file.
+#: At the third of fourteen files; and while the second of three blocks is drawn, in the middle of a file.
 SIZES = {
     "seven sets": Size(
         ("n=4", "max_tokens=24", "engine.batch_rows=8"), SEVEN, 6, 0, 24, 14, ("*.parquet", 3)
     ),
     "long": Size(
         ("n=64", "max_tokens=300", "engine.batch_rows=48", "sampling=pass", "seed=3"),
-        ("aime24",), 2, 300, 300, 1, ("*.parts/*.parquet", 60),
+        ("aime24",), 2, 300, 300, 1, ("*.parts/*.parquet", 20),
     ),
 }  # fmt: skip
 
