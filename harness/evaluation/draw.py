@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -12,9 +13,12 @@ from harness.evaluation.samples import Sample, SampleStore
 from harness.problems.problem import Problem
 from harness.rollout.engines.base import Completion, Engine, GenerationRequest, Sampling
 from harness.util.errors import UserError
+from harness.util.progress import meanwhile
 
 #: A prompt must leave at least this share of the token limit within the context.
 LEAST_ROOM = 0.25
+#: Seconds between looks at the judge while an engine draws a block and hands nothing over.
+LOOK_S = 1.0
 
 
 class Reads(Protocol):
@@ -99,8 +103,9 @@ def draw_missing(
     try:
         for limit, group in groupby(by_limit, key=lambda e: e.max_tokens):
             requests = _requests(list(group), store, key)
-            for completion in engine.generate(requests, replace(sampling, max_tokens=limit)):
-                loop.take(completion)
+            with meanwhile(loop.keep_up):
+                for completion in engine.generate(requests, replace(sampling, max_tokens=limit)):
+                    loop.take(completion)
         loop.collect(wait=True)
         loop.report()
     except BaseException:
@@ -134,6 +139,14 @@ class _Loop:
         self._on_progress = on_progress
         self._waiting: dict[tuple[str, int], Completion] = {}
         self._tokens = self._drawn = 0
+        self._looked = time.monotonic()
+
+    def keep_up(self) -> None:
+        """Have on disk what is judged while the engine is at a block, which may take hours."""
+        if time.monotonic() - self._looked >= LOOK_S:
+            self.collect(wait=False)
+            self._store.keep_up()
+            self._looked = time.monotonic()
 
     def take(self, completion: Completion) -> None:
         problem, sample = completion.request.tag

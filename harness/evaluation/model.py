@@ -37,7 +37,9 @@ class Weights:
             from transformers import AutoConfig
 
             body["commit"] = getattr(
-                AutoConfig.from_pretrained(self.path, revision=self.revision), "_commit_hash", None
+                AutoConfig.from_pretrained(self.path, revision=self.revision, trust_remote_code=False),
+                "_commit_hash",
+                None,
             )
         return body
 
@@ -67,7 +69,7 @@ def vocabulary(weights: Weights) -> int:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(weights.path, revision=weights.revision)
+        config = AutoConfig.from_pretrained(weights.path, revision=weights.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

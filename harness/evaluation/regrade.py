@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.evaluation.scores import summary
 from harness.evaluation.session import enter, folder_name, judge_of, open_sets
 from harness.evaluation.sets import EvaluationSet, drawn, grader_version
 from harness.util.errors import UserError
-from harness.util.files import read_json, write_json
+from harness.util.intact import read_sealed, write_sealed
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         UserError: there is none, or it cannot be read.
     """
     try:
-        record = dict(read_json(folder / "record.json"))
+        record = dict(json.loads(read_sealed(folder / "record.json")))
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not an evaluation's folder (no record.json in it)") from error
     except ValueError as error:
@@ -97,7 +98,7 @@ def _target(source: dict[str, Any], folder: Path, request: EvaluationRequest) ->
         "samples_of": source["id"],
     }  # fmt: skip
     target = folder.parent / name
-    write_json(target / "record.json", record)
+    write_sealed(target / "record.json", record)
     return target, record
 
 

@@ -115,9 +115,13 @@ class SampleStore:
         self._rows[key] = sample
 
     def add(self, sample: Sample) -> None:
-        """Keep a sample; it is on disk within ten seconds."""
+        """Keep a sample; it is on disk within ten seconds if :meth:`keep_up` is called now and then."""
         self._keep(sample)
         self._unwritten.append(sample)
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Write what has waited for ten seconds, or is many samples."""
         if len(self._unwritten) >= PART_ROWS or time.monotonic() - self._last_write >= PART_S:
             self.flush()
 

@@ -31,7 +31,7 @@ from harness.registry import benchmarks
 from harness.rollout.engines.base import Engine, open_engine
 from harness.util.environment import commit, hardware, versions
 from harness.util.errors import UserError
-from harness.util.files import read_json, write_json
+from harness.util.intact import read_sealed, write_sealed
 from harness.util.locks import holder, lock_path, locked
 from harness.util.progress import phase
 
@@ -94,7 +94,7 @@ class Session:
                             encode(engine, each.problems, self.profile.tokens(engine.max_positions))
                         record["engine"] = engine.describe()
                         record["request"] = _joined(record["request"], self.request.words)
-                        write_json(self.folder / "record.json", record)
+                        write_sealed(self.folder / "record.json", record)
                         on_start()
                     body = draw_set(
                         chosen, draws, self.profile, self.folder, engine=engine, judge=judge, watch=watch,
@@ -129,7 +129,7 @@ class Session:
         path = self.folder / "record.json"
         if path.exists():
             try:
-                return dict(read_json(path))
+                return dict(json.loads(read_sealed(path)))
             except ValueError as error:
                 raise UserError(
                     f"{path} cannot be read ({error}); move it away: it is made again from the samples"
@@ -149,7 +149,7 @@ def enter(
         "fingerprint": chosen.benchmark.fingerprint(), "version": chosen.benchmark.version,
     }  # fmt: skip
     entry.setdefault("draws", {})[draws.name] = body
-    write_json(folder / "record.json", record)
+    write_sealed(folder / "record.json", record)
 
 
 def folder_name(request: EvaluationRequest, label: str, fingerprint: str) -> str:

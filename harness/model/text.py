@@ -38,7 +38,7 @@ def load_tokenizer(model: str, revision: str | None = None) -> Any:
 
     _check_folder(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
     except Exception as error:  # the reasons are many (files, formats, network) and so are their types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(

@@ -1,7 +1,7 @@
 """What long work says of itself while it goes on: the phase it is in, how much of it is done, what is left.
 
 The code that works opens a phase and tells now and then how far it is; whoever carries the work out listens
-and decides what is shown and how often. Where nobody listens, telling costs a look at one variable.
+and decides what is shown and how often. Where nobody listens, telling costs a look at two variables.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Phase:
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 _phase: ContextVar[Phase | None] = ContextVar("phase", default=None)
+_meanwhile: ContextVar[Callable[[], None] | None] = ContextVar("meanwhile", default=None)
 
 
 @contextmanager
@@ -134,6 +135,16 @@ def phase(name: str = "", total: int = 0, unit: str = "", *, announce: bool = Fa
             own.say("end")
 
 
+@contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Call ``work``, which may not wait for the end of a part, at every :func:`tell` inside, heard or not."""
+    token = _meanwhile.set(work)
+    try:
+        yield
+    finally:
+        _meanwhile.reset(token)
+
+
 def part(units: int) -> None:
     """A part of ``units`` of the phase is begun; :func:`tell` says how far it is."""
     if (own := _phase.get()) is not None:
@@ -142,6 +153,8 @@ def part(units: int) -> None:
 
 def tell(done: int, of: int, *, share: float | None = None) -> None:
     """``done`` of the part's ``of`` pieces are finished, and ``share`` of its work (by default as much)."""
+    if (work := _meanwhile.get()) is not None:
+        work()
     if (own := _phase.get()) is not None:
         finished = done / max(of, 1)
         own.advance(finished, finished if share is None else share)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,50 @@ from harness.rollout.engines import vllm as vllm_engine
 from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
 
-VLLM = ("vllm", "device=cpu", "engine.batch_rows=8", "engine.kv_cache_gib=0.5")
+VLLM = ("vllm", "device=cpu", "engine.kv_cache_gib=0.5")
 NEEDS_VLLM = pytest.mark.skipif(bool(vllm_engine.unusable()), reason=str(vllm_engine.unusable()))
-COMMAND = [sys.executable, "-m", "entrobench", "eval"]
+#: ``entrobench`` with every sample on disk as soon as it is judged, not within ten seconds.
+COMMAND = """
+import sys
+from harness.cli import main
+from harness.evaluation import samples
+
+samples.PART_S = 0.0
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """An evaluation and the moment at which it is killed.
+
+    Attributes:
+        count: problems of each set.
+        tokens: a prompt has at least so many, one a character.
+        shortest: the longest response is not shorter.
+        files: samples files of the whole evaluation.
+        killed: pattern of files and how many of them there are when it is killed.
+    """
+
+    words: tuple[str, ...]
+    sets: tuple[str, ...]
+    count: int
+    tokens: int
+    shortest: int
+    files: int
+    killed: tuple[str, int]
+
+
+#: At the third of fourteen files; and while the second of three blocks is drawn, in the middle of a file.
+SIZES = {
+    "seven sets": Size(
+        ("n=4", "max_tokens=24", "engine.batch_rows=8"), SEVEN, 6, 0, 24, 14, ("*.parquet", 3)
+    ),
+    "long": Size(
+        ("n=64", "max_tokens=300", "engine.batch_rows=48", "sampling=pass", "seed=3"),
+        ("aime24",), 2, 300, 300, 1, ("*.parts/*.parquet", 20),
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,48 +70,43 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that seldom ends a response."""
+    return save_model(tmp_path_factory.mktemp("model") / "talker", rare_end=True)
+
+
 def alike(one: Sample, other: Sample) -> bool:
     """Equal up to the rounding of log-probs, which depends on what is drawn side by side."""
-    from dataclasses import replace
-
     return replace(one, logp_sum=0.0) == replace(other, logp_sum=0.0) and one.logp_sum == pytest.approx(
         other.logp_sum, abs=1e-3
     )
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
-    "engine",
-    [("hf", "engine.batch_rows=8"), pytest.param(VLLM, marks=[pytest.mark.vllm, NEEDS_VLLM])],
-    ids=str,
+    "engine", [("hf",), pytest.param(VLLM, marks=[pytest.mark.vllm, NEEDS_VLLM])], ids=lambda words: words[0]
 )
-def test_seven_benchmarks_killed_and_resumed_give_the_same(
-    engine: tuple[str, ...], model: Path, tmp_path: Path
+def test_killed_and_resumed_gives_the_same(
+    engine: tuple[str, ...], size: str, model: Path, talker: Path, tmp_path: Path
 ) -> None:
-    accept = write_sets(tmp_path / "data", count=6)
+    wanted = SIZES[size]
+    accept = write_sets(tmp_path / "data", wanted.sets, count=wanted.count, length=wanted.tokens)
     request = [
-        f"model={model}", f"benchmark={','.join(SEVEN)}", f"data_dir={tmp_path / 'data'}", "n=4",
-        "max_tokens=24", f"accept_data={accept}", "dtype=float32", f"engine={engine[0]}", *engine[1:],
+        f"model={talker if size == 'long' else model}", f"benchmark={','.join(wanted.sets)}",
+        f"data_dir={tmp_path / 'data'}", f"accept_data={accept}", "dtype=float32", *wanted.words,
+        f"engine={engine[0]}", *engine[1:],
     ]  # fmt: skip
     assert main(["eval", *request, f"out={tmp_path / 'whole'}"]) == 0
     whole = samples_of(tmp_path / "whole")
-    assert len(whole) == 14 and all(len(rows) == 24 for rows in whole.values())
+    n = int(wanted.words[0].removeprefix("n="))
+    assert len(whole) == wanted.files and all(len(rows) == n * wanted.count for rows in whole.values())
+    assert max(row.tokens for rows in whole.values() for row in rows) >= wanted.shortest
 
     out = tmp_path / "killed"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [*COMMAND, *request, f"out={out}"], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 300
-        while len(list(out.glob("*/*.parquet"))) < 3:  # the third of fourteen files
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    finished = {p.name: p.read_bytes() for p in out.glob("*/*.parquet")}
-    assert 3 <= len(finished) < 14
+    finished, parts = killed_at(wanted.killed, out, request)
+    assert len(finished) < wanted.files and all(len(rows) < n * wanted.count for rows in parts.values())
     assert main(["eval", *request, f"out={out}"]) == 0
     resumed = samples_of(out)
     assert resumed.keys() == whole.keys()
@@ -77,11 +114,36 @@ def test_seven_benchmarks_killed_and_resumed_give_the_same(
         assert len(rows) == len(resumed[name]) and all(map(alike, rows, resumed[name])), name
     for path in out.glob("*/*.parquet"):
         assert path.name not in finished or path.read_bytes() == finished[path.name]  # never drawn twice
-    first, second = record_of(tmp_path / "whole"), record_of(out)
-    for name in SEVEN:
-        for draws in ("avg", "pass"):
-            a, b = (r["benchmarks"][name]["draws"][draws] for r in (first, second))
-            assert a == b
+    assert all(row in resumed[name] for name, rows in parts.items() for row in rows)
+    first, second = (record_of(folder) for folder in (tmp_path / "whole", out))
+    assert first.pop("request")[:-1] == second.pop("request")[:-1]  # all but where it is
+    assert first == second
+
+
+def killed_at(
+    moment: tuple[str, int], out: Path, request: list[str]
+) -> tuple[dict[str, bytes], dict[str, list[Sample]]]:
+    """Start the evaluation, kill it there; the finished files, and the samples of others that are kept."""
+    pattern, count = moment
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "eval", *request, f"out={out}"],
+        env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        while len(list(out.glob(f"*/{pattern}"))) < count:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = {path.name: path.read_bytes() for path in out.glob("*/*.parquet")}
+    parts: dict[str, list[Sample]] = {}
+    for path in out.glob("*/*.parts/[0-9]*.parquet"):
+        name = path.parent.with_suffix(".parquet").name
+        parts[name] = [*parts.get(name, ()), *read_samples(path)]
+    return finished, parts
 
 
 def test_real_seven_benchmarks(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

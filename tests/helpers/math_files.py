@@ -15,25 +15,36 @@ from harness.registry import benchmarks
 SEVEN = ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench", "gsm8k")
 
 
-def rows_of(name: str, count: int) -> list[dict[str, Any]]:
-    """``count`` sums with whole-number answers."""
+def rows_of(name: str, count: int, length: int = 0) -> list[dict[str, Any]]:
+    """``count`` sums with whole-number answers, in texts of at least ``length`` characters."""
+    texts = [f"In set {name}, what is ${i}+{i + 2}$?" for i in range(count)]
     return [
-        {"id": f"{name}-{i}", "problem": f"In set {name}, what is ${i}+{i + 2}$?", "answer": str(2 * i + 2)}
-        for i in range(count)
+        {"id": f"{name}-{i}", "problem": filled(text, length), "answer": str(2 * i + 2)}
+        for i, text in enumerate(texts)
     ]
+
+
+def filled(text: str, length: int) -> str:
+    """``text`` behind as many other sums as it needs to have ``length`` characters."""
+    before = ""
+    for i in range(length):
+        if len(before) + len(text) >= length:
+            break
+        before += f"{i}+{i + 1}={2 * i + 1}; "
+    return before + text
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_sets(folder: Path, names: tuple[str, ...] = SEVEN, count: int = 3) -> str:
+def write_sets(folder: Path, names: tuple[str, ...] = SEVEN, count: int = 3, length: int = 0) -> str:
     """A file for every part of the sets; returns the ``accept_data`` with which they are taken."""
     folder.mkdir(parents=True, exist_ok=True)
     accepted = []
     for name in names:
         for split, part in benchmarks.load(name).parts.items():
-            rows = rows_of(f"{name}-{split}", count)
+            rows = rows_of(f"{name}-{split}", count, length)
             write_rows(folder / f"{part.file}.jsonl", rows)
             accepted.append(f"{name}:{content_digest((r['problem'], r['answer']) for r in rows)}")
     return ",".join(accepted)

@@ -16,6 +16,7 @@ from harness.cli import main
 from harness.evaluation import session
 from harness.evaluation.samples import read_samples
 from harness.rollout.engines.base import EngineDied
+from harness.util.intact import write_sealed
 from harness.util.locks import lock_path, locked
 from tests.helpers.engines import ScriptedEngine, answer_of
 from tests.helpers.math_files import write_rows, write_sets
@@ -209,7 +210,7 @@ def test_a_damaged_samples_file_is_named_moved_aside_and_drawn_again(
     assert "cannot be read" in capsys.readouterr().err and file.read_bytes() == whole[:100]
     body = json.loads(record)
     del body["benchmarks"]["aime24"]["draws"]["avg"]
-    (folder / "record.json").write_text(json.dumps(body))
+    write_sealed(folder / "record.json", body)
     assert main(["eval", *words]) == 0
     err = capsys.readouterr().err
     assert file.name in err and "moved to" in err and err.count("\n") == 1
@@ -217,6 +218,23 @@ def test_a_damaged_samples_file_is_named_moved_aside_and_drawn_again(
     file.unlink()  # a record of samples that are gone does not count
     assert main(["eval", *words]) == 0
     assert file.read_bytes() == whole
+
+
+def test_a_record_that_is_not_what_was_written_is_refused(
+    words: list[str], opened: Opened, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["eval", *words]) == 0
+    folder = folder_of(tmp_path)
+    file, seal = folder / "record.json", folder / "record.json.sha256"
+    whole = file.read_text()
+    file.write_text(whole.replace('"seed": 0', '"seed": 1'))
+    assert file.read_text() != whole
+    for command in ([str(folder)], [str(folder), "--regrade"], words):
+        assert main(["eval", *command]) == 2
+        err = capsys.readouterr().err
+        assert "record.json cannot be read (it is not what was written" in err and err.count("\n") == 1
+    seal.unlink()  # as earlier versions wrote it, or changed on purpose
+    assert main(["eval", str(folder)]) == 0
 
 
 def test_grading_again_with_another_grader_is_another_evaluation(

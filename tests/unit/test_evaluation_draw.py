@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from harness.evaluation.draw import Progress, draw_missing, encode, grade_again
 from harness.evaluation.judges import OwnJudge, PoolJudge
-from harness.evaluation.samples import SampleStore
+from harness.evaluation.samples import SampleStore, read_samples
 from harness.grading.grader import Grader
 from harness.problems.problem import Problem, Verdict
-from harness.rollout.engines.base import Sampling
+from harness.rollout.engines.base import Completion, GenerationRequest, Sampling
+from harness.util import progress
 from harness.util.errors import UserError
 from tests.helpers.engines import ScriptedEngine
 
@@ -114,6 +116,38 @@ def test_an_interrupted_draw_keeps_what_is_judged_and_draws_the_rest(tmp_path: P
     draw(engine, OwnJudge(Exact()), again)  # type: ignore[arg-type]
     assert engine.pulled == 16 - kept
     assert again.samples() == whole.samples()
+
+
+class LateJudge(OwnJudge):
+    """Has no verdict before ``ready``."""
+
+    ready = False
+
+    def finished(self, *, wait: bool = False) -> Iterator[tuple[Any, Verdict, str]]:
+        return super().finished() if self.ready or wait else iter(())
+
+
+def test_a_block_is_on_disk_while_the_next_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``hf`` hands over a block at a time; a kill in the middle of the next, hours later, loses that one."""
+    now, kept = [0.0], list[int]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    judge = LateJudge(Exact())  # type: ignore[arg-type]
+
+    class Blocks(ScriptedEngine):
+        def generate(self, requests: Iterable[GenerationRequest], sampling: Sampling) -> Iterator[Completion]:
+            waiting = iter(requests)
+            while block := list(islice(waiting, 8)):
+                judge.ready = True
+                for _ in range(3):  # tokens
+                    now[0] += 11.0
+                    progress.tell(0, len(block))
+                kept.append(sum(len(read_samples(part)) for part in tmp_path.glob("x.parts/*.parquet")))
+                judge.ready = False
+                yield from super().generate(block, sampling)
+
+    store = store_in(tmp_path)
+    draw(Blocks(), judge, store)
+    assert kept == [0, 8] and store.complete
 
 
 def test_progress_counts_problems_samples_and_right_ones(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from harness.evaluation.model import find_weights, vocabulary
 from harness.model.policy import load_policy
+from harness.model.text import load_tokenizer
 from harness.rollout.engines.hf import HfEngine
 from harness.rollout.sampler import sample
 from harness.stages.token_stats import LOGP
@@ -20,6 +23,7 @@ from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, build_tokenizer, make_batch, tiny_folder
 
 Weights = dict[str, Tensor]
+ROOT = Path(__file__).parents[2]
 
 
 def changed(folder: Path, change: Callable[[Weights], Weights]) -> Path:
@@ -98,16 +102,53 @@ def test_code_of_a_models_own_is_never_run_and_nobody_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_folder(), tmp_path / "model")
-    file = tmp_path / "model" / "config.json"
-    config = json.loads(file.read_text()) | {
-        "model_type": "of-its-own",
-        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    asked_for = {
+        "config.json": {
+            "model_type": "of-its-own",
+            "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "OfItsOwn",
+            "auto_map": {"AutoTokenizer": ["own.Tokenizer", None]},
+        },
     }  # fmt: skip
-    file.write_text(json.dumps(config))
+    for name, words in asked_for.items():
+        file = tmp_path / "model" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | words))
     (tmp_path / "model" / "own.py").write_text("raise SystemExit('this was run')\n")
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
     with pytest.raises(UserError, match="cannot load model"):
         load_policy(tmp_path / "model")
+    with pytest.raises(UserError, match="cannot load a tokenizer"):
+        load_tokenizer(str(tmp_path / "model"))
+    with pytest.raises(UserError, match="cannot load model"):
+        vocabulary(find_weights(str(tmp_path / "model"), None, {}))
+
+
+#: They read numbers from JSON and know no code of a model's own, nor the word.
+PLAIN_READERS = {"GenerationConfig"}
+
+
+def remote_code_refused(call: ast.Call) -> bool:
+    """Whether a call has the words ``trust_remote_code=False``."""
+    given = [k.value for k in call.keywords if k.arg == "trust_remote_code"]
+    return len(given) == 1 and isinstance(given[0], ast.Constant) and given[0].value is False
+
+
+def test_no_call_leaves_open_whether_code_of_a_models_own_is_run() -> None:
+    """Left out, transformers asks on the terminal, and takes yes for an answer."""
+    loads, open_ones = 0, []
+    for path in sorted((ROOT / "harness").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            of = ast.unparse(node.func.value)
+            made = node.func.attr == "from_config" and of.startswith("Auto")
+            if made or (node.func.attr == "from_pretrained" and of not in PLAIN_READERS):
+                loads += 1
+                if not remote_code_refused(node):
+                    open_ones.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert loads >= 8 and open_ones == []
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

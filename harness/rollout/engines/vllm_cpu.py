@@ -51,7 +51,7 @@ def check_heads(model: str, revision: str | None) -> None:
     from transformers import AutoConfig
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
-    config = AutoConfig.from_pretrained(model, revision=revision).get_text_config()
+    config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False).get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     known = CPUAttentionBackend.get_supported_head_sizes()
     if size not in known:

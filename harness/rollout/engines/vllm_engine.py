@@ -64,7 +64,7 @@ class VllmEngine:
         self._separate, self._version, self._tested = separate_process, version, tested
         # One process for all: then tensors need no way to travel
         self._direct = not separate_process and core.vllm_config.parallel_config.world_size == 1
-        self._config = AutoConfig.from_pretrained(model, revision=revision)
+        self._config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
         self.batch_rows, self.logp_temperature = batch_rows, logp_temperature
         self.max_positions: int | None = int(settings.max_model_len)
         self.tokenizer = text.load_tokenizer(model, revision)
@@ -265,7 +265,7 @@ class VllmEngine:
         from harness.rollout.engines.weights import layout
 
         with torch.device("meta"):
-            return layout(AutoModelForCausalLM.from_config(self._config))
+            return layout(AutoModelForCausalLM.from_config(self._config, trust_remote_code=False))
 
     def _rpc(self, method: str, **given: Any) -> list[Any]:
         answers: list[Any] = self._core.collective_rpc(method, kwargs=given)
