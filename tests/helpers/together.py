@@ -29,7 +29,7 @@ STEPS = 2
 def numbers(method: str) -> dict[str, Any]:
     """Metrics of each step, gradient of the last update, and the weights at the end."""
     name, *own = method.split("+")
-    trainer = tiny_trainer(*SETTINGS, TWICE if method == "grpo" else ONCE, *own, method=name)
+    trainer = tiny_trainer(*SETTINGS, TWICE if name == "grpo" else ONCE, *own, method=name)
     metrics = [trainer.step() for _ in range(STEPS)]
     return {
         "metrics": metrics,
