@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,27 @@ class FakeBackend:
 
     def method_hash(self, method: str) -> str:
         return "m"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_forkers() -> Iterator[None]:
+    """Graders of this process get their forkers from one process; it starts with the first that needs it."""
+    from harness.grading import children
+    from tests.helpers.forkers import Shared
+
+    shared, start = Shared(), children.start
+    children.start = shared.start  # type: ignore[assignment]
+    yield
+    children.start = start
+    shared.close()
+
+
+@pytest.fixture
+def forkers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graders start new interpreters, as they do outside of tests."""
+    from tests.helpers.forkers import new_interpreter
+
+    monkeypatch.setattr("harness.grading.children.start", new_interpreter)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from importlib import import_module
 from harness import __version__
 from harness.cli.parser import INNER, SUMMARIES, SWEEP_VERBS, parser
 from harness.cli.speaker import Speaker
+from harness.util.collector import collector_paused
 from harness.util.errors import UserError, unknown
 from harness.util.lazy import load_when_used
 from harness.util.progress import listening
@@ -101,4 +102,6 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     module, _, function = target.partition(":")
     given = {name: getattr(arguments, name) for name in names.split() if hasattr(arguments, name)}
     with listening(Speaker()):
-        return int(getattr(import_module(module), function)(**given))
+        with collector_paused():
+            command = getattr(import_module(module), function)
+        return int(command(**given))

@@ -19,6 +19,19 @@ _START = (
 _MESSAGE_S = 5.0
 
 
+def start(code: str, channel: socket.socket, *words: object) -> subprocess.Popen[bytes]:
+    """A new interpreter with ``code``, which is given the socket's descriptor, our pid and ``words``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(channel.fileno()), str(os.getpid()), *map(str, words)],
+        pass_fds=[channel.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+
+
 class Forker:
     """The process that forks workers (:mod:`harness.grading.forker`), seen from the harness.
 
@@ -31,15 +44,7 @@ class Forker:
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(_MESSAGE_S)
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), str(os.getpid()), str(memory_mb)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**os.environ, "PYTHONHASHSEED": "0"},
-            )
+            self.process = start(_START, theirs, memory_mb)
 
     def fileno(self) -> int:
         return self.channel.fileno()

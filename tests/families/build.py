@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from contextlib import suppress
+from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +169,6 @@ def save(family: str, folder: Path) -> Path:
     """
     from safetensors.torch import save_file
 
-    from tests.helpers.tiny import build_tokenizer
-
     (folder / "config.json").write_text(json.dumps({"model_type": family}))
     save_file({"weight": torch.zeros(1)}, folder / "model.safetensors", metadata={"format": "pt"})
     with suppress(Exception):  # what the families' own code raises; loading says it again
@@ -175,5 +177,16 @@ def save(family: str, folder: Path) -> Path:
         small_config(family).save_pretrained(
             folder
         )  # a wrapper's, where the model has kept its text part only
+    shutil.copytree(_tokenizer(), folder, dirs_exist_ok=True)
+    return folder
+
+
+@cache
+def _tokenizer() -> Path:
+    """The tiny tokenizer as it is saved, once a process."""
+    from tests.helpers.tiny import build_tokenizer
+
+    folder = Path(tempfile.mkdtemp(prefix="entrobench-tokenizer-"))
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=0)
     build_tokenizer().save_pretrained(folder)
     return folder

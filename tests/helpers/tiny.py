@@ -34,18 +34,26 @@ CHAT_TEMPLATE = (
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 
 
-def build_tokenizer(vocab: int = 96) -> Any:
-    """A byte-level BPE tokenizer with a chat template, trained on a few sentences."""
+@cache
+def _trained(vocab: int) -> str:
+    """The vocabulary and merges of :func:`build_tokenizer`, which every benchmark of letters needs anew."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=list(SPECIAL), show_progress=False)
     backend.train_from_iterator(SENTENCES, trainer)
+    return str(backend.to_str())
+
+
+def build_tokenizer(vocab: int = 96) -> Any:
+    """A byte-level BPE tokenizer with a chat template, trained on a few sentences."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token=SPECIAL[0], eos_token=SPECIAL[1],
+        tokenizer_object=Tokenizer.from_str(_trained(vocab)), pad_token=SPECIAL[0], eos_token=SPECIAL[1],
         additional_special_tokens=list(SPECIAL[2:]), clean_up_tokenization_spaces=False,
     )  # fmt: skip
     tokenizer.chat_template = CHAT_TEMPLATE

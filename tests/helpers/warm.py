@@ -2,6 +2,9 @@
 
 # ruff: noqa: F401
 
+import gc
+import os
+
 import pandas
 import pyarrow.parquet
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
@@ -14,3 +17,11 @@ import harness.statistics
 import methods.grpo
 import tests.helpers.execution
 import tests.helpers.tiny
+
+# A forked process whose tokenizers have threads says so and goes on without them; here they have none.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The tiny model is saved, and the grammar of settings has read some, before the first fork.
+tests.helpers.tiny.small_run("method.kl_coef=0.0", "eval.splits=[test_id]")
+# All of this stays, and no forked process looks for garbage in it.
+gc.collect()
+gc.freeze()

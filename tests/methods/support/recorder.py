@@ -67,8 +67,8 @@ class Step:
         return {i: self.trainer.policy.decode([[i]])[0] for i in tokens}
 
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
-        """The step for a plain reading, and the model copy that its ``logits`` depend on."""
-        b, current = self.batch, copied(update.model).requires_grad_()
+        """The step for a plain reading, and the update's model, which its ``logits`` depend on."""
+        b, current = self.batch, update.model.requires_grad_()
         logits, _ = raw_logits(current, b)
         (old, prompt), (ref, _) = self.old, self.ref
         tempered = b.tags.get("tempered", torch.zeros(len(b)))

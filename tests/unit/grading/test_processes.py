@@ -20,6 +20,7 @@ from harness.grading.pool import PoolFailed
 from tests.helpers.scripts import run_code, start_python
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+own = pytest.mark.usefixtures("forkers_of_their_own")
 BOMB = (r"7", r"\boxed{10^{10^{10}}}")
 EASY = ("x+1", r"\boxed{1+x}")
 
@@ -89,6 +90,7 @@ def test_workers_are_replaced_after_so_many_answers() -> None:
 
 
 @linux
+@own
 def test_workers_are_limited_and_hold_no_torch() -> None:
     with Grader(workers=1, memory_mb=777) as grader:
         grader.grade(gold=EASY[0], pred=EASY[1])
@@ -183,6 +185,7 @@ def _in_a_process(_: int) -> list[str]:
         return [grade.verdict.status for grade in grader.grade_all([EASY, BOMB])]
 
 
+@own
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_from_a_worker_process(method: str) -> None:
     with get_context(method).Pool(1) as pool:
@@ -252,6 +255,7 @@ def test_ctrl_c_ends_a_waiting_parent_cleanly() -> None:
 
 
 @linux
+@own
 def test_workers_end_when_their_forker_is_killed_and_grading_goes_on() -> None:
     with Grader(workers=1) as grader:
         grader.grade(gold=EASY[0], pred=EASY[1])
@@ -263,6 +267,7 @@ def test_workers_end_when_their_forker_is_killed_and_grading_goes_on() -> None:
         assert grader._pool.forker_pid() != forker
 
 
+@own
 def test_processes_that_cannot_start_are_an_error_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.grading.children._START", "raise SystemExit('broken on purpose')")
     with Grader(workers=1) as grader:
