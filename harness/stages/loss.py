@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 
@@ -202,7 +202,11 @@ def largest(value_BT: Tensor, mask_BT: Tensor, n: int) -> Tensor:
     return chosen.reshape(value_BT.shape) & mask_BT
 
 
-def share_of(n: Tensor | int, share: float, *, up: bool = False, least: int = 1) -> Tensor:
+@overload
+def share_of(n: int, share: float, *, up: bool = False, least: int = 1) -> int: ...
+@overload
+def share_of(n: Tensor, share: float, *, up: bool = False, least: int = 1) -> Tensor: ...
+def share_of(n: Tensor | int, share: float, *, up: bool = False, least: int = 1) -> Tensor | int:
     """How many of ``n`` things are the share ``share``: the whole part, int64, in ``n``'s shape.
 
     Args:
@@ -211,7 +215,10 @@ def share_of(n: Tensor | int, share: float, *, up: bool = False, least: int = 1)
 
     A product is whole where only rounding keeps it from being so: 0.29 of 100 is 29, and 0.07 of it is 7.
     """
-    exact = torch.as_tensor(n).double() * share
+    if isinstance(n, int):  # without torch: settings are checked by it
+        whole = math.ceil(n * share - 1e-9) if up else math.floor(n * share + 1e-9)
+        return max(whole, least)
+    exact = n.double() * share
     count = (exact - 1e-9).ceil() if up else (exact + 1e-9).floor()
     return count.long().clamp(min=least)
 

@@ -176,7 +176,8 @@ class Trainer:
                 norms.append(norm)
                 metrics["loss"] = loss
         metrics |= optimiser_metrics(log, norms)
-        metrics["copied_tokens"] = copied(plan.value, self.policy.passed_tokens - passed)
+        everywhere = sum(world().all_gather(self.policy.passed_tokens - passed))
+        metrics["copied_tokens"] = copied(plan.value, everywhere)
         metrics["activity"] = activity(batch, plan.value, log, self.run.train.epochs)
 
         signals = Signals(

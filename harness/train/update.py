@@ -22,6 +22,9 @@ from harness.util import progress
 #: Share of an update's time that a forward pass over its rows takes before the first gradient.
 PREPARED = 0.25
 
+#: A gradient that rounding of two fp32 log-probs makes is no change: at its start a policy is its reference.
+_ROUNDING = 1e-6
+
 
 @dataclass
 class UpdateLog:
@@ -238,8 +241,8 @@ def _record(
 
     A token counts as changed when the gradient of its loss with respect to its log-prob (all statistics of
     ``log_probs`` together) differs by more than 1 % from plain GRPO's on the same rollout (group-normalised
-    verdict, clip 0.2, before aggregation), when any other statistic of it receives a gradient, or when its
-    row is tagged ``extra``.
+    verdict, clip 0.2, before aggregation) and from rounding, when any other statistic of it receives a
+    gradient, or when its row is tagged ``extra``.
     """
     mask = rows.mask_BT.float()
     logp, old = current["logp"], rows.old["logp"]
@@ -269,7 +272,7 @@ def _record(
         if (grad := grads.get(name)) is not None:
             own = own + grad
     own_grad = torch.where(coefficient_BT > 0, own / coefficient_BT.clamp(min=1e-30), 0.0)
-    changed = (own_grad - base_grad).abs() > 0.01 * base_grad.abs() + 1e-7
+    changed = (own_grad - base_grad).abs() > 0.01 * base_grad.abs() + _ROUNDING
     for name, grad in grads.items():
         if name not in log_probs and grad is not None:
             changed |= grad.abs() > 0

@@ -30,7 +30,7 @@ def test_grpo_has_no_extra_pass() -> None:
     grpo = side("grpo")
     assert grpo.extra_passes() == {}
     rolled = int(grpo.rollouts.mask_BT.sum())
-    assert grpo.passed == {"old": rolled, "update, gradient": rolled} and grpo.updated_tokens == rolled
+    assert grpo.passed == {"update, gradient": rolled} and grpo.updated_tokens == rolled
     assert 0 < grpo.cpu_s["update"] < grpo.cpu_s["step"]
 
 

@@ -14,10 +14,12 @@ from tests.helpers.processes import run_together
 
 #: A base loss; over the minibatch: a statistic, bounds that are searched for, a choice of tokens with random
 #: draws and one by quantile; a selection of rows, advantages from prompts and whole groups with refills, two
-#: controllers, a reference policy, one that is replaced.
+#: controllers, a reference policy, one that is replaced. Five minibatches of four groups cut across groups:
+#: in a group, first tokens have equal covariances, and rounding decides which of them clip-cov takes.
 METHODS = (
-    "grpo", "steer", "bapo@paper", "clip-cov", "fork-tokens", "aepo+method.reinforce_share=0.2", "progrpo",
-    "dapo", "entropy-bonus+method.entropy_adaptive=true", "grpo+method.kl_coef=0.05", "prorl",
+    "grpo", "steer", "bapo@paper", "clip-cov+train.minibatches=5", "fork-tokens",
+    "aepo+method.reinforce_share=0.2", "progrpo", "dapo", "entropy-bonus+method.entropy_adaptive=true",
+    "grpo+method.kl_coef=0.05", "prorl",
 )  # fmt: skip
 
 
@@ -44,9 +46,11 @@ def test_processes_train_like_one(shared: tuple[int, Path], alone: dict[str, Any
         got = torch.load(folder / f"{method}-{rank}.pt", weights_only=True)
         for step, (a, b) in enumerate(zip(got["metrics"], want["metrics"], strict=True)):
             assert a.keys() == b.keys()
-            for key in a:
+            for key in a.keys() - {"copied_tokens"}:  # each process has its own copies of prompts
                 slack = 1e-5 if key == "rollout_mismatch" else 1e-6  # that is a rounding error itself
-                assert a[key] == pytest.approx(b[key], rel=1e-5, abs=slack), f"{key} of step {step + 1}"
+                # AdamW makes steps of a KL's first gradients, which are rounding errors (see below)
+                rel = 3e-3 if step and "kl_coef" in method else 1e-5
+                assert a[key] == pytest.approx(b[key], rel=rel, abs=slack), f"{key} of step {step + 1}"
         for part in ("gradient", "weights"):
             assert got[part].keys() == want[part].keys()
             for name, value in want[part].items():
@@ -56,7 +60,9 @@ def test_processes_train_like_one(shared: tuple[int, Path], alone: dict[str, Any
                     away = (got[part][name] - value).abs()
                     assert float((away > 3e-6).float().mean()) < 0.02 and float(away.max()) < 1e-4, name
                     continue
-                torch.testing.assert_close(got[part][name], value, rtol=0, atol=1e-6)
+                # and what its gradients are taken at is as far apart afterwards
+                near = 1e-4 if "kl_coef" in method else 0.0
+                torch.testing.assert_close(got[part][name], value, rtol=near, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

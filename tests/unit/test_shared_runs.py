@@ -98,7 +98,7 @@ def assert_same_numbers(folder: Path, alone: Path) -> None:
     assert runs.status(folder)["state"] == "done"
     for got, want in zip(rows(folder), rows(alone), strict=True):
         assert got.keys() == want.keys()
-        for key in want:
+        for key in want.keys() - {"copied_tokens"}:  # each process has its own copies of prompts
             assert got[key] == pytest.approx(want[key], rel=1e-4, abs=1e-5), f"{key} of step {want['step']}"
     weights = [last_checkpoint(f / "checkpoints") for f in (folder, alone)]
     assert weights[0] is not None and weights[1] is not None
