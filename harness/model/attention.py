@@ -24,7 +24,9 @@ from torch import Tensor
 #: Under this name transformers finds :func:`attend`.
 NAME = "entrobench"
 #: What layers hand on where their attention is more than a softmax of products over what is visible.
-NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias", "cache")
+#: Sparse families of transformers 5.23 hand on ``indices`` of the keys that are left, where the attention
+#: does not go by the name of theirs.
+NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias", "cache", "indices")
 #: A rectangle may be padded to the longest until this share of it is empty, if it is large enough to matter.
 _FULL, _LARGE = 0.75, 256
 
