@@ -38,14 +38,14 @@ class RolloutCollector:
 
     def __init__(
         self, run: RunConfig, policy: Policy, benchmark: Benchmark, stages: Stages, *, counters: Counters,
-        clock: Clock, old_stats: Sequence[TokenStat] = (),
+        clock: Clock, old_stats: Callable[[], Sequence[TokenStat]] = tuple,
     ) -> None:  # fmt: skip
         """Open the stage of a run; ``counters`` count what it draws, scores and has judged.
 
         Args:
             old_stats: what the sampler takes on the way (:mod:`harness.rollout.sampled`).
         """
-        self._old_stats = tuple(old_stats)
+        self._old_stats = old_stats
         self.sampler: Sampler = open_sampler(run, policy)
         self._run, self._policy, self._benchmark, self._stages = run, policy, benchmark, stages
         self._counters, self._clock = counters, clock
@@ -132,14 +132,15 @@ class RolloutCollector:
             self._seen[stream] += 1
             samples = range(request.sample_offset, request.sample_offset + n)
             keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
+        stats = [stat for stat in self._old_stats() if stat.on == "response"]
         with progress.phase("", len(keys), "responses"):
             batch = roll_out(
                 self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,
                 temperature=request.temperature or rollout.temperature,
                 max_tokens=self._limit(request), by=self.sampler,
-                token_temperature=request.token_temperature, stats=self._old_stats,
+                token_temperature=request.token_temperature, stats=stats,
             )  # fmt: skip
-        if self._old_stats:
+        if stats:
             batch = batch.with_tags(**{TAG: torch.full((len(batch),), float(self._counters.updates + 1))})
         self._counters.generated_tokens += int(batch.mask_BT.sum())
         return batch

@@ -21,7 +21,7 @@ from harness.rollout.settings import check_stages, compares, scores_when_sampled
 from harness.stages.base import RESETS, Component, Minibatch, Signals, Stages, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
-from harness.stages.token_stats import ENTROPY, LOGP
+from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.train.metrics import activity, batch_metrics, copied, optimiser_metrics, update_metrics
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
@@ -54,12 +54,10 @@ class Trainer:
         self._declared = self.stages.of_step()
         check_stages(self.run, self._declared)
         self.clock = Clock(self.run)
-        declared = [stat for stage in self._declared for stat in stage.old_stats]
-        self._old_stats = tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
-        self.passes_itself = why_not(self.run, self._old_stats)
+        self.passes_itself = why_not(self.run, self.old_stats())
         self.rollouts = RolloutCollector(
             self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock,
-            old_stats=() if self.passes_itself else self._old_stats,
+            old_stats=tuple if self.passes_itself else self.old_stats,
         )  # fmt: skip
         self._compare = PolicyComparison(self.run)
         network = self.policy.network
@@ -199,15 +197,21 @@ class Trainer:
         """What stages know about the step at work."""
         return step_context(self.run, self.policy, self.counters)
 
+    def old_stats(self) -> tuple[TokenStat, ...]:
+        """What stages read of the policy before the update; it may hang on their state."""
+        declared = [stat for stage in self._declared for stat in stage.old_stats]
+        return tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
+
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
         rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
-        sampled = sampled_with(batch, self._old_stats, self.counters.updates)
+        wanted = self.old_stats()
+        sampled = sampled_with(batch, wanted, self.counters.updates)
         passes = (not sampled) + (self.reference is not None)
         with self.clock.at("old"), progress.phase("", passes * len(batch), "rows"):
             if not sampled:
                 progress.part(len(batch))
-                batch = batch.with_(old=self.policy.scores(batch, self._old_stats, rows, tokens))
+                batch = batch.with_(old=self.policy.scores(batch, wanted, rows, tokens))
             if self.reference is not None:
                 if not sampled:
                     progress.settle(len(batch))

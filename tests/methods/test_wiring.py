@@ -146,6 +146,7 @@ def test_a_recorded_step_equals_plain_reading(name: str, values: dict, state: di
 
 def old_pass_at_temperature_one(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Policy.scores
+    monkeypatch.setattr(trainer_module, "why_not", lambda *_: "a pass of its own is tried here")
     monkeypatch.setattr(
         Policy, "scores", lambda self, *a: scores(Policy(self.model, self.tokenizer, 1.0), *a)
     )

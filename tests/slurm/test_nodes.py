@@ -45,6 +45,8 @@ def test_two_nodes_share_a_run_that_outlives_one_of_its_processes(site: Site, ma
     for got, want in zip(_metrics(site), _metrics(alone), strict=True):
         assert got.keys() == want.keys()
         for key in want:
+            if key == "copied_tokens":  # each process has its own copies of prompts
+                continue
             assert got[key] == pytest.approx(want[key], rel=1e-4, abs=1e-5), f"{key} of step {want['step']}"
     other = json.loads((alone.runs()[0] / "result.json").read_text())
     assert result["evals"]["test_ood"]["correct"] == other["evals"]["test_ood"]["correct"]

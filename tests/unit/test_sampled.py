@@ -26,7 +26,7 @@ def rollouts(trainer: Trainer) -> Batch:
 @pytest.mark.parametrize("words", [(), ("rollout.temperature=0.7",)])
 def test_what_the_sampler_takes_is_what_a_pass_gives(words: tuple[str, ...]) -> None:
     trainer = tiny_trainer(*words, dtype=torch.float64)
-    trainer.rollouts._old_stats = STATS
+    trainer.rollouts._old_stats = lambda: STATS
     batch = rollouts(trainer)
     assert sampled_with(batch, STATS, 0)
     for name, value in trainer.policy.scores(batch, STATS, 100).items():

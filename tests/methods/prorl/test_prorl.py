@@ -33,7 +33,7 @@ def test_prorl_resets_the_reference_and_the_optimiser_and_resumes() -> None:
     assert same(trainer.reference.weights(), trainer.policy.weights())
     saved = copy.deepcopy(trainer.state_dict())
     third = trainer.step()
-    assert third["ref_kl"] == 0 and trainer.optimizer.state
+    assert abs(third["ref_kl"]) < 1e-6 and trainer.optimizer.state
     assert same(trainer.reference.weights(), saved["weights"]), "the reference stays"
     resumed = tiny_trainer(*RUN, method="prorl")
     resumed.load_state_dict(saved)

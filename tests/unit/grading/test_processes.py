@@ -279,7 +279,7 @@ def test_processes_that_cannot_start_are_an_error_and_not_a_hang(monkeypatch: py
 
 
 def test_a_grader_that_fails_is_told_and_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, forkers_of_their_own: None
 ) -> None:
     broken = "import harness.grading.second as s; s.same = lambda *_: 1 / 0; from harness.grading.forker"
     start = children._START.replace("from harness.grading.forker", broken)
