@@ -228,7 +228,7 @@ def scored(trainer: Trainer, batch: Batch, policy: Policy | None = None) -> Mapp
     """The old pass over ``batch``, also where the sampler has taken it already, under ``policy``."""
     train = trainer.run.train
     passed = (policy or trainer.policy).scores(
-        batch, trainer._old_stats, train.micro_batch_rows, train.micro_batch_tokens
+        batch, trainer.old_stats(), train.micro_batch_rows, train.micro_batch_tokens
     )
     return dict(passed)
 
