@@ -56,13 +56,10 @@ class Call:
         """``[r]``: the queries that are tokens."""
         return self.query if self.real is None else self.query[self.real]
 
-    def mask(self, dtype: torch.dtype) -> Tensor | None:
-        """``[n,1,Q,K]``: what is added to the products, -inf where no key is."""
-        if self.there_nK is None:
-            return None
-        hidden = torch.zeros(self.there_nK.shape, dtype=dtype, device=self.there_nK.device)
-        hidden.masked_fill_(~self.there_nK, float("-inf"))
-        return hidden[:, None, None].expand(-1, 1, self.width, -1)
+    @property
+    def hidden_n1K(self) -> Tensor | None:
+        """Where a rectangle has no key."""
+        return None if self.there_nK is None else ~self.there_nK[:, None]
 
 
 @dataclass(frozen=True)
@@ -313,22 +310,30 @@ def joined(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> tuple[
 
 
 def kernel(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, hidden_n1K: Tensor | None = None
+    q: Tensor, k: Tensor, v: Tensor, scale: float, hidden_n1K: Tensor | None = None, *, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Output ``[n,H,Q,D]`` and log-sum ``[n,H,Q]`` of queries that see all keys but the hidden ones."""
+    """Output ``[n,H,Q,D]`` and log-sum ``[n,H,Q]`` of queries that see all keys but the hidden ones.
+
+    Args:
+        causal: query i sees keys up to i; on a CPU only.
+    """
     if q.device.type == "cpu":
-        mask = None
-        if hidden_n1K is not None:
-            mask = torch.zeros(hidden_n1K.shape, dtype=q.dtype).masked_fill_(hidden_n1K, float("-inf"))
-            mask = mask[:, None].expand(-1, 1, q.shape[2], -1)
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
-            q, k, v, 0.0, False, attn_mask=mask, scale=scale
+            q, k, v, 0.0, causal, attn_mask=_mask(hidden_n1K, q.shape[2], q.dtype), scale=scale
         )
     products = (q @ k.transpose(-2, -1)).float() * scale
     if hidden_n1K is not None:
         products = products.masked_fill(hidden_n1K[:, None], float("-inf"))
     lse = products.logsumexp(-1)
     return (products - lse[..., None]).exp().to(v.dtype) @ v, lse
+
+
+def _mask(hidden_n1K: Tensor | None, queries: int, dtype: torch.dtype) -> Tensor | None:
+    """``[n,1,Q,K]``: what is added to the products, -inf where a key is hidden."""
+    if hidden_n1K is None:
+        return None
+    mask = torch.zeros(hidden_n1K.shape, dtype=dtype).masked_fill_(hidden_n1K, float("-inf"))
+    return mask[:, None].expand(-1, 1, queries, -1)
 
 
 def _cut(value: Tensor, index: Tensor, n: int) -> Tensor:
@@ -343,9 +348,9 @@ def _rows(value: Tensor) -> Tensor:
 
 def _forward(call: Call, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum of the queries that are tokens."""
-    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        _cut(q, call.query, call.n), _cut(k, call.key, call.n), _cut(v, call.key, call.n), 0.0, call.causal,
-        attn_mask=call.mask(q.dtype), scale=scale,
+    out, lse = kernel(
+        _cut(q, call.query, call.n), _cut(k, call.key, call.n), _cut(v, call.key, call.n), scale,
+        call.hidden_n1K, causal=call.causal,
     )  # fmt: skip
     out, lse = _rows(out), _rows(lse)
     return (out, lse) if call.real is None else (out[call.real], lse[call.real])
@@ -363,6 +368,6 @@ def _backward(
     parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad_q.unflatten(0, (call.n, -1)).transpose(1, 2), _cut(q, call.query, call.n),
         _cut(k, call.key, call.n), _cut(v, call.key, call.n), _cut(out, call.query, call.n), lse_q,
-        0.0, call.causal, attn_mask=call.mask(q.dtype), scale=scale,
+        0.0, call.causal, attn_mask=_mask(call.hidden_n1K, call.width, q.dtype), scale=scale,
     )  # fmt: skip
     return [_rows(part) for part in parts]

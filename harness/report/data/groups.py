@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -161,36 +161,34 @@ def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) 
 
 def _check_frontier(records: Sequence[Record]) -> None:
     """One choice of validation problems: curves, laws and validation scores of others are other measures."""
-    found: dict[str, Record] = {}
-    for record in records:
-        if record.frontier:
-            found.setdefault(canonical(sorted(record.frontier_problem_ids or ())), record)
-    if len(found) > 1:
-        told = "; ".join(
-            f"{len(record.frontier_problem_ids or ()) or 'all'} (e.g. {record.run_id})"
-            for _, record in sorted(found.items())
-        )
-        raise ValueError(
-            f"records with frontiers of different validation problems cannot stand in one table: {told}. "
-            "Remedy: run all with one eval.frontier_problems, or write one report for each"
-        )
+    _check_one(
+        ((canonical(sorted(r.frontier_problem_ids or ())), r) for r in records if r.frontier),
+        lambda record: str(len(record.frontier_problem_ids or ()) or "all"),
+        "records with frontiers of different validation problems cannot stand in one table",
+        "run all with one eval.frontier_problems, or write one report for each",
+    )
 
 
 def _check_profile(records: Sequence[Record], name: str) -> None:
     """One profile for all who were evaluated on a set: another template or temperature is another measure."""
+    _check_one(
+        ((str(r.evals[name].profile_hash), r) for r in records if name in r.evals),
+        lambda record: record.evals[name].profile or "no profile",
+        f"records evaluated on {name} by different profiles cannot stand in one table",
+        "evaluate all by one eval.profile, or write one report per profile",
+    )
+
+
+def _check_one(
+    keyed: Iterable[tuple[str, Record]], says: Callable[[Record], str], problem: str, remedy: str
+) -> None:
+    """Refuse records of more than one key; the first of each is named."""
     found: dict[str, Record] = {}
-    for record in records:
-        if name in record.evals:
-            found.setdefault(str(record.evals[name].profile_hash), record)
+    for key, record in keyed:
+        found.setdefault(key, record)
     if len(found) > 1:
-        told = "; ".join(
-            f"{record.evals[name].profile or 'no profile'} (e.g. {record.run_id})"
-            for _, record in sorted(found.items())
-        )
-        raise ValueError(
-            f"records evaluated on {name} by different profiles cannot stand in one table: {told}. "
-            "Remedy: evaluate all by one eval.profile, or write one report per profile"
-        )
+        told = "; ".join(f"{says(record)} (e.g. {record.run_id})" for _, record in sorted(found.items()))
+        raise ValueError(f"{problem}: {told}. Remedy: {remedy}")
 
 
 def _group(role: str, method: str, runs: list[Record]) -> Group:
