@@ -9,7 +9,7 @@ number. Attention windows are shrunk meanwhile, so that the text is longer than 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from harness.model.attention import give_back, take_over
 from harness.model.decoding import decoding
+from harness.model.fused import fuse, part
 from harness.model.logits import HeadCurve
 from harness.model.own import Ways, head_of, hidden_states, text_config
 from harness.stages.batch import Batch
@@ -109,14 +110,12 @@ def _compare(policy: Statistics, name: str) -> None:
 
     network = policy.network
     network.ways = Ways(pack=take_over(model))
-    packed = network.ways.pack and _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1
-    if network.ways.pack and not packed:
-        give_back(model)
-    network.ways = Ways(pack=packed, share=packed)
+    packed, fused = _packed(policy, lambda: _rollouts_apart(policy, ids, truth, ROWS, apart) <= 1)
+    network.ways = Ways(pack=packed, fuse=fused, share=packed)
     if not packed:
         _pad_or_not(policy, ids, truth, apart, name)
     elif not _decoding_apart(policy, ids, truth, apart) <= 1:
-        network.ways = Ways(pack=True)
+        network.ways = replace(network.ways, share=False)
     else:
         return
     if not _decoding_apart(policy, ids, truth, apart) <= 1:
@@ -124,7 +123,22 @@ def _compare(policy: Statistics, name: str) -> None:
         if packed:
             network.ways = Ways()
             _pad_or_not(policy, ids, truth, apart, name)
-        network.ways = replace(network.ways, pack=packed, cache=False)
+        network.ways = replace(network.ways, pack=packed, fuse=fused, cache=False)
+
+
+def _packed(policy: Statistics, agrees: Callable[[], bool]) -> tuple[bool, bool]:
+    """Whether the model's rollouts can be packed, and whether its layers can be ours meanwhile."""
+    model = policy.model
+    if not policy.packs:
+        return False, False
+    if fuse(model):
+        if agrees():
+            return True, True
+        part(model)
+    if agrees():
+        return True, False
+    give_back(model)
+    return False, False
 
 
 def _pad_or_not(policy: Statistics, ids: list[int], truth: Tensor, apart: Any, name: str) -> None:

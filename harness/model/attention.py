@@ -1,6 +1,7 @@
 """Attention over rollouts in one row without padding: each prompt once, its responses behind all prompts.
 
-A response token attends to its prompt and to its own response up to itself. Both parts are plain attentions
+A response token attends to its prompt and to its own response up to itself. Where a prompt and its responses
+are few tokens, one masked attention over all of them is the fastest. Else both parts are plain attentions
 over rectangles, which flash kernels compute without ever seeing a mask that is mostly empty; their results
 are joined by the log of their softmax sums (Milakov & Gimelshein 2018, "Online normalizer calculation for
 softmax"; the same step joins the blocks of FlashAttention). The gradient needs no more than the joint sum:
@@ -29,6 +30,8 @@ NAME = "entrobench"
 NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias", "cache", "indices")
 #: A rectangle may be padded to the longest until this share of it is empty, if it is large enough to matter.
 _FULL, _LARGE = 0.75, 256
+#: Tokens of a prompt and its responses up to which one call for all of them is faster than one for each part.
+_SHORT = 128
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Call:
         query, key: ``[n * Q]``, ``[n * K]`` indices into the row; 0 where a rectangle has no token.
         n, width: rectangles, and their queries ``Q``.
         causal: query i sees keys up to i, else all that are there.
-        there_nK: true where a key is; None where all are.
+        there_nQK: true where a query sees a key (``Q`` 1 if all see the same); None where all see all.
         real: ``[r]`` where in ``query`` the tokens are; None where all are.
     """
 
@@ -48,7 +51,7 @@ class Call:
     n: int
     width: int
     causal: bool
-    there_nK: Tensor | None = None
+    there_nQK: Tensor | None = None
     real: Tensor | None = None
 
     @cached_property
@@ -56,10 +59,23 @@ class Call:
         """``[r]``: the queries that are tokens."""
         return self.query if self.real is None else self.query[self.real]
 
-    @property
-    def hidden_n1K(self) -> Tensor | None:
-        """Where a rectangle has no key."""
-        return None if self.there_nK is None else ~self.there_nK[:, None]
+    @cached_property
+    def no_token(self) -> Tensor | None:
+        """``[n * Q]``: the queries that are no tokens; None where all are."""
+        if self.real is None:
+            return None
+        return torch.ones(len(self.query), dtype=torch.bool, device=self.query.device).index_fill_(
+            0, self.real, 0
+        )
+
+    def mask(self, dtype: torch.dtype) -> Tensor | None:
+        """``[n,1,Q,K]``: what is added to the products, made once for all layers."""
+        if self.there_nQK is None:
+            return None
+        made: dict[torch.dtype, Tensor] = self.__dict__.setdefault("_masks", {})
+        if dtype not in made:
+            made[dtype] = added(~self.there_nQK, self.width, dtype)
+        return made[dtype]
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,8 @@ class Layout:
     """Who attends to whom in a row of rollouts.
 
     Attributes:
-        own: every prompt, and every response, to itself.
-        across: responses to their prompts.
+        own: every prompt, and every response, to itself; short ones with all of their prompt's at once.
+        across: responses to their prompts, where it is not done yet.
         prompt_L: number of each token's prompt.
         response_L: number of each token's response; -1 in prompts.
     """
@@ -124,25 +140,34 @@ def layout_of(prompts: Sequence[int], responses: Sequence[Sequence[int]]) -> Lay
     """
     starts = np.concatenate([[0], np.cumsum(prompts)])
     lengths = [length for group in responses for length in group]
-    own = list(zip(starts[:-1].tolist(), prompts, strict=True))
-    at, across = int(starts[-1]), []
+    own, across, short = (list[tuple[int, ...]]() for _ in range(3))
+    at = int(starts[-1])
     for start, length, group in zip(starts[:-1].tolist(), prompts, responses, strict=True):
-        if total := sum(group):
-            across.append((at, total, start, length))
-        own_at = at
-        for tokens in group:
-            own.append((own_at, tokens))
-            own_at += tokens
+        total = sum(group)
+        if total and length + total <= _SHORT:
+            short.append((length + total, start, length, at))
+        else:
+            own += [(start, length), *_spans(at, group)]
+            across += [(at, total, start, length)] if total else []
         at += total
     number = np.repeat(np.arange(len(prompts)), [sum(group) for group in responses])
+    prompt = np.concatenate([np.repeat(np.arange(len(prompts)), prompts), number])
+    response = np.concatenate([np.full(starts[-1], -1), np.repeat(np.arange(len(lengths)), lengths)])
     return Layout(
-        tuple(_causal(part) for part in _alike([o for o in own if o[1]], 1)),
-        tuple(_whole(part) for part in _alike(across, 1)),
-        torch.from_numpy(np.concatenate([np.repeat(np.arange(len(prompts)), prompts), number])),
-        torch.from_numpy(
-            np.concatenate([np.full(starts[-1], -1), np.repeat(np.arange(len(lengths)), lengths)])
+        (
+            *(_causal(part) for part in _alike(own, 1)),
+            *(_together(part, response) for part in _alike(short, 0)),
         ),
+        tuple(_whole(part) for part in _alike(across, 1)),
+        torch.from_numpy(prompt),
+        torch.from_numpy(response),
     )
+
+
+def _spans(at: int, lengths: Sequence[int]) -> list[tuple[int, ...]]:
+    """(start, length) of spans one behind the other from ``at``, empty ones left out."""
+    starts = np.cumsum([at, *lengths]).tolist()
+    return [(start, length) for start, length in zip(starts, lengths, strict=False) if length]
 
 
 def _alike(spans: Sequence[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
@@ -177,8 +202,21 @@ def _whole(spans: Sequence[tuple[int, ...]]) -> Call:
     keys, there = _rectangle([(start, length) for *_, start, length in spans])
     return Call(
         torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), len(spans), queries.shape[1],
-        False, None if there.all() else torch.from_numpy(there), _real(real),
+        False, None if there.all() else torch.from_numpy(there[:, None]), _real(real),
     )  # fmt: skip
+
+
+def _together(groups: Sequence[tuple[int, ...]], response: np.ndarray) -> Call:
+    """Groups (tokens, start of the prompt, its length, start of the responses), all of each at once."""
+    width = groups[0][0]
+    index, real = np.zeros((len(groups), width), np.int64), np.zeros((len(groups), width), bool)
+    for row, (tokens, start, length, at) in enumerate(groups):
+        index[row, :tokens] = np.r_[start : start + length, at : at + tokens - length]
+        real[row, :tokens] = True
+    part = response[index]
+    sees = np.tri(width, dtype=bool) & ((part == -1)[:, None] | (part[:, :, None] == part[:, None]))
+    flat = torch.from_numpy(index.ravel())
+    return Call(flat, flat, len(groups), width, False, torch.from_numpy(sees), _real(real))
 
 
 def _real(there: np.ndarray) -> Tensor | None:
@@ -254,19 +292,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
-        out = q.new_empty(q.shape)
-        lse = q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
-        for call in layout.own:
-            part, part_lse = _forward(call, q, k, v, scale)
-            out.index_copy_(0, call.tokens, part)
-            lse.index_copy_(0, call.tokens, part_lse)
-        for call in layout.across:
-            part, part_lse = _forward(call, q, k, v, scale)
-            both, joint = joined(
-                out.index_select(0, call.tokens), lse.index_select(0, call.tokens), part, part_lse
-            )
-            out.index_copy_(0, call.tokens, both)
-            lse.index_copy_(0, call.tokens, joint)
+        out, lse = attend_out(layout, q, k, v, scale)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.layout, ctx.scale = layout, scale
         return out
@@ -274,16 +300,42 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
-        dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-        for call in (*ctx.layout.own, *ctx.layout.across):
-            for total, index, part in zip(
-                (dq, dk, dv),
-                (call.query, call.key, call.key),
-                _backward(call, grads[0], q, k, v, out, lse, ctx.scale),
-                strict=True,
-            ):
-                total.index_add_(0, index, part)
-        return dq, dk, dv, None, None
+        totals = tuple(torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        attend_back(ctx.layout, grads[0], q, k, v, out, lse, ctx.scale, totals)
+        return *totals, None, None
+
+
+def attend_out(layout: Layout, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Output ``[L,H,D]`` and log-sums ``[L,H]`` of packed rows, on a CPU."""
+    out = q.new_empty(q.shape)
+    lse = q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
+    for call in layout.own:
+        part, part_lse = _forward(call, q, k, v, scale)
+        out.index_copy_(0, call.tokens, part)
+        lse.index_copy_(0, call.tokens, part_lse)
+    for call in layout.across:
+        part, part_lse = _forward(call, q, k, v, scale)
+        both, joint = joined(
+            out.index_select(0, call.tokens), lse.index_select(0, call.tokens), part, part_lse
+        )
+        out.index_copy_(0, call.tokens, both)
+        lse.index_copy_(0, call.tokens, joint)
+    return out, lse
+
+
+def attend_back(
+    layout: Layout, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float,
+    totals: Sequence[Tensor],
+) -> None:  # fmt: skip
+    """Add the gradients of queries, keys and values to ``totals``."""
+    for call in (*layout.own, *layout.across):
+        for total, index, part in zip(
+            totals,
+            (call.query, call.key, call.key),
+            _backward(call, grad, q, k, v, out, lse, scale),
+            strict=True,
+        ):
+            total.index_add_(0, index, part)
 
 
 def _flexible(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
@@ -310,29 +362,29 @@ def joined(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> tuple[
 
 
 def kernel(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, hidden_n1K: Tensor | None = None, *, causal: bool = False
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, *, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Output ``[n,H,Q,D]`` and log-sum ``[n,H,Q]`` of queries that see all keys but the hidden ones.
+    """Output ``[n,H,Q,D]`` and log-sum ``[n,H,Q]``.
 
     Args:
+        mask: ``[n,1,Q,K]``, added to the products.
         causal: query i sees keys up to i; on a CPU only.
     """
     if q.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
-            q, k, v, 0.0, causal, attn_mask=_mask(hidden_n1K, q.shape[2], q.dtype), scale=scale
+            q, k, v, 0.0, causal, attn_mask=mask, scale=scale
         )
     products = (q @ k.transpose(-2, -1)).float() * scale
-    if hidden_n1K is not None:
-        products = products.masked_fill(hidden_n1K[:, None], float("-inf"))
+    if mask is not None:
+        products = products + mask
     lse = products.logsumexp(-1)
     return (products - lse[..., None]).exp().to(v.dtype) @ v, lse
 
 
-def _mask(hidden_n1K: Tensor | None, queries: int, dtype: torch.dtype) -> Tensor | None:
-    """``[n,1,Q,K]``: what is added to the products, -inf where a key is hidden."""
-    if hidden_n1K is None:
-        return None
-    mask = torch.zeros(hidden_n1K.shape, dtype=dtype).masked_fill_(hidden_n1K, float("-inf"))
+def added(hidden_nQK: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+    """``[n,1,queries,K]``: what is added to the products, -inf where a key is hidden (``Q`` may be 1)."""
+    mask = torch.zeros(hidden_nQK.shape, dtype=dtype, device=hidden_nQK.device)
+    mask.masked_fill_(hidden_nQK, float("-inf"))
     return mask[:, None].expand(-1, 1, queries, -1)
 
 
@@ -350,7 +402,7 @@ def _forward(call: Call, q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple
     """Output and log-sum of the queries that are tokens."""
     out, lse = kernel(
         _cut(q, call.query, call.n), _cut(k, call.key, call.n), _cut(v, call.key, call.n), scale,
-        call.hidden_n1K, causal=call.causal,
+        call.mask(q.dtype), causal=call.causal,
     )  # fmt: skip
     out, lse = _rows(out), _rows(lse)
     return (out, lse) if call.real is None else (out[call.real], lse[call.real])
@@ -360,14 +412,13 @@ def _backward(
     call: Call, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
 ) -> list[Tensor]:
     """The call's shares of the gradients of queries, keys and values, row by row of its indices."""
-    grad_q = grad.index_select(0, call.query)
-    if call.real is not None:  # a query that is no token has no gradient, and then gives none
-        no_token = torch.ones(len(grad_q), dtype=torch.bool, device=grad.device).index_fill_(0, call.real, 0)
-        grad_q.masked_fill_(no_token[:, None, None], 0.0)
-    lse_q = lse.index_select(0, call.query).unflatten(0, (call.n, -1)).transpose(1, 2)
+    lse_q = lse.index_select(0, call.query)
+    if call.no_token is not None:  # a query that is no token has weight 0 everywhere, whatever its products
+        lse_q.masked_fill_(call.no_token[:, None], float("inf"))
     parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-        grad_q.unflatten(0, (call.n, -1)).transpose(1, 2), _cut(q, call.query, call.n),
-        _cut(k, call.key, call.n), _cut(v, call.key, call.n), _cut(out, call.query, call.n), lse_q,
-        0.0, call.causal, attn_mask=_mask(call.hidden_n1K, call.width, q.dtype), scale=scale,
+        _cut(grad, call.query, call.n), _cut(q, call.query, call.n), _cut(k, call.key, call.n),
+        _cut(v, call.key, call.n), _cut(out, call.query, call.n),
+        lse_q.unflatten(0, (call.n, -1)).transpose(1, 2), 0.0, call.causal, attn_mask=call.mask(q.dtype),
+        scale=scale,
     )  # fmt: skip
     return [_rows(part) for part in parts]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.attention import Layout, joined, kernel, layout_of
+from harness.model.attention import Layout, added, joined, kernel, layout_of
 from harness.model.logits import HeadCurve, head_logits
 from harness.model.own import Ways, head_of, hidden_states
 
@@ -128,6 +128,15 @@ class _Sharing:
     real: Tensor | None
     hidden_P1W: Tensor | None
 
+    def mask(self, queries: int, dtype: torch.dtype) -> Tensor | None:
+        """Added to the products of ``queries`` queries a prompt; made once for all layers and tokens."""
+        if self.hidden_P1W is None:
+            return None
+        made: dict[object, Tensor] = self.__dict__.setdefault("_masks", {})
+        if (queries, dtype) not in made:
+            made[queries, dtype] = added(self.hidden_P1W, queries, dtype)
+        return made[queries, dtype]
+
     @classmethod
     def of(cls, prompt_N: Tensor, lengths: Tensor) -> _Sharing:
         """
@@ -219,7 +228,7 @@ class SharedPrompts:
             x.unflatten(2, (share.m, -1)).transpose(1, 2).flatten(0, 1)
             for x in kernel(
                 asking, kept.prompt[0].transpose(1, 2), kept.prompt[1].transpose(1, 2), scale,
-                share.hidden_P1W,
+                share.mask(asking.shape[2], q.dtype),
             )
         )  # fmt: skip
         if share.real is not None:

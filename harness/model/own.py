@@ -111,12 +111,14 @@ class Ways:
 
     Attributes:
         pack: many rollouts in one row, kept apart by an attention of ours (:mod:`harness.model.attention`).
+        fuse: packed rows go through layers of ours (:mod:`harness.model.fused`).
         pad: rows of unequal length; without it every length has a pass of its own.
         cache: keys and values of earlier tokens; without it a row is read from its start for every token.
         share: rows that grow read their prompt's keys and values in one place, by the same attention.
     """
 
     pack: bool = False
+    fuse: bool = False
     pad: bool = True
     cache: bool = True
     share: bool = False

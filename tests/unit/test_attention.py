@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ SHAPES: dict[str, tuple[list[int], list[list[int]]]] = {
     "a_long_tail": ([1, 300, 200], [[4, 700, 300], [9] * 40, [100] * 8]),
     "rectangles": ([4, 4], [[3, 3], [3, 3]]),
     "nothing_said": ([6, 2], [[0, 0], [0]]),
+    "short_beside_long": ([6, 90, 5], [[3, 0, 9], [50, 40], [7]]),
 }
 
 
@@ -37,7 +39,13 @@ def masked(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Ten
 
 
 def check(prompts: list[int], responses: list[list[int]]) -> None:
-    layout = layout_of(prompts, responses)
+    """As it is laid out, and with every part in a call of its own, as long ones are."""
+    for short in (attention._SHORT, 0):
+        with mock.patch.object(attention, "_SHORT", short):
+            agree(layout_of(prompts, responses))
+
+
+def agree(layout: Layout) -> None:
     given_ = inputs(len(layout.prompt_L))
     ours = layout.attend(None, *given_, 0.3)
     theirs = masked(*given_, layout, 0.3)
@@ -78,8 +86,8 @@ def test_every_pair_that_is_seen_stands_in_one_call() -> None:
         for rectangle, (some_queries, some_keys) in enumerate(zip(queries, keys, strict=True)):
             for i, query in enumerate(some_queries):
                 there = torch.ones(len(some_keys), dtype=torch.bool)
-                if call.there_nK is not None:
-                    there = call.there_nK[rectangle].clone()
+                if call.there_nQK is not None:
+                    there = call.there_nQK[rectangle].expand(call.width, -1)[i].clone()
                 if call.causal:
                     there &= torch.arange(len(some_keys)) <= i
                 if real.view(call.n, -1)[rectangle, i]:

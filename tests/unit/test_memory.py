@@ -14,7 +14,7 @@ from harness.cli import main
 from harness.config.schema import to_dict
 from harness.model.agreement import check_agreement
 from harness.model.memory import KNOWN, find_shape, plan_memory
-from harness.model.memory.estimate import activation_bytes
+from harness.model.memory.estimate import activation_bytes, can_be_fused
 from harness.model.memory.shape import from_config
 from harness.model.packing import pack
 from harness.model.policy import Policy
@@ -88,14 +88,16 @@ def test_activations_are_what_a_forward_pass_keeps(family: str, compute: torch.d
             policy.stats(batch, (LOGP, ENTROPY))
         kept[layers] = sum(found.values())
     size = 2 if compute else 4
-    assert kept[3] - kept[2] == pytest.approx(activation_bytes(shape, tokens, size)[0], rel=1e-3)
+    fused = policy.network.ways.fuse and compute is None
+    assert policy.network.ways.fuse == can_be_fused(shape)
+    assert kept[3] - kept[2] == pytest.approx(activation_bytes(shape, tokens, size, fused)[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("compute", ["same", "bfloat16"])
 def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> None:
     run = small_run(
-        f"model.compute_dtype={compute}", f"train.activation_checkpointing={str(recompute).lower()}",
+        "device=cpu", f"model.compute_dtype={compute}", f"train.activation_checkpointing={str(recompute).lower()}",
         "train.micro_batch_rows=4", "train.logits_chunk_mib=1", "train.minibatches=1",
         f"rollout.max_response_tokens={RESPONSE}", "rollout.prompts_per_step=4", "rollout.group_size=2",
     )  # fmt: skip

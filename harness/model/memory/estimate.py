@@ -66,14 +66,18 @@ class Plan:
         return max((p for p in self.parts if p.knob), key=lambda part: float(getattr(part, phase)))
 
 
-def layer_bytes(shape: ModelShape, size: int) -> float:
+def layer_bytes(shape: ModelShape, size: int, fused: bool = False) -> float:
     """Bytes that one layer keeps for each token until its backward pass.
 
     Args:
         size: bytes of a value in the passes, 4 or 2.
+        fused: by :mod:`harness.model.fused`, as on a CPU in fp32.
     """
     h, q, kv = shape.hidden, shape.q_width, shape.kv_width
     _, inner = FAMILIES[shape.family]
+    if fused:
+        twice = h + q + kv + shape.intermediate + 1  # both inputs, queries and output, keys and values, ...
+        return (2 * twice + (q + kv if inner == "head" else 0)) * size + 4 * shape.heads
     wide = 4 if shape.family == "olmo2" else size  # its norms multiply by their weight in fp32
 
     def norm(width: int, heads: int = 1) -> float:
@@ -91,13 +95,20 @@ def layer_bytes(shape: ModelShape, size: int) -> float:
     return attention + mlp + inputs + norms
 
 
-def activation_bytes(shape: ModelShape, tokens: int, size: int) -> tuple[float, float]:
+def can_be_fused(shape: ModelShape) -> bool:
+    """Whether its layers are of the kind that :mod:`harness.model.fused` computes."""
+    return FAMILIES[shape.family][1] != "all"
+
+
+def activation_bytes(
+    shape: ModelShape, tokens: int, size: int, fused: bool = False
+) -> tuple[float, float]:
     """Bytes for packed rollouts of ``tokens`` in all.
 
     Returns:
         what one layer keeps; its input, which is all of it with activation checkpointing.
     """
-    return tokens * layer_bytes(shape, size), tokens * shape.hidden * size
+    return tokens * layer_bytes(shape, size, fused), tokens * shape.hidden * size
 
 
 def pass_tokens(config: Mapping[str, Any], rows: int, prompt_tokens: int) -> int:
@@ -156,7 +167,8 @@ def plan_memory(
     gradients = n * kept / gpus + (n * kept if sharded and several else 0)
     tokens = pass_tokens(config, micro, prompt_tokens)
     chunks, head_gradient = head_bytes(shape, tokens, size, train.get("logits_chunk_mib", 64))
-    layer, its_input = activation_bytes(shape, tokens, size)
+    fused = config.get("device") == "cpu" and size == SIZES["float32"] and can_be_fused(shape)
+    layer, its_input = activation_bytes(shape, tokens, size, fused)
     layers = shape.layers * layer
     if train.get("activation_checkpointing", False):
         # one layer at a time is computed again, after the head's backward pass has let go of its own
