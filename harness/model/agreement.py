@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from harness.model.attention import give_back, take_over
 from harness.model.decoding import decoding
-from harness.model.fused import fuse, part
+from harness.model.exchange import give_back, take_over
+from harness.model.fused import fuse, unfuse
 from harness.model.logits import HeadCurve
 from harness.model.own import Ways, head_of, hidden_states, text_config
 from harness.stages.batch import Batch
@@ -134,7 +134,7 @@ def _packed(policy: Statistics, agrees: Callable[[], bool]) -> tuple[bool, bool]
     if fuse(model):
         if agrees():
             return True, True
-        part(model)
+        unfuse(model)
     if agrees():
         return True, False
     give_back(model)

@@ -159,7 +159,7 @@ class _Sharing:
 
 
 class SharedPrompts:
-    """Decoding over a cache of our own; the model's attention is :func:`harness.model.attention.attend`."""
+    """Decoding over a cache of our own; the model's attention is :func:`harness.model.exchange.attend`."""
 
     def __init__(self, model: Any, curve: HeadCurve, prompts: Sequence[Sequence[int]]) -> None:
         self._model, self._curve = model, curve

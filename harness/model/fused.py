@@ -12,10 +12,10 @@ of keys, ``E`` their size; ``J = H + 2 G``: queries, keys and values side by sid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,11 +27,58 @@ _LINEAR = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_att
 _MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 _HEAD_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
 _NORMS = ("input_layernorm", "post_attention_layernorm")
-#: In this order a layer's weights are given to :class:`_Layer`; None where it has none.
+#: What a layer may have; the order in which :class:`_Layer` is given them, None where it has none.
 WEIGHTS = (
     *(f"{name}.{kind}" for name in _LINEAR for kind in ("weight", "bias")),
     *(f"{name}.weight" for name in (*_MLP, *_HEAD_NORMS, *_NORMS)),
 )
+
+
+class _Weights(NamedTuple):
+    """A layer's weights, in the order of :data:`WEIGHTS`."""
+
+    q: Tensor
+    q_bias: Tensor | None
+    k: Tensor
+    k_bias: Tensor | None
+    v: Tensor
+    v_bias: Tensor | None
+    o: Tensor
+    o_bias: Tensor | None
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    norm_in: Tensor
+    norm_mid: Tensor
+
+    def qkv(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Columns of queries, keys and values side by side, with what makes them."""
+        at = 0
+        for weight, bias in ((self.q, self.q_bias), (self.k, self.k_bias), (self.v, self.v_bias)):
+            yield slice(at, at + len(weight)), weight, bias
+            at += len(weight)
+
+
+class _Kept(NamedTuple):
+    """What a layer's gradient takes besides its input and the log-sums.
+
+    Attributes:
+        qkv_LJE: queries and keys turned by their positions, and values.
+        raw: queries and keys before their norms, where they have some.
+        out_LHE: of the attention.
+        mid_LD: input of the MLP's norm.
+    """
+
+    rstd_in: Tensor
+    qkv_LJE: Tensor
+    raw: Tensor | None
+    out_LHE: Tensor
+    mid_LD: Tensor
+    rstd_mid: Tensor
+    gate_LI: Tensor
+    up_LI: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,6 +96,11 @@ class Parts:
     scale: float
     eps: tuple[float, float, float]
 
+    @property
+    def split(self) -> tuple[int, int, int]:
+        """Heads of queries, keys and values."""
+        return self.heads, self.groups, self.groups
+
 
 def parts_of(layer: Any) -> Parts | None:
     """What ``layer`` is made of, or None where it has other parts than :data:`WEIGHTS` names."""
@@ -62,7 +114,7 @@ def parts_of(layer: Any) -> Parts | None:
         not names <= set(WEIGHTS)
         or any(type(module) is not torch.nn.Linear for module in linear)
         or not isinstance(size, int)
-        or getattr(act, "__class__", None).__name__ not in ("SiLU", "SiLUActivation")
+        or type(act).__name__ not in ("SiLU", "SiLUActivation")
         or any(_eps(norm) is None for norm in norms[2:])
         or any(_hooked(module) for name, module in modules.items() if name)
     ):
@@ -98,15 +150,15 @@ def fuse(model: Any) -> bool:
         layers = list(layers_of(model))
     except ValueError:
         return False
-    parts = [parts_of(layer) for layer in layers]
-    if not layers or any(p is None for p in parts):
+    parts = [p for layer in layers if (p := parts_of(layer)) is not None]
+    if not layers or len(parts) < len(layers):
         return False
     for layer, p in zip(layers, parts, strict=True):
         layer.forward = partial(_forward, layer, p, layer.forward)
     return True
 
 
-def part(model: Any) -> None:
+def unfuse(model: Any) -> None:
     """Undo :func:`fuse`."""
     for layer in layers_of(model):
         del layer.forward
@@ -136,10 +188,10 @@ def _forward(
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return layout.attend(layer.self_attn, q, k, v, parts.scale)  # type: ignore[no-any-return]
 
-    return _passed(x_LD, cos_L1E, sin_L1E, parts, weights, attend)[0][None]
+    return _passed(x_LD, cos_L1E, sin_L1E, parts, _Weights(*weights), attend)[0][None]
 
 
-def _at(layer: Any, name: str) -> Tensor | None:
+def _at(layer: Any, name: str) -> Any:
     for step in name.split("."):
         layer = getattr(layer, step, None)
     return layer
@@ -150,7 +202,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, parts: Parts, *weights: Tensor | None
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, parts: Parts, *weights: Any
     ) -> Tensor:
         lse: list[Tensor] = []
 
@@ -159,98 +211,92 @@ class _Layer(torch.autograd.Function):
             lse.append(sums)
             return out
 
-        y, kept = _passed(x, cos, sin, parts, weights, attend)
+        y, kept = _passed(x, cos, sin, parts, _Weights(*weights), attend)
         ctx.save_for_backward(x, cos, sin, *lse, *kept, *weights)
-        ctx.layout, ctx.parts, ctx.kept = layout, parts, len(kept)
+        ctx.layout, ctx.parts = layout, parts
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, cos, sin, lse, *rest = ctx.saved_tensors
-        kept, weights = rest[: ctx.kept], rest[ctx.kept :]
-        dx, dw = _back(grads[0], x, cos, sin, lse, kept, weights, ctx.layout, ctx.parts)
-        return dx, None, None, None, None, *dw
+        kept, w = _Kept(*rest[: len(_Kept._fields)]), _Weights(*rest[len(_Kept._fields) :])
+        d_mid, mlp = _mlp_back(grads[0], kept, w)
+
+        def attend_back_to(d_out: Tensor, dqkv: Sequence[Tensor]) -> None:
+            qkv = kept.qkv_LJE.split(ctx.parts.split, 1)
+            attend_back(ctx.layout, d_out, qkv, kept.out_LHE, lse, ctx.parts.scale, dqkv)
+
+        dx, attention = _attention_back(d_mid, x, cos, sin, kept, w, ctx.parts, attend_back_to)
+        d: dict[str, Any] = {**mlp, **attention}
+        return dx, None, None, None, None, *_Weights(**d)
 
 
 def _passed(
-    x: Tensor, cos: Tensor, sin: Tensor, parts: Parts, weights: Sequence[Tensor | None], attend: Any
-) -> tuple[Tensor, list[Tensor | None]]:
-    """The layer's output, and what its gradient takes besides the input and the log-sums."""
-    wq, bq, wk, bk, wv, bv, wo, bo, w_gate, w_up, w_down, wq_norm, wk_norm, w_in, w_mid = weights
-    heads, groups = parts.heads, parts.groups
+    x: Tensor, cos: Tensor, sin: Tensor, parts: Parts, w: _Weights, attend: Callable[..., Tensor]
+) -> tuple[Tensor, _Kept]:
+    """The layer's output, and what its gradient takes."""
     rstd_in = _rstd(x, parts.eps[1])
-    normed = _normed(x, rstd_in, w_in)
-    size = wq.shape[0] // heads
-    qkv_LJE = x.new_empty(len(x), heads + 2 * groups, size)
-    flat, at = qkv_LJE.flatten(1), 0
-    for w, b in ((wq, bq), (wk, bk), (wv, bv)):
-        _linear(normed, w, b, flat[:, at : at + len(w)])
-        at += len(w)
-    qk_LJE = qkv_LJE[:, : heads + groups]
-    raw = None
-    if wq_norm is not None:
+    normed = _normed(x, rstd_in, w.norm_in)
+    qkv_LJE = x.new_empty(len(x), sum(parts.split), len(w.q) // parts.heads)
+    flat = qkv_LJE.flatten(1)
+    for columns, weight, bias in w.qkv():
+        _linear(normed, weight, bias, flat[:, columns])
+    qk_LJE, raw = qkv_LJE[:, : parts.heads + parts.groups], None
+    if w.q_norm is not None and w.k_norm is not None:
         raw = qk_LJE.clone()
-        q, k = qk_LJE.split((heads, groups), 1)
-        q.mul_(_rstd(q, parts.eps[0])).mul_(wq_norm)
-        k.mul_(_rstd(k, parts.eps[0])).mul_(wk_norm)
+        q, k = qk_LJE.split(parts.split[:2], 1)
+        q.mul_(_rstd(q, parts.eps[0])).mul_(w.q_norm)
+        k.mul_(_rstd(k, parts.eps[0])).mul_(w.k_norm)
     _rotate(qk_LJE, cos, sin)
-    q, k, v = qkv_LJE.split((heads, groups, groups), 1)
-    out_LHE = attend(q, k, v)
-    mid = _linear(out_LHE.flatten(1), wo, bo).add_(x)
+    out_LHE = attend(*qkv_LJE.split(parts.split, 1))
+    mid = _linear(out_LHE.flatten(1), w.o, w.o_bias).add_(x)
     rstd_mid = _rstd(mid, parts.eps[2])
-    normed = _normed(mid, rstd_mid, w_mid)
-    gate, up = _linear(normed, w_gate), _linear(normed, w_up)
-    y = torch.addmm(mid, torch.nn.functional.silu(gate).mul_(up), w_down.T)
-    return y, [rstd_in, qkv_LJE, raw, out_LHE, mid, rstd_mid, gate, up]
+    normed = _normed(mid, rstd_mid, w.norm_mid)
+    gate, up = _linear(normed, w.gate), _linear(normed, w.up)
+    y = torch.addmm(mid, torch.nn.functional.silu(gate).mul_(up), w.down.T)
+    return y, _Kept(rstd_in, qkv_LJE, raw, out_LHE, mid, rstd_mid, gate, up)
 
 
-def _back(
-    dy: Tensor, x: Tensor, cos: Tensor, sin: Tensor, lse: Tensor, kept: Sequence[Tensor | None],
-    weights: Sequence[Tensor | None], layout: Layout, parts: Parts,
-) -> tuple[Tensor, list[Tensor | None]]:  # fmt: skip
-    """Gradients of the input and of the weights, in their order."""
-    wq, bq, wk, bk, wv, bv, wo, bo, w_gate, w_up, w_down, wq_norm, wk_norm, w_in, w_mid = weights
-    rstd_in, qkv_LJE, raw, out_LHE, mid, rstd_mid, gate, up = kept
-    heads, groups = parts.heads, parts.groups
-
-    # the MLP: silu' = s + silu (1 - s), with s the sigmoid and silu = gate * s
-    s = gate.sigmoid()
-    silu = gate * s
-    dw_down = dy.T @ (silu * up)
-    d_act = dy @ w_down
+def _mlp_back(dy: Tensor, kept: _Kept, w: _Weights) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient of ``kept.mid_LD``, and those of the weights behind it by name."""
+    sigmoid = kept.gate_LI.sigmoid()
+    silu = kept.gate_LI * sigmoid
+    d = {"down": dy.T @ (silu * kept.up_LI)}
+    d_act = dy @ w.down
     d_up = d_act * silu
-    d_gate = s.addcmul_(s, silu, value=-1).add_(silu).mul_(up).mul_(d_act)
-    normed = _normed(mid, rstd_mid, w_mid)
-    dw_gate, dw_up = d_gate.T @ normed, d_up.T @ normed
-    d_mid, dw_mid = _norm_back((d_gate @ w_gate).addmm_(d_up, w_up), mid, rstd_mid, w_mid)
-    d_mid += dy
+    # with s the sigmoid, silu = gate * s and its slope is s + silu (1 - s)
+    d_gate = sigmoid.addcmul_(sigmoid, silu, value=-1).add_(silu).mul_(kept.up_LI).mul_(d_act)
+    normed = _normed(kept.mid_LD, kept.rstd_mid, w.norm_mid)
+    d["gate"], d["up"] = d_gate.T @ normed, d_up.T @ normed
+    d_normed = (d_gate @ w.gate).addmm_(d_up, w.up)
+    d_mid, d["norm_mid"] = _norm_back(d_normed, kept.mid_LD, kept.rstd_mid, w.norm_mid)
+    return d_mid.add_(dy), d
 
-    # the attention
-    flat = out_LHE.flatten(1)
-    dwo, dbo = d_mid.T @ flat, _bias_back(d_mid, bo)
-    q, k, v = qkv_LJE.split((heads, groups, groups), 1)
-    d_out = (d_mid @ wo).view_as(out_LHE)
-    dqkv_LJE = torch.zeros_like(qkv_LJE)
-    dq, dk, dv = dqkv_LJE.split((heads, groups, groups), 1)
-    attend_back(layout, d_out, q, k, v, out_LHE, lse, parts.scale, (dq, dk, dv))
-    _rotate(dqkv_LJE[:, : heads + groups], cos, sin, -1)
-    dwq_norm = dwk_norm = None
-    if raw is not None:
-        raw_q, raw_k = raw.split((heads, groups), 1)
-        dwq_norm = _head_norm_back(dq, raw_q, parts.eps[0], wq_norm)
-        dwk_norm = _head_norm_back(dk, raw_k, parts.eps[0], wk_norm)
-    normed = _normed(x, rstd_in, w_in)
-    d_flat, at, linear = dqkv_LJE.flatten(1), 0, []
-    d_normed: Tensor | None = None
-    for w, b in ((wq, bq), (wk, bk), (wv, bv)):
-        part = d_flat[:, at : at + len(w)]
-        linear += [part.T @ normed, _bias_back(part, b)]
-        d_normed = part @ w if d_normed is None else d_normed.addmm_(part, w)
-        at += len(w)
-    dx, dw_in = _norm_back(d_normed, x, rstd_in, w_in)
-    return dx.add_(d_mid), [
-        *linear, dwo, dbo, dw_gate, dw_up, dw_down, dwq_norm, dwk_norm, dw_in, dw_mid
-    ]
+
+def _attention_back(
+    d_mid: Tensor, x: Tensor, cos: Tensor, sin: Tensor, kept: _Kept, w: _Weights, parts: Parts,
+    attend_back_to: Callable[[Tensor, Sequence[Tensor]], None],
+) -> tuple[Tensor, dict[str, Tensor | None]]:  # fmt: skip
+    """The gradient of the layer's input, and those of the weights before ``kept.mid_LD`` by name."""
+    d: dict[str, Tensor | None] = {
+        "o": d_mid.T @ kept.out_LHE.flatten(1), "o_bias": _bias_back(d_mid, w.o_bias),
+        "q_norm": None, "k_norm": None,
+    }  # fmt: skip
+    dqkv_LJE = torch.zeros_like(kept.qkv_LJE)
+    dq, dk, dv = dqkv_LJE.split(parts.split, 1)
+    attend_back_to((d_mid @ w.o).view_as(kept.out_LHE), (dq, dk, dv))
+    _rotate(dqkv_LJE[:, : parts.heads + parts.groups], cos, sin, -1)
+    if kept.raw is not None and w.q_norm is not None and w.k_norm is not None:
+        raw_q, raw_k = kept.raw.split(parts.split[:2], 1)
+        d["q_norm"] = _head_norm_back(dq, raw_q, parts.eps[0], w.q_norm)
+        d["k_norm"] = _head_norm_back(dk, raw_k, parts.eps[0], w.k_norm)
+    normed = _normed(x, kept.rstd_in, w.norm_in)
+    d_normed, flat = torch.zeros_like(x), dqkv_LJE.flatten(1)
+    for name, (columns, weight, bias) in zip("qkv", w.qkv(), strict=True):
+        d[name], d[f"{name}_bias"] = flat[:, columns].T @ normed, _bias_back(flat[:, columns], bias)
+        d_normed.addmm_(flat[:, columns], weight)
+    dx, d["norm_in"] = _norm_back(d_normed, x, kept.rstd_in, w.norm_in)
+    return dx.add_(d_mid), d
 
 
 def _linear(x: Tensor, w: Tensor, b: Tensor | None = None, out: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.model import attention
+from harness.model import attention, exchange
 from harness.model.attention import Layout, layout_of
 
 SHAPES: dict[str, tuple[list[int], list[list[int]]]] = {
@@ -105,8 +105,8 @@ def test_flex_attention_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("name", attention.NOT_PACKED)
+@pytest.mark.parametrize("name", exchange.NOT_PACKED)
 def test_a_layer_that_does_more_is_not_packed(name: str) -> None:
     more: dict[str, Any] = {name: 4}
     with pytest.raises(ValueError, match=f"attends with {name}"):
-        attention.attend(torch.nn.Identity(), *(torch.ones(1, 1, 2, 4),) * 3, None, layout=object(), **more)
+        exchange.attend(torch.nn.Identity(), *(torch.ones(1, 1, 2, 4),) * 3, None, layout=object(), **more)

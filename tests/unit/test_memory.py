@@ -97,8 +97,8 @@ def test_activations_are_what_a_forward_pass_keeps(family: str, compute: torch.d
 @pytest.mark.parametrize("compute", ["same", "bfloat16"])
 def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> None:
     run = small_run(
-        "device=cpu", f"model.compute_dtype={compute}", f"train.activation_checkpointing={str(recompute).lower()}",
-        "train.micro_batch_rows=4", "train.logits_chunk_mib=1", "train.minibatches=1",
+        "device=cpu", "train.minibatches=1", "train.micro_batch_rows=4", "train.logits_chunk_mib=1",
+        f"model.compute_dtype={compute}", f"train.activation_checkpointing={str(recompute).lower()}",
         f"rollout.max_response_tokens={RESPONSE}", "rollout.prompts_per_step=4", "rollout.group_size=2",
     )  # fmt: skip
     tokenizer = tiny_policy().tokenizer

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.model.agreement import check_agreement
-from harness.model.attention import take_over
+from harness.model.exchange import take_over
 from harness.model.own import Ways
 from harness.model.packing import pack, packed_tokens
 from harness.model.policy import Policy, load_policy

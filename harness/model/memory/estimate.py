@@ -100,9 +100,7 @@ def can_be_fused(shape: ModelShape) -> bool:
     return FAMILIES[shape.family][1] != "all"
 
 
-def activation_bytes(
-    shape: ModelShape, tokens: int, size: int, fused: bool = False
-) -> tuple[float, float]:
+def activation_bytes(shape: ModelShape, tokens: int, size: int, fused: bool = False) -> tuple[float, float]:
     """Bytes for packed rollouts of ``tokens`` in all.
 
     Returns:
