@@ -116,6 +116,7 @@ def parts_of(layer: Any) -> Parts | None:
         or not isinstance(size, int)
         or type(act).__name__ not in ("SiLU", "SiLUActivation")
         or any(_eps(norm) is None for norm in norms[2:])
+        or getattr(modules.get("self_attn"), "sliding_window", None) is not None
         or any(_hooked(module) for name, module in modules.items() if name)
     ):
         return None

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.model import agreement, attention
+from harness.model import agreement, exchange
 from harness.model.logits import HeadCurve
 from harness.model.own import Ways
 from harness.model.policy import Policy, load_policy
@@ -139,7 +139,7 @@ def test_a_window_that_packed_rows_ignore_is_noticed(tmp_path: Path, monkeypatch
     """The window is longer than the whole text of the check, which shrinks it meanwhile."""
     folder = saved(tmp_path, use_sliding_window=True, sliding_window=120, max_window_layers=0)
     # as where a family keeps its window under a name that nobody looks for
-    monkeypatch.setattr(attention, "NOT_PACKED", ())
+    monkeypatch.setattr(exchange, "NOT_PACKED", ())
     assert load_policy(folder).network.ways == Ways(pack=False)
     monkeypatch.setattr(agreement, "_short_windows", lambda model: nullcontext())
     assert load_policy(folder).network.ways.pack
