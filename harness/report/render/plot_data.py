@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,10 +19,6 @@ from harness.report.render.style import BASE, Style, styles
 from harness.report.tables.columns import interval_text, significant
 
 FORMAT = 1
-_NUMBERS = {int, float, bool, type(None)}
-_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
-#: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
-_WIDTH = 110
 
 
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -68,52 +62,6 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
         ],
         "tables": [_table(table) for table in report.tables],
     }
-
-
-def json_text(data: Mapping[str, Any]) -> str:
-    """JSON with sorted keys that a person can read in a diff: a line for every short list or object."""
-    return _pretty(data, "") + "\n"
-
-
-def _pretty(value: Any, indent: str) -> str:
-    """As text; what holds no lists or objects itself goes to the encoder whole, which is much faster."""
-    if isinstance(value, dict):
-        if _plain(value.values()):
-            line = _JSON.encode(value)
-            fits = len(line) + len(indent) <= _WIDTH or not value
-            return line if fits else f"{{\n{indent} {_line_each(indent).encode(value)[1:-1]}\n{indent}}}"
-        parts = [f"{_JSON.encode(key)}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
-        return _on_lines(parts, "{", "}", indent)
-    if isinstance(value, (list, tuple)) and not _numbers(value):
-        return _on_lines([_pretty(part, indent + " ") for part in value], "[", "]", indent)
-    return _JSON.encode(value)
-
-
-@lru_cache(maxsize=64)
-def _line_each(indent: str) -> json.JSONEncoder:
-    """Encodes an object with a line for each of its members."""
-    return json.JSONEncoder(
-        ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(f",\n{indent} ", ": ")
-    )
-
-
-def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
-    """The parts on one line where they fit; a line break within a part says that they do not."""
-    width = sum(map(len, parts)) + 2 * len(parts) + len(indent)  # with ", " between them, start and end
-    if (width <= _WIDTH or not parts) and not any("\n" in part for part in parts):
-        return f"{start}{', '.join(parts)}{end}"
-    deeper = f"\n{indent} "
-    return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
-
-
-def _plain(values: Iterable[Any]) -> bool:
-    """Whether there are no lists or objects among the values."""
-    return set(map(type, values)) <= _NUMBERS | {str}
-
-
-def _numbers(values: Iterable[Any]) -> bool:
-    """Whether there are numbers, truth values and nothing else."""
-    return set(map(type, values)) <= _NUMBERS
 
 
 def looks_of(report: Report) -> dict[str, Style]:
