@@ -8,6 +8,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 
+import msgspec
+
 #: Characters of a line; lists of numbers may be longer.
 _WIDTH = 110
 _NUMBERS = {int, float, bool, type(None)}
@@ -36,9 +38,10 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
-def _key(key: str) -> str:
-    return f"{_JSON.encode(key)}: "
+@lru_cache(maxsize=1024)
+def _members(keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The keys in their order, each with what stands before its value: objects of the same keys are many."""
+    return [(key, f"{_JSON.encode(key)}: ") for key in sorted(keys)]
 
 
 def _pretty(value: Any, indent: str) -> str:
@@ -48,8 +51,8 @@ def _pretty(value: Any, indent: str) -> str:
     if isinstance(value, dict):
         deeper, scalar_of = indent + " ", _SCALARS.get
         parts = [
-            _key(key) + (plain(part) if (plain := scalar_of(type(part))) else _pretty(part, deeper))
-            for key, part in sorted(value.items())
+            start + (plain(part) if (plain := scalar_of(type(part := value[key]))) else _pretty(part, deeper))
+            for key, start in _members(tuple(value))
         ]
         return _on_lines(parts, "{", "}", indent)
     if isinstance(value, (list, tuple)):
@@ -63,9 +66,9 @@ def _pretty(value: Any, indent: str) -> str:
 def _numbers(values: Sequence[Any], kinds: set[type]) -> str:
     """A list of numbers, truth values and nothing else: on one line, however long."""
     if kinds <= _FINITE:
-        text = repr(list(values))  # as JSON has it, but for nan and inf
-        if "n" not in text:
-            return text
+        text = msgspec.json.encode(values)  # ten times as fast, but for NaN and exponents the same
+        if b"n" not in text and b"e" not in text and b"0.0000" not in text:
+            return text.decode().replace(",", ", ")
     return _JSON.encode(values)
 
 
