@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from harness.util.collector import collector_paused
+
 #: Characters of a line; lists of numbers may be longer.
 _WIDTH = 110
 _NUMBERS = {int, float, bool, type(None)}
@@ -18,6 +20,7 @@ _FINITE = {int, float}
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
+@collector_paused()
 def json_text(data: Mapping[str, Any]) -> str:
     """JSON with sorted keys that a person can read in a diff: a line for every short list or object.
 

@@ -18,10 +18,12 @@ from harness.report.data.provenance import run_facts, used
 from harness.report.render.style import BASE, Style, styles
 from harness.report.tables.columns import interval_text
 from harness.statistics.rounding import all_significant, all_to_digits, significant
+from harness.util.collector import collector_paused
 
 FORMAT = 1
 
 
+@collector_paused()
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Everything the tables and plots show, with the runs behind each row; scores are shares.
 

@@ -9,8 +9,8 @@ from harness.report.analysis.model import Line
 from harness.report.analysis.scores import entropy_curve
 from harness.report.render.style import Style
 from harness.report.tables.columns import Column, p_text, points
-from harness.statistics.rounding import significant
 from harness.report.tables.sections import Section
+from harness.statistics.rounding import significant
 
 if TYPE_CHECKING:
     from markupsafe import Markup
