@@ -153,7 +153,7 @@ def mean_of(parts: Sequence[_Part], number: Callable[[_Part], Any]) -> float | N
         if value is None or not math.isfinite(value):
             return None
         values.append(float(value))
-    return _mean(values) if values else None
+    return mean(values) if values else None
 
 
 def _mean_count(counts: Sequence[Any]) -> float | None:
@@ -161,7 +161,7 @@ def _mean_count(counts: Sequence[Any]) -> float | None:
     return sum(counts) / len(counts) if counts and None not in counts else None
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     """To the last bit what ``np.mean`` gives, which takes many times as long on a short list."""
     if len(values) < _PAIRWISE:
         return add(values) / len(values)
