@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from harness.statistics.estimators import FloatArray
 
@@ -51,7 +51,7 @@ def all_to_digits(numbers: ArrayLike, digits: int) -> FloatArray:
     return rounded
 
 
-def _rounded(values: FloatArray, digits: int) -> tuple[FloatArray, FloatArray]:
+def _rounded(values: FloatArray, digits: int) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Rounded values, and where they are certain: not near a middle, and of a usual size or zero."""
     size = np.abs(values)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -21,7 +21,7 @@ import numpy as np
 
 from harness.records.record import Record
 from harness.report.analysis.conditions import UNTESTED, why_not
-from harness.report.analysis.scores import FloatArray, mean, probes
+from harness.report.analysis.scores import FloatArray, mean
 from harness.report.data.groups import Group
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
@@ -100,7 +100,7 @@ def discipline(
         reference: the row that differences are taken against; the law is about training like its.
         curve_SK, base_SK: pass@1..K of the row and of the untrained model, averaged over the test sets.
     """
-    probed = [probes(record) for record in group.records]
+    probed = group.probes
     trained = group.role != "base"
     whole = probed and all(len(points) for points in probed)
     collapses = [_collapse(points) for points in probed] if whole and trained else []

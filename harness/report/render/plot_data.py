@@ -133,7 +133,7 @@ def _law(law: Law | None) -> dict[str, Any] | None:
 
 def _curves(
     group: Group, passk_SK: FloatArray | None, frontier: tuple[Curve, Curve] | None
-) -> list[dict[str, list[Any]] | None]:
+) -> list[dict[str, Any] | None]:
     """Entropy, pass@k and the two curves of the frontier: of each mean, smallest and largest seed."""
     entropy = entropy_curve(group)
     curves = [entropy, None, *(frontier or (None, None))]
@@ -141,7 +141,7 @@ def _curves(
     values[1] = None if passk_SK is None or not passk_SK.shape[1] else passk_SK
     # rounded together: a call for each would take most of the time
     bands = iter(_rounded([_band(own_ST) for own_ST in values if own_ST is not None]))
-    told: list[dict[str, list[Any]] | None] = []
+    told: list[dict[str, Any] | None] = []
     for curve, own_ST in zip(curves, values, strict=True):
         if own_ST is None:
             told.append(None)
@@ -156,7 +156,7 @@ def _band(values_ST: FloatArray) -> FloatArray:
     return np.stack([values_ST.mean(axis=0), values_ST.min(axis=0), values_ST.max(axis=0)])
 
 
-def _rounded(arrays: Sequence[FloatArray]) -> list[list[list[float]]]:
+def _rounded(arrays: Sequence[FloatArray]) -> list[Any]:
     """The arrays with significant digits, as lists."""
     if not arrays:
         return []
@@ -181,9 +181,10 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
     names = sorted(set.intersection(*(set(trace) for trace in known)))
     windows = min(len(trace["step"]) for trace in known)
     mean_NT = _mean_traces([[trace[name][:windows] for name in names] for trace in known])
+    gaps_N = np.isnan(mean_NT).any(axis=1).tolist()
     return {
         name: [None if mean != mean else mean for mean in own] if has_gap else own
-        for name, own, has_gap in zip(names, mean_NT.tolist(), np.isnan(mean_NT).any(axis=1), strict=True)
+        for name, own, has_gap in zip(names, mean_NT.tolist(), gaps_N, strict=True)
     }
 
 
