@@ -181,7 +181,7 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
     names = sorted(set.intersection(*(set(trace) for trace in known)))
     windows = min(len(trace["step"]) for trace in known)
     mean_NT = _mean_traces([[trace[name][:windows] for name in names] for trace in known])
-    gaps_N = np.isnan(mean_NT).any(axis=1).tolist()
+    gaps_N = np.asarray(np.isnan(mean_NT).any(axis=1)).tolist()
     return {
         name: [None if mean != mean else mean for mean in own] if has_gap else own
         for name, own, has_gap in zip(names, mean_NT.tolist(), gaps_N, strict=True)
