@@ -126,7 +126,7 @@ def main() -> None:
         return
     base = [run["JSON alone"] for run in found]
     ratio = Comparison("report", [run["together"] for run in found], base).summary()
-    keep(chosen.out, {"ratio": ratio, "records": chosen.records, "seeds": chosen.seeds, **about("orjson")})
+    keep(chosen.out, {"ratio": ratio, "records": chosen.records, "seeds": chosen.seeds, **about("msgspec")})
 
 
 if __name__ == "__main__":
