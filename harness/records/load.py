@@ -24,6 +24,8 @@ _RECORDS: dict[int, Any] = {1: msgspec.json.Decoder(migrate.Record1), 2: msgspec
 _RESULTS: dict[int, Any] = {1: msgspec.json.Decoder(migrate.RunResult1), 2: msgspec.json.Decoder(RunResult)}
 #: Guesses the decoder, which is faster than a union of both types; the decoder itself checks the schema.
 _OLD = re.compile(rb'"schema":\s*1\b')
+#: Where to look for it: keys are sorted, so it stands near the end of a long line.
+_SCHEMA = b'"schema":'
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def read_result(text: str | bytes) -> RunResult:
 def _decoded(text: str | bytes, decoders: Mapping[int, Any]) -> Any:
     data = text.encode() if isinstance(text, str) else text
     try:
-        return decoders[1 if _OLD.search(data) else 2].decode(data)
+        old = _OLD.match(data, max(0, data.rfind(_SCHEMA)))
+        return decoders[1 if old else 2].decode(data)
     except (ValueError, RecursionError):
         pass  # what is wrong is told below, unless it is a NaN, which Python writes and JSON has not
     try:

@@ -23,6 +23,7 @@ from harness.statistics.compare import (
 from harness.statistics.estimators import (
     MajorityEstimate,
     distinct_answers,
+    each_mean_pass_at_ks,
     maj_at_k,
     mean_pass_at_ks,
     pass_at_k,
@@ -47,6 +48,7 @@ __all__ = [
     "difference_intervals",
     "difference_to_fixed",
     "distinct_answers",
+    "each_mean_pass_at_ks",
     "equal_spread_p",
     "holm",
     "maj_at_k",

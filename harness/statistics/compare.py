@@ -84,19 +84,22 @@ def equal_spread_p(scores_MS: ArrayLike) -> float:
         p; nan with fewer than two usable rows, or where the seeds of one do not vary at all.
     """
     scores = np.atleast_2d(np.asarray(scores_MS, dtype=np.float64))
-    rows = [row[np.isfinite(row)] for row in scores]
-    rows = [row for row in rows if row.size >= 2]
-    variance_M = np.array([row.var(ddof=1) for row in rows])
-    if len(rows) < 2 or not np.all(variance_M > 0):
+    known = np.isfinite(scores)
+    if known.all() and scores.shape[1] >= 2:
+        variance_M, df_M = scores.var(axis=1, ddof=1), np.full(len(scores), scores.shape[1] - 1.0)
+    else:
+        rows = [row[there] for row, there in zip(scores, known, strict=True) if there.sum() >= 2]
+        variance_M = np.array([row.var(ddof=1) for row in rows])
+        df_M = np.array([row.size - 1.0 for row in rows])
+    if len(df_M) < 2 or not np.all(variance_M > 0):
         return float("nan")
     from scipy.special import chdtrc
 
-    df_M = np.array([row.size - 1.0 for row in rows])
     df = df_M.sum()
     pooled = float(df_M @ variance_M) / df
     statistic = df * np.log(pooled) - float(df_M @ np.log(variance_M))
-    correction = 1 + ((1 / df_M).sum() - 1 / df) / (3 * (len(rows) - 1))
-    return float(chdtrc(len(rows) - 1, max(0.0, statistic / correction)))
+    correction = 1 + ((1 / df_M).sum() - 1 / df) / (3 * (len(df_M) - 1))
+    return float(chdtrc(len(df_M) - 1, max(0.0, statistic / correction)))
 
 
 def difference_to_fixed(

@@ -95,20 +95,33 @@ def _pass_table(n: int, ks: tuple[int, ...]) -> FloatArray:
 def mean_pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> FloatArray:
     """Mean over problems of pass@k for several ``ks`` at once: ``c`` [P] -> [K].
 
-    Goes through the histogram of ``c``: a look-up for each of the n + 1 counts that there can be.
-
     Raises:
         ValueError: as :func:`pass_at_k`, or ``c`` is empty.
     """
-    c_array = _integers("c", c).ravel()
-    if c_array.size == 0:
+    return each_mean_pass_at_ks(n, np.asarray(c).reshape(1, -1), ks)[0]
+
+
+def each_mean_pass_at_ks(n: int, c_NP: ArrayLike, ks: Sequence[int]) -> FloatArray:
+    """:func:`mean_pass_at_ks` of many runs or checkpoints on the same problems: [N, P] -> [N, K].
+
+    Goes through the histogram of the counts: a look-up for each of the n + 1 that there can be.
+
+    Raises:
+        ValueError: as :func:`pass_at_k`, or there are no problems.
+    """
+    counts = _integers("c", c_NP)
+    rows, problems = counts.shape
+    if problems == 0:
         raise ValueError("no problems: a mean over problems needs at least one")
     if not ks:
-        return np.zeros(0)
+        return np.zeros((rows, 0))
     table = _pass_table(int(n), tuple(map(int, ks)))
-    if not _within(n, c_array):
+    if not _within(n, counts):
         raise ValueError(f"c must lie in [0, n={n}]: pass the number of correct samples among the n drawn")
-    return np.asarray(table @ np.bincount(c_array, minlength=n + 1) / c_array.size)
+    apart = counts + np.arange(0, rows * (n + 1), n + 1)[:, None]
+    histogram = np.bincount(apart.ravel(), minlength=rows * (n + 1)).reshape(rows, n + 1).astype(np.float64)
+    # row by row: a product of two matrices adds in another order, so the last bits would hang on N
+    return np.array([table @ own for own in histogram]) / problems
 
 
 def printable_ks(n: int, candidates: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from harness.util.files import read_json
-from tests.performance import bench_plan, bench_report, real_model
+from tests.performance import bench_plan, bench_report, bench_sweep, real_model
 from tests.performance import trl_peer as peer
 from tests.performance.about import FOLDER, about, keep
 from tests.performance.bench_gpu import FULL, operands, ours, outcome
@@ -83,6 +83,16 @@ def plan(runs: int) -> float:
         return bench_plan.plan_once(bench_plan.write_sweep(folder, runs), folder / "runs")[1]
 
 
+def of_finished(verb: str) -> Callable[[int], float]:
+    """``entrobench sweep VERB`` from the start of its process, over finished runs with their kept plan."""
+
+    def cost(runs: int) -> float:
+        with tempfile.TemporaryDirectory() as name:
+            return bench_sweep.once(verb, bench_sweep.finished_sweep(Path(name), runs))
+
+    return cost
+
+
 def cases() -> dict[str, Case]:
     """By name; each keeps to its own unit of size."""
     sample = sampled()
@@ -109,6 +119,12 @@ def cases() -> dict[str, Case]:
             lambda size: bench_report.measure(size, 5)["together"], times=1, warm_up=0,
         ),
         "plan": Case("sweep plan: runs", (100, 1_000, 10_000), plan, times=1, warm_up=0),
+        "status": Case(
+            "sweep status: runs", (100, 1_000, 10_000), of_finished("status"), times=1, warm_up=0,
+        ),
+        "collect": Case(
+            "sweep collect: runs", (100, 1_000, 10_000), of_finished("collect"), times=1, warm_up=0,
+        ),
     }  # fmt: skip
 
 

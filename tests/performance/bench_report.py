@@ -26,7 +26,8 @@ from harness.records.load import load_records, read_record
 from harness.records.write import plain
 from harness.report.analysis.model import Report
 from harness.report.data.grid import by_setting
-from harness.report.render.plot_data import json_text, report_data
+from harness.report.render.plain_json import json_text
+from harness.report.render.plot_data import report_data
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report
 from tests.performance.about import FOLDER, about, keep
@@ -125,7 +126,7 @@ def main() -> None:
         return
     base = [run["JSON alone"] for run in found]
     ratio = Comparison("report", [run["together"] for run in found], base).summary()
-    keep(chosen.out, {"ratio": ratio, "records": chosen.records, "seeds": chosen.seeds, **about("orjson")})
+    keep(chosen.out, {"ratio": ratio, "records": chosen.records, "seeds": chosen.seeds, **about("msgspec")})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from harness.report.data.provenance import judged_by, run_facts
 from harness.report.data.reported import Reported
 from harness.report.render.files import write_report
 from harness.report.render.latex import escape
-from harness.report.render.plot_data import json_text, report_data
+from harness.report.render.plain_json import json_text
+from harness.report.render.plot_data import report_data
 from harness.report.tables.build import build_report
 from tests.helpers.records import typed
 from tests.unit.test_report import EXPECTED, make_record, standard, table

@@ -90,8 +90,11 @@ def seed_matrix(scored: Sequence[Scored], k: int = 1) -> FloatArray:
     seeds = sorted({seed for row in scored for seed in row.group.seeds})
     column = {seed: index for index, seed in enumerate(seeds)}
     matrix = np.full((len(scored), len(seeds)), np.nan)
+    everywhere = tuple(seeds)
     for index, row in enumerate(scored):
-        matrix[index, [column[seed] for seed in row.group.seeds]] = row.curve_SK[:, k - 1]
+        own = row.group.seeds
+        places = slice(None) if own == everywhere else [column[seed] for seed in own]
+        matrix[index, places] = row.curve_SK[:, k - 1]
     return matrix
 
 

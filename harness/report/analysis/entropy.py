@@ -21,7 +21,7 @@ import numpy as np
 
 from harness.records.record import Record
 from harness.report.analysis.conditions import UNTESTED, why_not
-from harness.report.analysis.scores import FloatArray, probes
+from harness.report.analysis.scores import FloatArray, mean
 from harness.report.data.groups import Group
 from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
 
@@ -100,17 +100,17 @@ def discipline(
         reference: the row that differences are taken against; the law is about training like its.
         curve_SK, base_SK: pass@1..K of the row and of the untrained model, averaged over the test sets.
     """
-    probed = [probes(record) for record in group.records]
+    probed = group.probes
     trained = group.role != "base"
     whole = probed and all(len(points) for points in probed)
     collapses = [_collapse(points) for points in probed] if whole and trained else []
     reached = [step for step in collapses if step is not None]
     return Discipline(
-        start=_mean([points[0][2] for points in probed]) if whole else None,
-        end=_mean([points[-1][2] for points in probed]) if whole and trained else None,
-        area=_mean([_area(points) for points in probed]) if whole and trained else None,
+        start=mean([points[0][2] for points in probed]) if whole else None,
+        end=mean([points[-1][2] for points in probed]) if whole and trained else None,
+        area=mean([_area(points) for points in probed]) if whole and trained else None,
         collapsed=len(reached) / len(collapses) if collapses else None,
-        collapse_step=_mean(reached) if reached else None,
+        collapse_step=mean(reached) if reached else None,
         right=_late(group, "entropy_correct"),
         wrong=_late(group, "entropy_wrong"),
         overtaken_at=overtaken_at(curve_SK, base_SK) if trained else None,
@@ -156,11 +156,7 @@ def _late(group: Group, name: str) -> float | None:
         if not known:
             return None
         means.append(sum(known) / len(known))
-    return _mean(means) if means else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
+    return mean(means) if means else None
 
 
 def _law(group: Group, reference: Group | None) -> Law | None:

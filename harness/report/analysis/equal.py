@@ -23,7 +23,7 @@ import numpy as np
 from harness.records.record import FrontierPoint, Record
 from harness.report.analysis.levels import ALPHA, POWER
 from harness.report.analysis.scores import FloatArray, entropy_points, frontier_k
-from harness.report.data.groups import Group, row_of
+from harness.report.data.groups import Group, probes, row_of
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
@@ -172,10 +172,10 @@ def _checkpoints(record: Record) -> list[tuple[float, FrontierPoint, float]]:
 
 def _entropy_at(record: Record, step: float) -> float | None:
     """Probe entropy at a step, between the probes around it."""
-    probes = sorted(entropy_points(record).items())
-    if len(probes) < 2 or not probes[0][0] <= step <= probes[-1][0]:
+    points = sorted(entropy_points(probes(record)).items())
+    if len(points) < 2 or not points[0][0] <= step <= points[-1][0]:
         return None
-    return float(np.interp(step, [at for at, _ in probes], [nats for _, nats in probes]))
+    return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
 
 
 def _row(reached: dict[int, Crossing], delta: float | None, p: float | None) -> AtLevel:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.record import Evaluation, PassSamples, Record
-from harness.report.data.groups import Group
-from harness.statistics import mean_pass_at_ks, pass_at_k
+from harness.records.record import Evaluation, FrontierPoint, PassSamples
+from harness.report.data.groups import Group, Probed
+from harness.statistics import each_mean_pass_at_ks, mean_pass_at_ks, pass_at_k
 
 FloatArray = NDArray[np.float64]
 _Part = TypeVar("_Part")
+#: How many samples of each problem, and [P] how many of them are right.
+_Samples = tuple[int, NDArray[np.int64]]
 
 MAX_K = 32
+#: From here on numpy adds in pairs and not from left to right.
+_PAIRWISE = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class SetScores:
     n: int
     curve_SK: FloatArray
     problem_P: FloatArray
-    samples: tuple[tuple[int, NDArray[np.int64]], ...]
+    samples: tuple[_Samples, ...]
     _problem_at: dict[int, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     def problem_at(self, k: int) -> FloatArray:
@@ -39,8 +43,7 @@ class SetScores:
         if k == 1:
             return self.problem_P
         if k not in self._problem_at:
-            per_seed = [pass_at_k(n, correct_P, k) for n, correct_P in self.samples]
-            self._problem_at[k] = np.asarray(np.mean(per_seed, axis=0))
+            self._problem_at[k] = np.asarray(np.mean(_each_pass_at_k(self.samples, k), axis=0))
         return self._problem_at[k]
 
 
@@ -60,19 +63,43 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
         return None
     n = min(part.n for e in evals for part in (e, e.for_pass))
     ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
-    curves, problems, samples = [], [], []
+    samples: list[_Samples] = []
+    firsts: list[_Samples] = []
     for record, evaluation in zip(group.records, evals, strict=True):
         where = f"{record.run_id} on {name}"
-        correct = np.asarray(_aligned(evaluation, problem_ids, where))
-        curve = mean_pass_at_ks(evaluation.n, correct, ks)
-        drawn = evaluation.n, correct
+        own = evaluation.n, _counts(_aligned(evaluation, problem_ids, where))
+        firsts.append(own)
         if evaluation.passes:  # a profile that draws samples of its own for k > 1
-            drawn = evaluation.passes.n, np.asarray(_aligned(evaluation.passes, problem_ids, where))
-            curve[1:] = mean_pass_at_ks(*drawn, ks[1:])
-        samples.append(drawn)
-        curves.append(curve)
-        problems.append(pass_at_k(evaluation.n, correct, 1))
-    return SetScores(n, np.stack(curves), np.mean(problems, axis=0), tuple(samples))
+            own = evaluation.passes.n, _counts(_aligned(evaluation.passes, problem_ids, where))
+        samples.append(own)
+    curve_SK = _mean_curves(samples, ks)
+    if any(evaluation.passes for evaluation in evals):
+        curve_SK[:, :1] = _mean_curves(firsts, ks[:1])
+    return SetScores(n, curve_SK, np.mean(_each_pass_at_k(firsts, 1), axis=0), tuple(samples))
+
+
+def _counts(values: Sequence[int]) -> NDArray[np.int64]:
+    """As an array; told their type and number, numpy takes half as long."""
+    return np.fromiter(values, np.int64, len(values))
+
+
+def _mean_curves(samples: Sequence[_Samples], ks: Sequence[int]) -> FloatArray:
+    """[S, K] mean over the problems of pass@k, seed by seed."""
+    if _alike(samples):
+        return each_mean_pass_at_ks(samples[0][0], np.stack([correct for _, correct in samples]), ks)
+    return np.stack([mean_pass_at_ks(n, correct_P, ks) for n, correct_P in samples])
+
+
+def _each_pass_at_k(samples: Sequence[_Samples], k: int) -> Sequence[FloatArray] | FloatArray:
+    """[P] pass@k of every seed."""
+    if _alike(samples):
+        return pass_at_k(samples[0][0], np.stack([correct for _, correct in samples]), k)
+    return [pass_at_k(n, correct_P, k) for n, correct_P in samples]
+
+
+def _alike(samples: Sequence[_Samples]) -> bool:
+    """Whether all seeds drew as many samples of as many problems, so that one array holds them."""
+    return len({(n, len(correct)) for n, correct in samples}) == 1
 
 
 def _greedy(evaluation: Evaluation) -> bool:
@@ -127,16 +154,31 @@ def mean_of(parts: Sequence[_Part], number: Callable[[_Part], Any]) -> float | N
     for part in parts:
         value = number(part)
         if isinstance(value, list):  # one number per problem
-            value = _mean(value) if value and None not in value else None
+            value = _mean_count(value)
         if value is None or not math.isfinite(value):
             return None
         values.append(float(value))
-    return _mean(values) if values else None
+    return mean(values) if values else None
 
 
-def _mean(values: Sequence[float]) -> float:
-    """To the last bit what ``np.mean`` gives, which takes three times as long on a short list."""
+def _mean_count(counts: Sequence[Any]) -> float | None:
+    """Of one whole number per problem; their sum is exact in any order."""
+    return sum(counts) / len(counts) if counts and None not in counts else None
+
+
+def mean(values: Sequence[float]) -> float:
+    """To the last bit what ``np.mean`` gives, which takes many times as long on a short list."""
+    if len(values) < _PAIRWISE:
+        return add(values) / len(values)
     return float(np.add.reduce(values)) / len(values)
+
+
+def add(values: Iterable[float]) -> float:
+    """The sum from left to right, on every version of Python (``sum`` corrects for rounding from 3.12 on)."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @dataclass(frozen=True)
@@ -162,36 +204,29 @@ def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     return Curve(np.array(steps), np.array(rows))
 
 
-def probes(record: Record) -> list[tuple[int, float, float]]:
-    """``(step, generated tokens, nats per token)`` of every entropy probe of a run, by step."""
-    return sorted(
-        (p.step, float(p.generated_tokens), p.entropy_nats)
-        for p in record.probe
-        if p.entropy_nats is not None and math.isfinite(p.entropy_nats)
-    )
-
-
-def entropy_points(record: Record) -> dict[int, float]:
+def entropy_points(probes: Sequence[Probed]) -> dict[int, float]:
     """Probe entropy of one run in nats per token, by step."""
-    return {step: nats for step, _, nats in probes(record)}
+    return {step: nats for step, _, nats in probes}
 
 
 def entropy_curve(group: Group) -> Curve | None:
     """Probe entropy in nats per token over steps."""
-    return _curve([entropy_points(record) for record in group.records])
+    return _curve([entropy_points(own) for own in group.probes])
 
 
 def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
     """pass@1 and pass@``k`` over the checkpoints on the validation set, seed by seed."""
-    pairs: list[tuple[dict[int, float], dict[int, float]]] = []
-    for record in group.records:
-        one: dict[int, float] = {}
-        many: dict[int, float] = {}
+    pairs: list[tuple[dict[int, float], dict[int, float]]] = [({}, {}) for _ in group.records]
+    alike: dict[tuple[int, int], list[tuple[int, FrontierPoint]]] = {}
+    for seed, record in enumerate(group.records):
         for point in record.frontier:
             if point.correct and point.n >= 2 * k:
-                values = mean_pass_at_ks(point.n, point.correct, (1, k))
-                one[point.step], many[point.step] = float(values[0]), float(values[1])
-        pairs.append((one, many))
+                alike.setdefault((point.n, len(point.correct)), []).append((seed, point))
+    for (n, _), points in alike.items():
+        counts = np.stack([_counts(point.correct) for _, point in points])
+        values = each_mean_pass_at_ks(n, counts, (1, k)).tolist()
+        for (seed, point), (one, many) in zip(points, values, strict=True):
+            pairs[seed][0][point.step], pairs[seed][1][point.step] = one, many
     first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
     return None if first is None or second is None else (first, second)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from harness.records.record import MethodCard, Record
@@ -27,6 +28,10 @@ _SAME_IN_ROW = {
 }
 
 
+#: Step, generated tokens and nats per token of an entropy probe.
+Probed = tuple[int, float, float]
+
+
 @dataclass(frozen=True)
 class Group:
     """All runs of one method in one role, ordered by seed."""
@@ -43,6 +48,11 @@ class Group:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(record.seed for record in self.records)
+
+    @cached_property
+    def probes(self) -> tuple[list[Probed], ...]:
+        """The entropy probes of every run, by step: several tables and pictures ask for them."""
+        return tuple(map(probes, self.records))
 
     @property
     def label(self) -> str:
@@ -95,6 +105,15 @@ class Group:
     @property
     def track(self) -> str:
         return self.card.track or "main"
+
+
+def probes(record: Record) -> list[Probed]:
+    """The entropy probes of one run, by step; those without a finite entropy are left out."""
+    return sorted(
+        (p.step, float(p.generated_tokens), p.entropy_nats)
+        for p in record.probe
+        if p.entropy_nats is not None and isfinite(p.entropy_nats)
+    )
 
 
 def method_key(method: str) -> str:

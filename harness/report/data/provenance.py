@@ -6,8 +6,9 @@ to their seeds and the budget they used, to what tuning chose, and per set to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from harness.records.record import Evaluation, Record
 NAMED = ("commit", "config_hash", "method_hash", "determinism", "hardware")
 UNKNOWN = "not recorded"
 _LEFT_OUT = ("method", "role")
+_WORDS = frozenset({str, int, float, bool})
 
 
 def run_facts(record: Record) -> dict[str, Any]:
@@ -69,13 +71,17 @@ def judged_by(record: Record, entry: Evaluation) -> dict[str, str]:
 
 def _plain_values(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:
     """Name and value of what is said in a word or a number."""
-    for name, default in _defaults(type(part)):
-        value = getattr(part, name)
-        if value not in (default, "") and isinstance(value, (str, int, float)):
+    names, defaults, values_of = _fields(type(part))
+    for name, default, value in zip(names, defaults, values_of(part), strict=True):
+        if type(value) in _WORDS and value not in (default, ""):
             yield name, value
 
 
 @cache
-def _defaults(of: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
-    """Field and default of a type; what is not said has its default."""
-    return tuple((field.name, field.default) for field in msgspec.structs.fields(of))
+def _fields(
+    of: type[msgspec.Struct],
+) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Fields and defaults of a type, and what reads all its values; what is not said has its default."""
+    fields = msgspec.structs.fields(of)
+    names = tuple(field.name for field in fields)
+    return names, tuple(field.default for field in fields), attrgetter(*names)

@@ -10,7 +10,8 @@ from harness.records.record import Record
 from harness.report.render.figures.draw import draw_figures
 from harness.report.render.latex import latex_text
 from harness.report.render.page import html_page
-from harness.report.render.plot_data import json_text, report_data
+from harness.report.render.plain_json import json_text
+from harness.report.render.plot_data import report_data
 from harness.report.render.terminal import render
 from harness.report.render.text import csv_text, markdown_text
 from harness.report.tables.build import build_report

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from harness.report.analysis.entropy import Law
 from harness.report.analysis.model import Line, Report, Table
-from harness.report.analysis.scores import Curve, entropy_curve, frontier_curves, frontier_k
+from harness.report.analysis.scores import Curve, FloatArray, entropy_curve, frontier_curves, frontier_k
 from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group
 from harness.report.data.provenance import run_facts, used
 from harness.report.render.style import BASE, Style, styles
-from harness.report.tables.columns import interval_text, significant
+from harness.report.tables.columns import interval_text
+from harness.statistics.rounding import all_significant, all_to_digits, significant
+from harness.util.collector import collector_paused
 
 FORMAT = 1
-_NUMBERS = {int, float, bool, type(None)}
-_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False)
-#: Characters of a line of ``leaderboard.json``; lists of numbers may be longer.
-_WIDTH = 110
 
 
+@collector_paused()
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Everything the tables and plots show, with the runs behind each row; scores are shares.
 
@@ -70,52 +67,6 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
     }
 
 
-def json_text(data: Mapping[str, Any]) -> str:
-    """JSON with sorted keys that a person can read in a diff: a line for every short list or object."""
-    return _pretty(data, "") + "\n"
-
-
-def _pretty(value: Any, indent: str) -> str:
-    """As text; what holds no lists or objects itself goes to the encoder whole, which is much faster."""
-    if isinstance(value, dict):
-        if _plain(value.values()):
-            line = _JSON.encode(value)
-            fits = len(line) + len(indent) <= _WIDTH or not value
-            return line if fits else f"{{\n{indent} {_line_each(indent).encode(value)[1:-1]}\n{indent}}}"
-        parts = [f"{_JSON.encode(key)}: {_pretty(value[key], indent + ' ')}" for key in sorted(value)]
-        return _on_lines(parts, "{", "}", indent)
-    if isinstance(value, (list, tuple)) and not _numbers(value):
-        return _on_lines([_pretty(part, indent + " ") for part in value], "[", "]", indent)
-    return _JSON.encode(value)
-
-
-@lru_cache(maxsize=64)
-def _line_each(indent: str) -> json.JSONEncoder:
-    """Encodes an object with a line for each of its members."""
-    return json.JSONEncoder(
-        ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(f",\n{indent} ", ": ")
-    )
-
-
-def _on_lines(parts: Sequence[str], start: str, end: str, indent: str) -> str:
-    """The parts on one line where they fit; a line break within a part says that they do not."""
-    width = sum(map(len, parts)) + 2 * len(parts) + len(indent)  # with ", " between them, start and end
-    if (width <= _WIDTH or not parts) and not any("\n" in part for part in parts):
-        return f"{start}{', '.join(parts)}{end}"
-    deeper = f"\n{indent} "
-    return f"{start}{deeper}{f',{deeper}'.join(parts)}\n{indent}{end}"
-
-
-def _plain(values: Iterable[Any]) -> bool:
-    """Whether there are no lists or objects among the values."""
-    return set(map(type, values)) <= _NUMBERS | {str}
-
-
-def _numbers(values: Iterable[Any]) -> bool:
-    """Whether there are numbers, truth values and nothing else."""
-    return set(map(type, values)) <= _NUMBERS
-
-
 def looks_of(report: Report) -> dict[str, Style]:
     """Key of a row -> how it is drawn."""
     controls = {g.label for g in report.groups if g.role == "control"}
@@ -131,8 +82,7 @@ def _row(
     group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str]
 ) -> dict[str, Any]:
     first = group.records[0]
-    curve_SK = report.curves.get(group.key)
-    frontier = frontier_curves(group, k) if k else None
+    told = _curves(group, report.curves.get(group.key), frontier_curves(group, k) if k else None)
     paper = group.card.paper or ""
     return {
         "id": group.key,
@@ -155,9 +105,9 @@ def _row(
             "colour": look.colour, "dark": look.dark, "marker": look.marker, "dashes": list(look.dashes),
             "width": look.width,
         },
-        "entropy_curve": _curve(entropy_curve(group)),
-        "frontier": frontier and {"pass@1": _curve(frontier[0]), f"pass@{k}": _curve(frontier[1])},
-        "passk": None if curve_SK is None or not curve_SK.shape[1] else _band(curve_SK),
+        "entropy_curve": told[0],
+        "frontier": told[2] and {"pass@1": told[2], f"pass@{k}": told[3]},
+        "passk": told[1],
         "trace": _traces(group),
         "law": _law(report.discipline[group.key].law),
         "runs": [run_facts(record) for record in group.records],
@@ -175,27 +125,44 @@ def _law(law: Law | None) -> dict[str, Any] | None:
     return told | {
         "rmse": significant(law.rmse),
         "r2": significant(law.r2) if np.isfinite(law.r2) else None,
-        "points": [[_round(point) for point in own] for own in law.points],
+        "points": _rounded([np.array(own) for own in law.points]),
         "applies": law.applies,
         "why_not": law.why_not or None,
     }
 
 
-def _band(values_ST: Any) -> dict[str, list[float | None]]:
-    """Mean over the seeds, and the smallest and largest seed."""
-    return {
-        "mean": _round(values_ST.mean(axis=0)),
-        "low": _round(values_ST.min(axis=0)),
-        "high": _round(values_ST.max(axis=0)),
-    }
+def _curves(
+    group: Group, passk_SK: FloatArray | None, frontier: tuple[Curve, Curve] | None
+) -> list[dict[str, Any] | None]:
+    """Entropy, pass@k and the two curves of the frontier: of each mean, smallest and largest seed."""
+    entropy = entropy_curve(group)
+    curves = [entropy, None, *(frontier or (None, None))]
+    values = [curve and curve.values_ST for curve in curves]
+    values[1] = None if passk_SK is None or not passk_SK.shape[1] else passk_SK
+    # rounded together: a call for each would take most of the time
+    bands = iter(_rounded([_band(own_ST) for own_ST in values if own_ST is not None]))
+    told: list[dict[str, Any] | None] = []
+    for curve, own_ST in zip(curves, values, strict=True):
+        if own_ST is None:
+            told.append(None)
+            continue
+        steps = {} if curve is None else {"step": curve.steps_T.tolist()}
+        told.append(steps | dict(zip(("mean", "low", "high"), next(bands), strict=True)))
+    return told
 
 
-def _curve(curve: Curve | None) -> dict[str, list[Any]] | None:
-    return None if curve is None else {"step": curve.steps_T.tolist(), **_band(curve.values_ST)}
+def _band(values_ST: FloatArray) -> FloatArray:
+    """[3, T] mean over the seeds, and the smallest and largest seed."""
+    return np.stack([values_ST.mean(axis=0), values_ST.min(axis=0), values_ST.max(axis=0)])
 
 
-def _round(values: Any) -> list[float | None]:
-    return _each_significant(*np.asarray(values, dtype=float).tolist())
+def _rounded(arrays: Sequence[FloatArray]) -> list[Any]:
+    """The arrays with significant digits, as lists."""
+    if not arrays:
+        return []
+    flat = all_significant(np.concatenate([array.ravel() for array in arrays]))
+    parts = np.split(flat, np.cumsum([array.size for array in arrays])[:-1])
+    return [part.reshape(array.shape).tolist() for part, array in zip(parts, arrays, strict=True)]
 
 
 def _each_significant(*values: float | None) -> list[float | None]:
@@ -213,11 +180,20 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
         return None
     names = sorted(set.intersection(*(set(trace) for trace in known)))
     windows = min(len(trace["step"]) for trace in known)
-    told: dict[str, list[Any]] = {}
-    for name in names:
-        columns = zip(*(trace[name][:windows] for trace in known), strict=True)
-        told[name] = [None if None in c else float(f"{sum(c) / len(c):.5g}") for c in columns]
-    return told
+    mean_NT = _mean_traces([[trace[name][:windows] for name in names] for trace in known])
+    gaps_N = np.asarray(np.isnan(mean_NT).any(axis=1)).tolist()
+    return {
+        name: [None if mean != mean else mean for mean in own] if has_gap else own
+        for name, own, has_gap in zip(names, mean_NT.tolist(), gaps_N, strict=True)
+    }
+
+
+def _mean_traces(traces: Sequence[Sequence[Sequence[float | None]]]) -> FloatArray:
+    """[N, T] mean over the seeds with five digits, nan where one has none; ``traces[seed][name][window]``."""
+    total_NT = np.array(traces[0], dtype=np.float64)
+    for own in traces[1:]:
+        total_NT = total_NT + np.array(own, dtype=np.float64)
+    return all_to_digits(total_NT / len(traces), 5)
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -19,10 +19,14 @@ from harness.report.tables.columns import Column, headline_columns
 from harness.report.tables.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.tables.sections import sections_of
 
+_MARKUP = re.compile(r"[\\|<>*_`\[\]\n]")
+
 
 def escaped(text: str) -> str:
     """Escape what would end a Markdown cell or start markup."""
-    return re.sub(r"([\\|<>*_`\[\]])", r"\\\1", text).replace("\n", " ")
+    if not _MARKUP.search(text):  # nearly always, and much faster than to replace nothing
+        return text
+    return _MARKUP.sub(lambda found: " " if found[0] == "\n" else f"\\{found[0]}", text)
 
 
 def _rows(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]]) -> list[str]:
@@ -127,16 +131,18 @@ def csv_text(report: Report) -> str:
         *("lr", "lr_at_grid_edge"),
         *EQUAL,
     )
-    header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *numbers, *BUDGET]
+    measured = (*numbers, *BUDGET)
+    header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *measured]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for table in report.tables:
         for line in table.lines:
             facts = _csv_facts(report, table, line)
-            facts |= {f"pass@{k}": line.pass_at.get(k) for k in ks}
-            facts |= {key: line.numbers.get(key) for key in (*numbers, *BUDGET)}
-            writer.writerow([_csv_value(facts.get(key)) for key in header])
+            row = [
+                *map(facts.get, _CSV_FACTS), *map(line.pass_at.get, ks), *map(line.numbers.get, measured)
+            ]  # fmt: skip
+            writer.writerow(["" if value is None else _csv_value(value) for value in row])
     return buffer.getvalue()
 
 
@@ -206,8 +212,8 @@ def _csv_runs(group: Group) -> dict[str, Any]:
 def _csv_value(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if not -1e6 < value < 1e6 and value == value else f"{value:.6g}"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
     return str(value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.report.analysis.versus import Pair, Versus
-from harness.report.render.plot_data import json_text
+from harness.report.render.plain_json import json_text
 from harness.report.render.text import escaped
 from harness.report.tables.columns import DASH, p_text, percent, points
 from harness.util.files import write_text

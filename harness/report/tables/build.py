@@ -35,8 +35,10 @@ from harness.report.analysis.scores import FloatArray, SetScores, common_problem
 from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
+from harness.util.collector import collector_paused
 
 
+@collector_paused()
 def build_report(
     records: Sequence[Record],
     *,

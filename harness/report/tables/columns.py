@@ -27,15 +27,6 @@ class Column:
     wide: bool = False
 
 
-def significant(number: float | None) -> float | None:
-    """Six significant digits, of large numbers the whole part: equal whatever processor computed it."""
-    if number is None:
-        return None
-    # nine first: halves such as 0.4203125 are common, and their last bits must not decide
-    settled = float(f"{number:.9g}")
-    return float(f"{settled:.6g}" if abs(settled) < 1e6 else f"{settled:.0f}")
-
-
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in [0, 1] as percent without the sign, or a dash."""
     return DASH if share is None else f"{100 * share:.{digits}f}"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from harness.report.analysis.model import Line
 from harness.report.analysis.scores import entropy_curve
 from harness.report.render.style import Style
-from harness.report.tables.columns import Column, p_text, points, significant
+from harness.report.tables.columns import Column, p_text, points
 from harness.report.tables.sections import Section
+from harness.statistics.rounding import significant
 
 if TYPE_CHECKING:
     from markupsafe import Markup
