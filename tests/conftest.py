@@ -126,8 +126,9 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> list[str]:
-    """The command that starts a fake worker."""
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that starts a fake worker; it is done long before a real one would be looked at again."""
+    monkeypatch.setattr("harness.sweep.local.POLL_S", 0.02)
     script = tmp_path / "fake_worker.py"
     script.write_text(textwrap.dedent(FAKE_WORKER))
     return [sys.executable, str(script)]

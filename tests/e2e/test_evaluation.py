@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from harness.evaluation.samples import Sample, read_samples
 from harness.rollout.engines import vllm as vllm_engine
 from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
+from tests.helpers.warm_python import warm_python
 
 VLLM = ("vllm", "device=cpu", "engine.kv_cache_gib=0.5")
 NEEDS_VLLM = pytest.mark.skipif(bool(vllm_engine.unusable()), reason=str(vllm_engine.unusable()))
@@ -76,6 +77,12 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model") / "talker", rare_end=True)
 
 
+@pytest.fixture(scope="module")
+def python() -> Iterator[str]:
+    with warm_python() as path:
+        yield path
+
+
 def alike(one: Sample, other: Sample) -> bool:
     """Equal up to the rounding of log-probs, which depends on what is drawn side by side."""
     return replace(one, logp_sum=0.0) == replace(other, logp_sum=0.0) and one.logp_sum == pytest.approx(
@@ -89,7 +96,7 @@ def alike(one: Sample, other: Sample) -> bool:
     "engine", [("hf",), pytest.param(VLLM, marks=[pytest.mark.vllm, NEEDS_VLLM])], ids=lambda words: words[0]
 )
 def test_killed_and_resumed_gives_the_same(
-    engine: tuple[str, ...], size: str, model: Path, talker: Path, tmp_path: Path
+    engine: tuple[str, ...], size: str, model: Path, talker: Path, python: str, tmp_path: Path
 ) -> None:
     wanted = SIZES[size]
     accept = write_sets(tmp_path / "data", wanted.sets, count=wanted.count, length=wanted.tokens)
@@ -105,7 +112,7 @@ def test_killed_and_resumed_gives_the_same(
     assert max(row.tokens for rows in whole.values() for row in rows) >= wanted.shortest
 
     out = tmp_path / "killed"
-    finished, parts = killed_at(wanted.killed, out, request)
+    finished, parts = killed_at(wanted.killed, out, python, request)
     assert len(finished) < wanted.files and all(len(rows) < n * wanted.count for rows in parts.values())
     assert main(["eval", *request, f"out={out}"]) == 0
     resumed = samples_of(out)
@@ -121,13 +128,13 @@ def test_killed_and_resumed_gives_the_same(
 
 
 def killed_at(
-    moment: tuple[str, int], out: Path, request: list[str]
+    moment: tuple[str, int], out: Path, python: str, request: list[str]
 ) -> tuple[dict[str, bytes], dict[str, list[Sample]]]:
     """Start the evaluation, kill it there; the finished files, and the samples of others that are kept."""
     pattern, count = moment
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "eval", *request, f"out={out}"],
+        [python, "-c", COMMAND, "eval", *request, f"out={out}"],
         env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

@@ -15,6 +15,7 @@ import pytest
 
 from harness.cli import main
 from harness.util.locks import holder
+from tests.helpers.warm_python import warm_python
 
 SWEEP = """
 title: miniature
@@ -29,11 +30,6 @@ settings:
 """
 COMMAND = [sys.executable, "-m", "entrobench"]
 ROOT = Path(__file__).parent.parent.parent
-
-
-def _entrobench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def _running(folder: Path) -> list[Path]:
@@ -56,6 +52,11 @@ def test_submit_kill_go_on_report_and_nothing_twice(
     (tmp_path / "mini.yaml").write_text(SWEEP)
     submit = ("sweep", "submit", "mini.yaml", "launcher=local", "workers=2")
 
+    def here(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(list(words))
+        return code, capsys.readouterr().out
+
     submitter = subprocess.Popen(
         [*COMMAND, *submit], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, start_new_session=True,
@@ -68,20 +69,16 @@ def test_submit_kill_go_on_report_and_nothing_twice(
     _wait(lambda: not _running(tmp_path))
     assert not _running(tmp_path), "workers outlive a submitter that was killed"
 
-    again = _entrobench(tmp_path, *submit)
-    assert again.returncode == 0, again.stdout + again.stderr
+    # What follows is said in this process, which has imported it all already, as its workers now have too.
+    monkeypatch.chdir(tmp_path)
+    with warm_python() as python, monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", python)
+        code, again = here(*submit)
+    assert code == 0, again
     results = sorted(tmp_path.glob("runs/*/result.json"))
     assert [path.parent.name.split("-")[0] for path in results] == ["base", "grpo", "steer"]
     for path in tmp_path.glob("runs/[gs]*/metrics.jsonl"):
         assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
-
-    # What follows starts no runs: in this process, which has imported it all already.
-    monkeypatch.chdir(tmp_path)
-
-    def here(*words: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(list(words))
-        return code, capsys.readouterr().out
 
     code, report = here("report", "mini.yaml")
     assert code == 0, report

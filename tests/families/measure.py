@@ -110,9 +110,12 @@ def all_families() -> list[str]:
 
 
 def _start() -> None:
+    import gc
+
     import torch
     from transformers.utils import logging
 
+    gc.disable()  # the worker ends with its share of the families
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli import main
+from tests.helpers.warm_python import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def _pytest(path: Path, root: Path, *options: str) -> list[str]:
+def _pytest(path: Path, root: Path, *options: str, python: str = sys.executable) -> list[str]:
     """The lines of pytest's report of ``path``, all of which passes."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path), *options],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path), *options],
         cwd=root, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,14 +37,15 @@ def test_outside_the_checkout(tmp_path: Path, capsys: Any) -> None:
     assert main(["new-method", "its_own", "--dir", str(tmp_path)]) == 0
     assert f"entrobench train method={tmp_path / 'its_own.py'}" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["its_own.md", "its_own.py", "test_its_own.py"]
-    _pytest(tmp_path / "test_its_own.py", ROOT)
+    with warm_python() as python:
+        _pytest(tmp_path / "test_its_own.py", ROOT, python=python)
     assert main(["methods", "show", str(tmp_path / "its_own.py")]) == 0
     assert "method.strength | 0.1" in capsys.readouterr().out
 
 
 def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
     for package in ("harness", "methods", "benchmarks", "tests/methods", "tests/helpers"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tmp_path / package)  # with the bytecode: it is that of the copies too
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     before = _files(tmp_path)
     command = [sys.executable, "-m", "entrobench", "new-method", "bold-idea"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,8 @@ from harness.run.identity import identity, identity_parts
 from harness.util.errors import UserError
 from tests.helpers import together_eval
 from tests.helpers.math_files import write_sets
+from tests.helpers.processes import run_together
 from tests.helpers.tiny import small_run, tiny_folder
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,19 +32,7 @@ def small_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_several_processes_evaluate_like_one(small_sets: None, tmp_path: Path) -> None:
     alone = together_eval.evaluated(tiny_folder(), tmp_path / "alone")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tests.helpers.together_eval", str(tiny_folder()), str(tmp_path),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_together(2, together_eval.main, str(tiny_folder()), str(tmp_path))
     for rank in range(2):
         assert json.loads((tmp_path / f"result-{rank}.json").read_text()) == json.loads(json.dumps(alone))
     files = sorted(p.name for p in (tmp_path / "alone").iterdir())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.run.export import export
 from harness.util.errors import UserError
 from tests.helpers.execution import configured
 from tests.helpers.tiny import SMALL, tiny_folder
+from tests.helpers.warm_python import warm_python
 
 pytestmark = pytest.mark.slow
 STEPS, ROWS = 4, "train.micro_batch_rows=8"
@@ -51,14 +53,22 @@ def alone(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start(root: Path) -> Callable[..., int]:
+def python() -> Iterator[str]:
+    with warm_python() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def start(root: Path, python: str) -> Callable[..., int]:
     """Carry out a plan in ``size`` processes; gives the exit code."""
 
     def start(size: int, name: str, plan: list[dict[str, Any]]) -> int:
         file = root / f"{name}.json"
         file.write_text(json.dumps(plan))
         folder = runs.run_folder(configured(plan[-1]["overrides"]))
-        return launch([str(file)], processes=size, folder=folder, module="tests.helpers.shared_run")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", python)
+            return launch([str(file)], processes=size, folder=folder, module="tests.helpers.shared_run")
 
     return start
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.locks import lock_path, locked
 from tests.helpers.records import small_record
-from tests.helpers.scripts import start_python
+from tests.helpers.scripts import environment
+from tests.helpers.warm_python import warm_python
 
 Write = Callable[..., Path]
 
@@ -182,15 +183,24 @@ _COLLECTOR = """
 """
 
 
-def _collector(folder: Path, *words: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def python() -> Iterator[str]:
+    with warm_python() as path:
+        yield path
+
+
+def _collector(python: str, folder: Path, *words: str) -> subprocess.Popen[str]:
     script = folder / "collector.py"
     script.write_text(textwrap.dedent(_COLLECTOR))
-    return start_python(script, *words)
+    return subprocess.Popen(
+        [python, str(script), *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("at", ["records.old.jsonl", "records.jsonl"])
 def test_a_collector_killed_in_between_loses_and_doubles_nothing(
-    finished: Path, backend: Any, worker: list[str], tmp_path: Path, at: str
+    finished: Path, backend: Any, worker: list[str], python: str, tmp_path: Path, at: str
 ) -> None:
     _collect(finished, backend)
     backend.code = "2"
@@ -198,7 +208,7 @@ def test_a_collector_killed_in_between_loses_and_doubles_nothing(
     jobs = [job for job in make_plan(sweep, backend) if job.label == "grpo"]
     LocalLauncher(sweep, ledger(sweep), worker).submit(jobs)
     reached = tmp_path / "reached"
-    process = _collector(tmp_path, str(finished), at, str(reached), "2")
+    process = _collector(python, tmp_path, str(finished), at, str(reached), "2")
     deadline = time.monotonic() + 60
     while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -214,8 +224,8 @@ def test_a_collector_killed_in_between_loses_and_doubles_nothing(
     assert [r.method for r in read_records(folder / "records.old.jsonl")] == ["grpo"]
 
 
-def test_two_collectors_at_once_take_turns(finished: Path, tmp_path: Path) -> None:
-    both = [_collector(tmp_path, str(finished), "", str(tmp_path / "x"), "1") for _ in range(2)]
+def test_two_collectors_at_once_take_turns(finished: Path, python: str, tmp_path: Path) -> None:
+    both = [_collector(python, tmp_path, str(finished), "", str(tmp_path / "x"), "1") for _ in range(2)]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(int(out) for out, _ in said) == [0, 4], "one collected, the other found it done"
