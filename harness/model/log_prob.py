@@ -13,7 +13,7 @@ and never held twice. Shape letters: ``R`` positions by ``C`` tokens of a tile.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,6 +45,15 @@ class Tile(NamedTuple):
     @property
     def cells(self) -> int:
         return self.height * self.width
+
+
+#: What is shown each tile's gradient.
+Seen = Callable[[Tile, Tensor], None]
+
+
+def tile_cells(cells: int, device: torch.device, positions: int = 0) -> int:
+    """Logits of a tile, where ``cells`` may be held at once; room for all ``positions`` if they allow it."""
+    return min(cells, max(CACHED, positions**2)) if device.type == "cpu" else cells
 
 
 def tiles(positions: int, tokens: int, cells: int) -> Iterator[list[Tile]]:
@@ -143,7 +152,9 @@ def add_product(out: Tensor, a: Tensor, b: Tensor, first: bool = False) -> None:
 class LogProbEntropy(torch.autograd.Function):
     """``[N]`` log-probs and ``[N]`` entropies, see the module's docstring.
 
-    ``cells`` is the number of logits that may be held at once; ``keep`` says whether a backward pass follows.
+    ``cells`` is the number of logits that may be held at once; ``keep`` says whether a backward pass follows;
+    ``seen`` is called with each tile and the gradient ``[R,C]`` of the head's products there; tiles then hold
+    all positions, as far as ``cells`` allow it.
     """
 
     @staticmethod
@@ -157,9 +168,10 @@ class LogProbEntropy(torch.autograd.Function):
         cells: int,
         curve: HeadCurve,
         keep: bool,
+        seen: Seen | None = None,
     ) -> tuple[Tensor, Tensor]:
-        size = min(cells, CACHED) if hidden.device.type == "cpu" else cells
         n, vocab = hidden.shape[0], weight.shape[0]
+        size = tile_cells(cells, hidden.device, 0 if seen is None else n)
         room = cells - min(size, n * vocab) if keep else 0
         head = _Head(hidden, weight, bias, temperature, curve)
         state_4N = torch.zeros(4, n, dtype=head.dtype, device=hidden.device)
@@ -178,7 +190,7 @@ class LogProbEntropy(torch.autograd.Function):
         entropy = log_total - moment / total
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(hidden, weight, bias, target, top + log_total, entropy)
-        ctx.temperature, ctx.size, ctx.curve, ctx.kept = temperature, size, curve, kept
+        ctx.temperature, ctx.size, ctx.curve, ctx.kept, ctx.seen = temperature, size, curve, kept, seen
         return chosen - log_total, entropy
 
     @staticmethod
@@ -191,7 +203,7 @@ class LogProbEntropy(torch.autograd.Function):
         if bend is not None:
             along = bend * entropy if grad_logp is None else grad_logp + bend * entropy
         if along is None:
-            return (None,) * 8
+            return (None,) * 9
         head = _Head(hidden, weight, bias, ctx.temperature, ctx.curve)
         sums = _Gradients(head, bias, ctx.needs_input_grad)
         for block in tiles(hidden.shape[0], weight.shape[0], ctx.size):
@@ -214,8 +226,10 @@ class LogProbEntropy(torch.autograd.Function):
                     at, inside = _inside(target[rows], tile)
                     grad.scatter_add_(1, at, torch.where(inside, grad_logp[rows], 0.0)[:, None])
                 sums.add(tile, grad if slope is None else grad.mul_(slope))
+                if ctx.seen is not None:
+                    ctx.seen(tile, grad)
         found = [s if s is None else s.to(x.dtype) for s, x in ((sums.hidden, hidden), (sums.bias, bias))]
-        return found[0], sums.weight, found[1], None, None, None, None, None
+        return found[0], sums.weight, found[1], None, None, None, None, None, None
 
 
 def _join(state_4R: Tensor, z_RC: Tensor, target_R: Tensor, tile: Tile, space_RC: Tensor) -> Tensor:

@@ -1,0 +1,338 @@
+"""``[B]``: the norm of the gradient of each row's summed log-prob, of many rows in one pass.
+
+A linear layer that is given a_t and whose output has the gradient b_t has the gradient G = sum_t b_t a_t^T, and
+|G|^2 = sum_ts (a_t . a_s)(b_t . b_s) (Li et al. 2022, arXiv 2110.05679). So no gradient of a weight is made: rows
+stand in one packed row, each with a prompt of its own, and hooks meet every layer's inputs and output gradients.
+What is known so: linear layers, RMS norms, the input embedding and the head, tied or not. A model with any other
+weight, one that recomputes its activations, and a row too long for one tile of logits take a pass a row.
+
+Shape letters: ``R`` rows of a pass by ``T`` tokens of the longest, ``L`` tokens of all, ``S`` response tokens of
+the longest, ``N`` of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.model.attention import layout_of
+from harness.model.log_prob import LogProbEntropy, Tile, tile_cells, tiles
+from harness.model.logits import chunk_rows
+from harness.model.own import hidden_states, layers_of
+from harness.model.packing import packed_tokens
+from harness.model.policy import Policy
+from harness.stages.batch import Batch
+from harness.stages.token_stats import LOGP
+
+
+class Unfit(Exception):
+    """A layer is used in another way than once, on all tokens."""
+
+
+def row_grad_norms(
+    policy: Policy, batch: Batch, micro_rows: int | None = None, micro_tokens: int | None = None
+) -> Tensor:
+    """``[B]``: norm of the gradient of each row's summed log-prob at the current weights.
+
+    Args:
+        micro_rows, micro_tokens: of an update's pass; one of this has no more tokens.
+    """
+    layers = Layers.of(policy)
+    norms = torch.zeros(len(batch), dtype=torch.promote_types(policy.head.weight.dtype, torch.float32))
+    for part in _parts(policy, batch, micro_rows or len(batch), micro_tokens):
+        rows = batch.rows(part)
+        found: Tensor | None = None
+        if layers is not None and _one_tile(policy, int(rows.mask_BT.sum())):
+            try:
+                found = together(policy, layers, rows)
+            except Unfit:  # the next rows would meet the same layers
+                layers = None
+        if found is None:
+            found = torch.stack([alone(policy, rows.rows([i])) for i in range(len(part))])
+        norms[part] = found.to(norms)
+    return norms
+
+
+def alone(policy: Policy, row: Batch) -> Tensor:
+    """The norm of one row, by a gradient of every weight."""
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    row = row.trimmed()
+    with torch.enable_grad():
+        logp_BT = policy.stats(row, [LOGP])["logp"]
+        grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
+    return torch.stack([_wide(g).norm() for g in grads if g is not None]).norm().cpu()
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _cells(policy: Policy) -> tuple[int, int]:
+    """Tokens of the vocabulary, and logits that may be held at once."""
+    vocab = policy.head.weight.shape[0]
+    return vocab, chunk_rows(vocab, policy.network.chunk_mib << 20) * vocab
+
+
+def _one_tile(policy: Policy, positions: int) -> bool:
+    vocab, cells = _cells(policy)
+    return len(next(tiles(positions, vocab, tile_cells(cells, policy.device, positions)))) == 1
+
+
+def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | None) -> list[list[int]]:
+    """Rows of equal length together, as many as an update's pass has tokens and a tile has positions."""
+    share = min(1.0, micro_rows / len(batch))
+    limit = min(micro_tokens or 1 << 62, max(1, round(packed_tokens(batch) * share)))
+    prompt, response = batch.prompt_mask_BP.sum(1).tolist(), batch.length_B.tolist()
+    parts: list[list[int]] = []
+    tokens = positions = 0
+    for row in sorted(range(len(batch)), key=lambda i: (response[i], prompt[i])):
+        more = prompt[row] + response[row]
+        fits = parts and tokens + more <= limit and _one_tile(policy, positions + response[row])
+        if not fits:
+            parts.append([])
+            tokens = positions = 0
+        parts[-1].append(row)
+        tokens, positions = tokens + more, positions + response[row]
+    return parts
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The modules that hold a model's trainable weights, by kind."""
+
+    linear: list[nn.Linear]
+    norm: list[nn.Module]
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    @classmethod
+    def of(cls, policy: Policy) -> Layers | None:
+        """None where a weight is none of these kinds."""
+        model, head = policy.model, policy.head
+        embedding = model.get_input_embeddings()
+        if not policy.packs or policy.network.sharded or type(embedding) is not nn.Embedding:
+            return None
+        if type(head) is not nn.Linear or any("forward" in vars(layer) for layer in layers_of(model)):
+            return None
+        if embedding.max_norm is not None or embedding.scale_grad_by_freq:
+            return None
+        found = cls([], [], embedding, head)
+        for module in model.modules():
+            own = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
+            if not own or module in (embedding, head):
+                continue
+            if type(module) is nn.Linear:
+                found.linear.append(module)
+            elif type(module).__name__.endswith("RMSNorm") and _scales(module):
+                found.norm.append(module)
+            else:
+                return None
+        return found
+
+
+def _scales(module: nn.Module) -> bool:
+    """Whether it multiplies what it is given by one vector; torch's own norm takes no other shape."""
+    names = [name for name, p in module.named_parameters() if p.ndim == 1]
+    return names == ["weight"] == [n for n, _ in module.named_parameters()] and not isinstance(
+        module, nn.RMSNorm
+    )
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where in a flat list of tokens each row's are: ``at_RT`` indices, ``there_RT`` false for padding."""
+
+    at_RT: Tensor
+    there_RT: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Spans:
+        length_R = torch.tensor(lengths)
+        start_R = length_R.cumsum(0) - length_R
+        at_T = torch.arange(max(lengths))
+        there_RT = at_T < length_R[:, None]
+        return cls(torch.where(there_RT, start_R[:, None] + at_T, 0).to(device), there_RT.to(device))
+
+    def cut(self, value: Tensor) -> Tensor:
+        """``[R,T,X]`` of ``[L,X]``, 0 where there is no token; in fp32 or wider."""
+        cut = value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1)
+        return _wide(cut) * self.there_RT[..., None]
+
+
+def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
+    """``[R,T,S]`` products of a row's tokens."""
+    return value_RTX @ (value_RTX if other_RSX is None else other_RSX).transpose(1, 2)
+
+
+class Squares:
+    """``[R]`` squared norms, added up while a pass goes forward and backward."""
+
+    def __init__(self, layers: Layers, spans: Spans, row_L: Tensor) -> None:
+        self.layers, self.spans, self.row_L = layers, spans, row_L
+        self.total_R = torch.zeros(len(spans.at_RT), dtype=torch.float64, device=row_L.device)
+        self.embedded: Tensor | None = None
+        self._scales: list[Tensor] = []
+        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+        self._met = 0
+
+    def add(self, value: Tensor) -> None:
+        """Sums over everything but rows."""
+        self.total_R += value.flatten(1).double().sum(1)
+
+    def check(self) -> None:
+        if self._met != len(self.layers.linear) + len(self.layers.norm) + 1:
+            raise Unfit
+
+    def _meet(self, value: Tensor) -> None:
+        self._met += 1
+        if value.shape[:2] != (1, len(self.row_L)):
+            raise Unfit
+
+    def embedding(self, _: nn.Module, given: Any, out: Tensor) -> Tensor:
+        """The backward pass ends here."""
+        self._meet(out)
+        self.embedded = out.detach().requires_grad_()
+        return self.embedded
+
+    def norm(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Give each row a vector of its own."""
+        self._meet(given[0])
+        weight = module._parameters["weight"]
+        assert weight is not None
+        own_RD = weight.detach().expand(len(self.total_R), -1).clone().requires_grad_()
+        self._scales.append(own_RD)
+        shape = (len(self.row_L), *(1,) * (given[0].ndim - 3), -1)
+        module._parameters["weight"] = own_RD[self.row_L].view(shape)  # type: ignore[assignment]
+
+    def linear(self, module: nn.Linear, needs: tuple[bool, bool], given: Tensor, out: Tensor) -> None:
+        self._meet(given)
+
+        def backward(grad: Tensor) -> None:
+            b = self.spans.cut(grad[0])
+            if needs[1]:
+                self.add(b.sum(1).square())
+            if not needs[0]:
+                return
+            (inputs, outputs), tokens = (given.shape[-1], out.shape[-1]), b.shape[1]
+            if tokens * (inputs + outputs) > inputs * outputs:
+                self.add((b.transpose(1, 2) @ self.spans.cut(given[0])).square())
+                return
+            kept = self._grams.get(id(given))  # several layers are given the same
+            if kept is None:
+                kept = self._grams[id(given)] = given, gram(self.spans.cut(given[0]))
+            self.add(gram(b) * kept[1])
+
+        out.register_hook(backward)
+
+    def finish(self) -> None:
+        """After the backward pass."""
+        for scale in self._scales:
+            if scale.grad is not None:
+                self.add(_wide(scale.grad).square())
+
+
+@contextmanager
+def _watched(layers: Layers, squares: Squares) -> Iterator[None]:
+    """While open, weights get no gradient and layers show what they are given."""
+    kept = [
+        (module, name, p)
+        for module in (*layers.linear, *layers.norm, layers.embedding, layers.head)
+        for name, p in module.named_parameters(recurse=False)
+    ]
+    handles = [layers.embedding.register_forward_hook(squares.embedding)]
+    handles += [norm.register_forward_pre_hook(squares.norm) for norm in layers.norm]
+    for module in layers.linear:
+        bias = module.bias is not None and module.bias.requires_grad
+        handles.append(module.register_forward_hook(_shown(squares, (module.weight.requires_grad, bias))))
+    try:
+        for module, name, p in kept:
+            module._parameters[name] = p.detach()  # type: ignore[assignment]
+        yield
+    finally:
+        for module, name, p in kept:
+            module._parameters[name] = p
+        for handle in handles:
+            handle.remove()
+
+
+def _shown(squares: Squares, needs: tuple[bool, bool]) -> Callable[..., None]:
+    return lambda module, given, out: squares.linear(module, needs, given[0], out)
+
+
+class HeadSquares:
+    """What the head's tiles add: products of output gradients, and those at the tokens that rows are given."""
+
+    def __init__(self, spans: Spans, ids_RT: Tensor | None) -> None:
+        self.spans, self.ids_RT = spans, ids_RT
+        rows, width = spans.at_RT.shape
+        self.gram_RSS: Tensor | float = 0.0
+        self.bias_R: Tensor | float = 0.0
+        self.at_RST = None if ids_RT is None else ids_RT.new_zeros(rows, width, ids_RT.shape[1]).float()
+
+    def __call__(self, tile: Tile, grad_NC: Tensor) -> None:
+        cut_RSC = self.spans.cut(grad_NC)
+        self.gram_RSS = self.gram_RSS + gram(cut_RSC)
+        self.bias_R = self.bias_R + cut_RSC.sum(1).square().sum(1)
+        if self.ids_RT is not None:
+            at = self.ids_RT - tile.column
+            inside = (at >= 0) & (at < tile.width)
+            index = at.clamp(0, tile.width - 1)[:, None].expand(-1, cut_RSC.shape[1], -1)
+            found = cut_RSC.gather(2, index) * inside[:, None]
+            self.at_RST = found if self.at_RST is None else self.at_RST + found
+
+
+def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
+    """``[R]``: the norms of rows that have at least one token each, in one pass."""
+    device = policy.device
+    texts = [
+        torch.cat([p[m], r[n][:-1]])
+        for p, m, r, n in zip(
+            batch.prompt_BP, batch.prompt_mask_BP, batch.response_BT, batch.mask_BT, strict=True
+        )
+    ]
+    fed = [len(text) for text in texts]
+    spans, answers = Spans.of(fed, device), Spans.of(batch.length_B.tolist(), device)
+    row_L = torch.repeat_interleave(torch.arange(len(fed)), torch.tensor(fed)).to(device)
+    inputs = {
+        "input_ids": torch.cat(texts)[None].to(device),
+        "position_ids": torch.cat([torch.arange(n) for n in fed])[None].to(device),
+        "layout": layout_of(fed, [[0]] * len(fed)).to(device),
+        "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
+        "use_cache": False,
+    }
+    policy.passed_tokens += sum(fed)
+    end_R, length_R = torch.tensor(fed).cumsum(0), batch.length_B
+    at_N = torch.cat([torch.arange(e - n, e) for e, n in zip(end_R.tolist(), length_R.tolist(), strict=True)])
+    head, embedding = layers.head, layers.embedding
+    needs = [p is not None and p.requires_grad for p in (head.weight, head.bias)]
+    learned, tied = embedding.weight.requires_grad, embedding.weight is head.weight
+    ids_RT = torch.where(spans.there_RT, inputs["input_ids"][0][spans.at_RT], -1)
+    squares, seen = Squares(layers, spans, row_L), HeadSquares(answers, ids_RT if tied else None)
+    with torch.enable_grad(), _watched(layers, squares):
+        hidden_ND = hidden_states(policy.model, inputs)[0].flatten(0, 1)[at_N.to(device)]
+        squares.check()
+        logp_N, _ = LogProbEntropy.apply(
+            hidden_ND, head.weight, head.bias, batch.response_BT[batch.mask_BT].to(device),
+            policy.temperature, _cells(policy)[1], policy.network.curve, True, seen,
+        )  # fmt: skip
+        logp_N.sum().backward()
+    squares.finish()
+    answer_RSD = answers.cut(hidden_ND.detach())
+    if needs[0]:
+        squares.add(seen.gram_RSS * gram(answer_RSD))
+    if needs[1]:
+        squares.add(torch.as_tensor(seen.bias_R)[:, None])
+    assert squares.embedded is not None and squares.embedded.grad is not None
+    if learned:
+        first_RTD = spans.cut(squares.embedded.grad[0])
+        if embedding.padding_idx is not None:  # its vector is never learned from
+            first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
+        squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]))
+        if seen.at_RST is not None:
+            squares.add(2 * seen.at_RST * gram(answer_RSD, first_RTD))
+    return squares.total_R.clamp(min=0).sqrt().cpu()
