@@ -1,13 +1,14 @@
 """``[B]``: the norm of the gradient of each row's summed log-prob, of many rows in one pass.
 
-A linear layer that is given a_t and whose output has the gradient b_t has the gradient G = sum_t b_t a_t^T, and
-|G|^2 = sum_ts (a_t . a_s)(b_t . b_s) (Li et al. 2022, arXiv 2110.05679). So no gradient of a weight is made: rows
-stand in one packed row, each with a prompt of its own, and hooks meet every layer's inputs and output gradients.
-What is known so: linear layers, RMS norms, the input embedding and the head, tied or not. A model with any other
-weight, one that recomputes its activations, and a row too long for one tile of logits take a pass a row.
+A linear layer that is given a_t and whose output has the gradient b_t has the gradient G = sum_t b_t a_t^T,
+and |G|^2 = sum_ts (a_t . a_s)(b_t . b_s) (Li et al. 2022, arXiv 2110.05679). So no gradient of a weight is
+made: rows stand in one packed row, each with a prompt of its own, and hooks meet every layer's inputs and
+output gradients. What is known so: linear layers, RMS norms, the input embedding and the head, tied or not.
+A model with any other weight, one that recomputes its activations, and a row too long for one tile of logits
+take a pass a row.
 
-Shape letters: ``R`` rows of a pass by ``T`` tokens of the longest, ``L`` tokens of all, ``S`` response tokens of
-the longest, ``N`` of all.
+Shape letters: ``R`` rows of a pass by ``T`` tokens of the longest, ``L`` tokens of all, ``S`` response tokens
+of the longest, ``N`` of all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +31,9 @@ from harness.model.policy import Policy
 from harness.stages.batch import Batch
 from harness.stages.token_stats import LOGP
 
+#: Tokens that a pass may have in any case: fewer take hardly less time or memory.
+SMALL = 1024
+
 
 class Unfit(Exception):
     """A layer is used in another way than once, on all tokens."""
@@ -40,7 +45,7 @@ def row_grad_norms(
     """``[B]``: norm of the gradient of each row's summed log-prob at the current weights.
 
     Args:
-        micro_rows, micro_tokens: of an update's pass; one of this has no more tokens.
+        micro_rows, micro_tokens: of an update's pass; one of this has no more tokens, or few.
     """
     layers = Layers.of(policy)
     norms = torch.zeros(len(batch), dtype=torch.promote_types(policy.head.weight.dtype, torch.float32))
@@ -86,7 +91,7 @@ def _one_tile(policy: Policy, positions: int) -> bool:
 def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | None) -> list[list[int]]:
     """Rows of equal length together, as many as an update's pass has tokens and a tile has positions."""
     share = min(1.0, micro_rows / len(batch))
-    limit = min(micro_tokens or 1 << 62, max(1, round(packed_tokens(batch) * share)))
+    limit = min(micro_tokens or 1 << 62, max(SMALL, round(packed_tokens(batch) * share)))
     prompt, response = batch.prompt_mask_BP.sum(1).tolist(), batch.length_B.tolist()
     parts: list[list[int]] = []
     tokens = positions = 0
@@ -159,9 +164,20 @@ class Spans:
         return cls(torch.where(there_RT, start_R[:, None] + at_T, 0).to(device), there_RT.to(device))
 
     def cut(self, value: Tensor) -> Tensor:
-        """``[R,T,X]`` of ``[L,X]``, 0 where there is no token; in fp32 or wider."""
-        cut = value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1)
-        return _wide(cut) * self.there_RT[..., None]
+        """``[R,T,X]`` of ``[L,X]`` in fp32 or wider, any token where there is none."""
+        return _wide(value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1))
+
+    def kept(self, value: Tensor) -> Tensor:
+        """:meth:`cut`, 0 where there is no token."""
+        return self.cut(value).mul_(self.there_RT[..., None])
+
+    def gram(self, value: Tensor) -> Tensor:
+        """``[R,T,T]`` products of a row's tokens, 0 where there is none."""
+        return gram(self.cut(value)).mul_(self.both_RTT)
+
+    @cached_property
+    def both_RTT(self) -> Tensor:
+        return self.there_RT[:, :, None] & self.there_RT[:, None]
 
 
 def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
@@ -178,6 +194,7 @@ class Squares:
         self.embedded: Tensor | None = None
         self._scales: list[Tensor] = []
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+        self._sum_RTT: Tensor | float = 0.0
         self._met = 0
 
     def add(self, value: Tensor) -> None:
@@ -213,24 +230,29 @@ class Squares:
         self._meet(given)
 
         def backward(grad: Tensor) -> None:
-            b = self.spans.cut(grad[0])
+            b, (inputs, outputs), tokens = (
+                grad[0],
+                (given.shape[-1], out.shape[-1]),
+                self.spans.at_RT.shape[1],
+            )
             if needs[1]:
-                self.add(b.sum(1).square())
+                self.add(self.spans.kept(b).sum(1).square())
             if not needs[0]:
                 return
-            (inputs, outputs), tokens = (given.shape[-1], out.shape[-1]), b.shape[1]
             if tokens * (inputs + outputs) > inputs * outputs:
-                self.add((b.transpose(1, 2) @ self.spans.cut(given[0])).square())
+                self.add((self.spans.kept(b).transpose(1, 2) @ self.spans.cut(given[0])).square())
                 return
-            kept = self._grams.get(id(given))  # several layers are given the same
-            if kept is None:
-                kept = self._grams[id(given)] = given, gram(self.spans.cut(given[0]))
-            self.add(gram(b) * kept[1])
+            if id(given) not in self._grams:  # several layers are given the same
+                self._grams[id(given)] = given, self.spans.gram(given[0])
+            products = gram(self.spans.cut(b))
+            self._sum_RTT = products.mul_(self._grams[id(given)][1]).add_(self._sum_RTT)
 
         out.register_hook(backward)
 
     def finish(self) -> None:
         """After the backward pass."""
+        if isinstance(self._sum_RTT, Tensor):
+            self.add(self._sum_RTT)
         for scale in self._scales:
             if scale.grad is not None:
                 self.add(_wide(scale.grad).square())
@@ -239,16 +261,13 @@ class Squares:
 @contextmanager
 def _watched(layers: Layers, squares: Squares) -> Iterator[None]:
     """While open, weights get no gradient and layers show what they are given."""
-    kept = [
-        (module, name, p)
-        for module in (*layers.linear, *layers.norm, layers.embedding, layers.head)
-        for name, p in module.named_parameters(recurse=False)
-    ]
+    modules: list[nn.Module] = [*layers.linear, *layers.norm, layers.embedding, layers.head]
+    kept = [(module, name, p) for module in modules for name, p in module.named_parameters(recurse=False)]
     handles = [layers.embedding.register_forward_hook(squares.embedding)]
     handles += [norm.register_forward_pre_hook(squares.norm) for norm in layers.norm]
-    for module in layers.linear:
-        bias = module.bias is not None and module.bias.requires_grad
-        handles.append(module.register_forward_hook(_shown(squares, (module.weight.requires_grad, bias))))
+    for linear in layers.linear:
+        bias = linear.bias is not None and linear.bias.requires_grad
+        handles.append(linear.register_forward_hook(_shown(squares, (linear.weight.requires_grad, bias))))
     try:
         for module, name, p in kept:
             module._parameters[name] = p.detach()  # type: ignore[assignment]
@@ -265,7 +284,7 @@ def _shown(squares: Squares, needs: tuple[bool, bool]) -> Callable[..., None]:
 
 
 class HeadSquares:
-    """What the head's tiles add: products of output gradients, and those at the tokens that rows are given."""
+    """What the head's tiles add: products of output gradients, and their values at the tokens of each row."""
 
     def __init__(self, spans: Spans, ids_RT: Tensor | None) -> None:
         self.spans, self.ids_RT = spans, ids_RT
@@ -275,7 +294,7 @@ class HeadSquares:
         self.at_RST = None if ids_RT is None else ids_RT.new_zeros(rows, width, ids_RT.shape[1]).float()
 
     def __call__(self, tile: Tile, grad_NC: Tensor) -> None:
-        cut_RSC = self.spans.cut(grad_NC)
+        cut_RSC = self.spans.kept(grad_NC)
         self.gram_RSS = self.gram_RSS + gram(cut_RSC)
         self.bias_R = self.bias_R + cut_RSC.sum(1).square().sum(1)
         if self.ids_RT is not None:
@@ -298,7 +317,7 @@ def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
     fed = [len(text) for text in texts]
     spans, answers = Spans.of(fed, device), Spans.of(batch.length_B.tolist(), device)
     row_L = torch.repeat_interleave(torch.arange(len(fed)), torch.tensor(fed)).to(device)
-    inputs = {
+    inputs: dict[str, Any] = {
         "input_ids": torch.cat(texts)[None].to(device),
         "position_ids": torch.cat([torch.arange(n) for n in fed])[None].to(device),
         "layout": layout_of(fed, [[0]] * len(fed)).to(device),
@@ -322,14 +341,14 @@ def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
         )  # fmt: skip
         logp_N.sum().backward()
     squares.finish()
-    answer_RSD = answers.cut(hidden_ND.detach())
+    answer_RSD = answers.kept(hidden_ND.detach())
     if needs[0]:
         squares.add(seen.gram_RSS * gram(answer_RSD))
     if needs[1]:
         squares.add(torch.as_tensor(seen.bias_R)[:, None])
     assert squares.embedded is not None and squares.embedded.grad is not None
     if learned:
-        first_RTD = spans.cut(squares.embedded.grad[0])
+        first_RTD = spans.kept(squares.embedded.grad[0])
         if embedding.padding_idx is not None:  # its vector is never learned from
             first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
         squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]))
