@@ -33,6 +33,8 @@ from harness.stages.token_stats import LOGP
 
 #: Tokens that a pass may have in any case: fewer take hardly less time or memory.
 SMALL = 1024
+#: Rows are padded to the longest where they have at least this share of its tokens.
+ALIKE = 0.75
 
 
 class Unfit(Exception):
@@ -95,7 +97,7 @@ def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | No
     prompt, response = batch.prompt_mask_BP.sum(1).tolist(), batch.length_B.tolist()
     parts: list[list[int]] = []
     tokens = positions = 0
-    for row in sorted(range(len(batch)), key=lambda i: (response[i], prompt[i])):
+    for row in sorted(range(len(batch)), key=lambda i: prompt[i] + response[i]):
         more = prompt[row] + response[row]
         fits = parts and tokens + more <= limit and _one_tile(policy, positions + response[row])
         if not fits:
@@ -150,34 +152,60 @@ def _scales(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Spans:
-    """Where in a flat list of tokens each row's are: ``at_RT`` indices, ``there_RT`` false for padding."""
+    """Where in a flat list of tokens those of some rows are, next to each other.
 
+    Attributes:
+        rows: which rows of the pass.
+        at_RT: indices; any where a row has no token.
+        there_RT: where it has one; None where all have as many.
+    """
+
+    rows: slice
     at_RT: Tensor
-    there_RT: Tensor
+    there_RT: Tensor | None
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> Spans:
-        length_R = torch.tensor(lengths)
-        start_R = length_R.cumsum(0) - length_R
-        at_T = torch.arange(max(lengths))
-        there_RT = at_T < length_R[:, None]
-        return cls(torch.where(there_RT, start_R[:, None] + at_T, 0).to(device), there_RT.to(device))
+    def of(cls, lengths: Sequence[int], groups: Sequence[slice], device: torch.device) -> list[Spans]:
+        length_B = torch.tensor(lengths)
+        start_B = length_B.cumsum(0) - length_B
+        found = []
+        for rows in groups:
+            length_R, at_T = length_B[rows], torch.arange(int(length_B[rows].max()))
+            there_RT = at_T < length_R[:, None]
+            at_RT = torch.where(there_RT, start_B[rows][:, None] + at_T, 0).to(device)
+            found.append(cls(rows, at_RT, None if bool(there_RT.all()) else there_RT.to(device)))
+        return found
 
     def cut(self, value: Tensor) -> Tensor:
         """``[R,T,X]`` of ``[L,X]`` in fp32 or wider, any token where there is none."""
+        if self.there_RT is None:
+            start = int(self.at_RT[0, 0])
+            return _wide(value[start : start + self.at_RT.numel()].view(*self.at_RT.shape, -1))
         return _wide(value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1))
 
     def kept(self, value: Tensor) -> Tensor:
         """:meth:`cut`, 0 where there is no token."""
-        return self.cut(value).mul_(self.there_RT[..., None])
+        cut = self.cut(value)
+        return cut if self.there_RT is None else cut * self.there_RT[..., None]
 
     def gram(self, value: Tensor) -> Tensor:
         """``[R,T,T]`` products of a row's tokens, 0 where there is none."""
-        return gram(self.cut(value)).mul_(self.both_RTT)
+        products = gram(self.cut(value))
+        return products if self.there_RT is None else products.mul_(self.both_RTT)
 
     @cached_property
     def both_RTT(self) -> Tensor:
+        assert self.there_RT is not None
         return self.there_RT[:, :, None] & self.there_RT[:, None]
+
+
+def groups_of(lengths: Sequence[int]) -> list[slice]:
+    """Rows in order of their length, those together that are about equally long."""
+    starts = [0]
+    for row, length in enumerate(lengths):
+        if lengths[starts[-1]] < ALIKE * length:
+            starts.append(row)
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]
 
 
 def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
@@ -188,18 +216,18 @@ def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
 class Squares:
     """``[R]`` squared norms, added up while a pass goes forward and backward."""
 
-    def __init__(self, layers: Layers, spans: Spans, row_L: Tensor) -> None:
+    def __init__(self, layers: Layers, rows: int, spans: list[Spans], row_L: Tensor) -> None:
         self.layers, self.spans, self.row_L = layers, spans, row_L
-        self.total_R = torch.zeros(len(spans.at_RT), dtype=torch.float64, device=row_L.device)
+        self.total_R = torch.zeros(rows, dtype=torch.float64, device=row_L.device)
         self.embedded: Tensor | None = None
         self._scales: list[Tensor] = []
-        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
-        self._sum_RTT: Tensor | float = 0.0
+        self._grams: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._sums: dict[int, Tensor] = {}
         self._met = 0
 
-    def add(self, value: Tensor) -> None:
+    def add(self, value: Tensor, rows: slice = slice(None)) -> None:
         """Sums over everything but rows."""
-        self.total_R += value.flatten(1).double().sum(1)
+        self.total_R[rows] += value.flatten(1).sum(1)
 
     def check(self) -> None:
         if self._met != len(self.layers.linear) + len(self.layers.norm) + 1:
@@ -230,29 +258,29 @@ class Squares:
         self._meet(given)
 
         def backward(grad: Tensor) -> None:
-            b, (inputs, outputs), tokens = (
-                grad[0],
-                (given.shape[-1], out.shape[-1]),
-                self.spans.at_RT.shape[1],
-            )
-            if needs[1]:
-                self.add(self.spans.kept(b).sum(1).square())
-            if not needs[0]:
-                return
-            if tokens * (inputs + outputs) > inputs * outputs:
-                self.add((self.spans.kept(b).transpose(1, 2) @ self.spans.cut(given[0])).square())
-                return
-            if id(given) not in self._grams:  # several layers are given the same
-                self._grams[id(given)] = given, self.spans.gram(given[0])
-            products = gram(self.spans.cut(b))
-            self._sum_RTT = products.mul_(self._grams[id(given)][1]).add_(self._sum_RTT)
+            for number, spans in enumerate(self.spans):
+                if needs[1]:
+                    self.add(spans.kept(grad[0]).sum(1).square(), spans.rows)
+                if needs[0]:
+                    self._weight(number, spans, given, grad[0])
 
         out.register_hook(backward)
 
+    def _weight(self, number: int, spans: Spans, given: Tensor, grad: Tensor) -> None:
+        (inputs, outputs), tokens = (given.shape[-1], grad.shape[-1]), spans.at_RT.shape[1]
+        if tokens * (inputs + outputs) > inputs * outputs:
+            self.add((spans.kept(grad).transpose(1, 2) @ spans.cut(given[0])).square(), spans.rows)
+            return
+        key = number, id(given)
+        if key not in self._grams:  # several layers are given the same
+            self._grams[key] = given, spans.gram(given[0])
+        products = gram(spans.cut(grad)).mul_(self._grams[key][1])
+        self._sums[number] = products.add_(self._sums.get(number, 0.0))
+
     def finish(self) -> None:
         """After the backward pass."""
-        if isinstance(self._sum_RTT, Tensor):
-            self.add(self._sum_RTT)
+        for number, value in self._sums.items():
+            self.add(value, self.spans[number].rows)
         for scale in self._scales:
             if scale.grad is not None:
                 self.add(_wide(scale.grad).square())
@@ -284,14 +312,16 @@ def _shown(squares: Squares, needs: tuple[bool, bool]) -> Callable[..., None]:
 
 
 class HeadSquares:
-    """What the head's tiles add: products of output gradients, and their values at the tokens of each row."""
+    """What the head's tiles add for some rows: products of output gradients, and their values at tokens.
+
+    ``ids_RT`` are the tokens; None where nobody asks.
+    """
 
     def __init__(self, spans: Spans, ids_RT: Tensor | None) -> None:
         self.spans, self.ids_RT = spans, ids_RT
-        rows, width = spans.at_RT.shape
         self.gram_RSS: Tensor | float = 0.0
         self.bias_R: Tensor | float = 0.0
-        self.at_RST = None if ids_RT is None else ids_RT.new_zeros(rows, width, ids_RT.shape[1]).float()
+        self.at_RST: Tensor | float = 0.0
 
     def __call__(self, tile: Tile, grad_NC: Tensor) -> None:
         cut_RSC = self.spans.kept(grad_NC)
@@ -301,8 +331,7 @@ class HeadSquares:
             at = self.ids_RT - tile.column
             inside = (at >= 0) & (at < tile.width)
             index = at.clamp(0, tile.width - 1)[:, None].expand(-1, cut_RSC.shape[1], -1)
-            found = cut_RSC.gather(2, index) * inside[:, None]
-            self.at_RST = found if self.at_RST is None else self.at_RST + found
+            self.at_RST = self.at_RST + cut_RSC.gather(2, index) * inside[:, None]
 
 
 def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
@@ -315,43 +344,51 @@ def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
         )
     ]
     fed = [len(text) for text in texts]
-    spans, answers = Spans.of(fed, device), Spans.of(batch.length_B.tolist(), device)
+    groups = groups_of(fed)
+    spans, answers = (Spans.of(n, groups, device) for n in (fed, batch.length_B.tolist()))
     row_L = torch.repeat_interleave(torch.arange(len(fed)), torch.tensor(fed)).to(device)
+    ids_L = torch.cat(texts).to(device)
     inputs: dict[str, Any] = {
-        "input_ids": torch.cat(texts)[None].to(device),
+        "input_ids": ids_L[None],
         "position_ids": torch.cat([torch.arange(n) for n in fed])[None].to(device),
         "layout": layout_of(fed, [[0]] * len(fed)).to(device),
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
         "use_cache": False,
     }
     policy.passed_tokens += sum(fed)
-    end_R, length_R = torch.tensor(fed).cumsum(0), batch.length_B
-    at_N = torch.cat([torch.arange(e - n, e) for e, n in zip(end_R.tolist(), length_R.tolist(), strict=True)])
+    end_B = torch.tensor(fed).cumsum(0).tolist()
+    at_N = torch.cat([torch.arange(e - n, e) for e, n in zip(end_B, batch.length_B.tolist(), strict=True)])
     head, embedding = layers.head, layers.embedding
     needs = [p is not None and p.requires_grad for p in (head.weight, head.bias)]
     learned, tied = embedding.weight.requires_grad, embedding.weight is head.weight
-    ids_RT = torch.where(spans.there_RT, inputs["input_ids"][0][spans.at_RT], -1)
-    squares, seen = Squares(layers, spans, row_L), HeadSquares(answers, ids_RT if tied else None)
+    squares = Squares(layers, len(fed), spans, row_L)
+    seen = [HeadSquares(a, ids_L[s.at_RT] if tied else None) for a, s in zip(answers, spans, strict=True)]
+
+    def show(tile: Tile, grad_NC: Tensor) -> None:
+        for part in seen:
+            part(tile, grad_NC)
+
     with torch.enable_grad(), _watched(layers, squares):
         hidden_ND = hidden_states(policy.model, inputs)[0].flatten(0, 1)[at_N.to(device)]
         squares.check()
         logp_N, _ = LogProbEntropy.apply(
             hidden_ND, head.weight, head.bias, batch.response_BT[batch.mask_BT].to(device),
-            policy.temperature, _cells(policy)[1], policy.network.curve, True, seen,
+            policy.temperature, _cells(policy)[1], policy.network.curve, True, show,
         )  # fmt: skip
         logp_N.sum().backward()
     squares.finish()
-    answer_RSD = answers.kept(hidden_ND.detach())
-    if needs[0]:
-        squares.add(seen.gram_RSS * gram(answer_RSD))
-    if needs[1]:
-        squares.add(torch.as_tensor(seen.bias_R)[:, None])
     assert squares.embedded is not None and squares.embedded.grad is not None
-    if learned:
-        first_RTD = spans.kept(squares.embedded.grad[0])
-        if embedding.padding_idx is not None:  # its vector is never learned from
-            first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
-        squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]))
-        if seen.at_RST is not None:
-            squares.add(2 * seen.at_RST * gram(answer_RSD, first_RTD))
+    for part, where in zip(seen, spans, strict=True):
+        answer_RSD = part.spans.kept(hidden_ND.detach())
+        if needs[0]:
+            squares.add(part.gram_RSS * gram(answer_RSD), where.rows)
+        if needs[1]:
+            squares.add(torch.as_tensor(part.bias_R)[:, None], where.rows)
+        if learned:
+            ids_RT, first_RTD = ids_L[where.at_RT], where.kept(squares.embedded.grad[0])
+            if embedding.padding_idx is not None:  # its vector is never learned from
+                first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
+            squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]), where.rows)
+            if tied:
+                squares.add(2 * part.at_RST * gram(answer_RSD, first_RTD), where.rows)
     return squares.total_R.clamp(min=0).sqrt().cpu()
