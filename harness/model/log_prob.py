@@ -57,8 +57,10 @@ def tile_cells(cells: int, device: torch.device, positions: int = 0) -> int:
 
 
 def tiles(positions: int, tokens: int, cells: int) -> Iterator[list[Tile]]:
-    """Tiles of at most ``cells`` logits; those of the same tokens together."""
-    width = min(tokens, max(math.isqrt(cells), cells // max(positions, 1)))
+    """Tiles of at most ``cells`` logits, those of the same tokens together; none without positions."""
+    if positions == 0:
+        return
+    width = min(tokens, max(math.isqrt(cells), cells // positions))
     height = max(1, cells // width)
     for column in range(0, tokens, width):
         yield [
@@ -117,7 +119,8 @@ class _Gradients:
     def __init__(self, head: _Head, bias: Tensor | None, needed: Sequence[bool]) -> None:
         self._head = head
         self.hidden = torch.zeros_like(head.hidden, dtype=head.dtype) if needed[0] else None
-        self.weight = torch.empty_like(head.of) if needed[1] else None
+        written = len(head.hidden) > 0
+        self.weight = (torch.empty_like if written else torch.zeros_like)(head.of) if needed[1] else None
         self.bias = torch.zeros_like(bias, dtype=head.dtype) if bias is not None and needed[2] else None
 
     def turn_to(self, block: Sequence[Tile]) -> None:

@@ -87,7 +87,7 @@ def _cells(policy: Policy) -> tuple[int, int]:
 
 def _one_tile(policy: Policy, positions: int) -> bool:
     vocab, cells = _cells(policy)
-    return len(next(tiles(positions, vocab, tile_cells(cells, policy.device, positions)))) == 1
+    return len(next(tiles(positions, vocab, tile_cells(cells, policy.device, positions)), ())) == 1
 
 
 def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | None) -> list[list[int]]:
@@ -245,14 +245,13 @@ class Squares:
         return self.embedded
 
     def norm(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        """Give each row a vector of its own."""
+        """Give each token a vector of its own."""
         self._meet(given[0])
         weight = module._parameters["weight"]
         assert weight is not None
-        own_RD = weight.detach().expand(len(self.total_R), -1).clone().requires_grad_()
-        self._scales.append(own_RD)
-        shape = (len(self.row_L), *(1,) * (given[0].ndim - 3), -1)
-        module._parameters["weight"] = own_RD[self.row_L].view(shape)  # type: ignore[assignment]
+        own = weight.detach().expand(len(self.row_L), *(1,) * (given[0].ndim - 3), -1).requires_grad_()
+        self._scales.append(own)
+        module._parameters["weight"] = own  # type: ignore[assignment]
 
     def linear(self, module: nn.Linear, needs: tuple[bool, bool], given: Tensor, out: Tensor) -> None:
         self._meet(given)
@@ -283,7 +282,9 @@ class Squares:
             self.add(value, self.spans[number].rows)
         for scale in self._scales:
             if scale.grad is not None:
-                self.add(_wide(scale.grad).square())
+                grad_LD = _wide(scale.grad.flatten(1))
+                grad_RD = grad_LD.new_zeros(len(self.total_R), grad_LD.shape[1])
+                self.add(grad_RD.index_add_(0, self.row_L, grad_LD).square())
 
 
 @contextmanager

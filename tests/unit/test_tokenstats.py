@@ -193,6 +193,14 @@ def test_the_gradient_of_the_head_is_held_once(monkeypatch: pytest.MonkeyPatch) 
     assert weight.nbytes < held.peak - before < 1.25 * weight.nbytes
 
 
+def test_no_position_gives_a_gradient_of_zero() -> None:
+    _, weight, bias, _ = inputs(torch.float64, True)
+    hidden, target = torch.zeros(0, D, dtype=torch.float64, requires_grad=True), torch.zeros(0).long()
+    out = token_stats(hidden, weight, target, (LOGP, ENTROPY), bias_V=bias)
+    grads = torch.autograd.grad((out["logp"] + out["entropy"]).sum(), (hidden, weight, bias))  # type: ignore
+    assert [g.shape for g in grads] == [(0, D), (V, D), (V,)] and not any(g.any() for g in grads)
+
+
 def test_a_second_derivative_is_refused() -> None:
     hidden, weight, _, target = inputs(torch.float64, False)
     out = token_stats(hidden, weight, target, (LOGP,))
