@@ -336,7 +336,11 @@ class HeadSquares:
 
 
 def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
-    """``[R]``: the norms of rows that have at least one token each, in one pass."""
+    """``[R]``: the norms of rows, of which one has a response token at least, in one pass.
+
+    Raises:
+        Unfit: a layer is used in another way than once, on all tokens.
+    """
     device = policy.device
     texts = [
         torch.cat([p[m], r[n][:-1]])
