@@ -245,7 +245,7 @@ class Trainer:
         self.rollouts.sampler.outdated()
         self.counters.updates += 1
         self.counters.train_tokens += int(minibatch.batch.train_mask_BT.sum())
-        if any(stage.needs_row_grad_norms for stage in self._declared):  # a pass per row, see update.py
+        if any(stage.needs_row_grad_norms for stage in self._declared):  # another pass, see row_norms.py
             self.counters.extra_forward_tokens += int(minibatch.batch.mask_BT.sum())
         entropy = (log.sums.get("entropy", 0.0) - entropy_before) / max(log.tokens - tokens_before, 1.0)
         for component in self.stages.all_components().values():

@@ -17,6 +17,7 @@ from harness.stages.base import Loss, Minibatch, Regulariser, Stage, Stages, Sta
 from harness.stages.batch import Batch
 from harness.stages.loss import clipped_surrogate, clipped_tokens, log_ratio
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.train.row_norms import row_grad_norms
 from harness.util import progress
 
 #: Share of an update's time that a forward pass over its rows takes before the first gradient.
@@ -82,23 +83,6 @@ def _slice(prepared: Stats, rows: Sequence[int], size: int) -> dict[str, Tensor]
     return {k: v[rows] if v.ndim and v.shape[0] == size else v for k, v in prepared.items()}
 
 
-def row_grad_norms(policy: Policy, batch: Batch) -> Tensor:
-    """``[B]``: norm of the gradient of each row's summed log-prob at the current weights (a pass a row)."""
-    parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    norms = []
-    for i in range(len(batch)):
-        row = batch.rows([i]).trimmed()
-        with torch.enable_grad():
-            logp_BT = policy.stats(row, [LOGP])["logp"]
-            grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
-        norms.append(torch.stack([_norm(g) for g in grads if g is not None]).norm().cpu())
-    return torch.stack(norms)
-
-
-def _norm(gradient: Tensor) -> Tensor:
-    return gradient.to(torch.promote_types(gradient.dtype, torch.float32)).norm()
-
-
 def token_draws(batch: Batch, key: tuple[object, ...]) -> Tensor:
     """``[B,T]`` uniform numbers in [0,1), of ``key`` and of each row's number among the rollouts."""
     row_B = batch.tags.get("row", torch.arange(len(batch))).long()
@@ -138,7 +122,7 @@ def backward(
         p for s in step_size for p in with_parts(s)
     ]
     if any(s.needs_row_grad_norms for s in everything):
-        batch = batch.with_tags(grad_norm=row_grad_norms(policy, batch))
+        batch = batch.with_tags(grad_norm=row_grad_norms(policy, batch, micro_rows, micro_tokens))
     if any(s.needs_draws for s in everything):
         batch = batch.with_(draw_BT=token_draws(batch, draw_key))
     size, here = len(batch), world()

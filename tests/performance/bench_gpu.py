@@ -89,8 +89,11 @@ class Device:
 
         return timed(done)
 
-    def peak(self, work: Callable[[], object]) -> int:
-        """The most bytes that ``work`` held besides what was there before."""
+    def peak(self, work: Callable[[], object], given: Sequence[Tensor] = ()) -> int:
+        """The most bytes that ``work`` held besides what was there before.
+
+        On a CPU what was there before is known only if it is ``given``, see :class:`LiveBytes`.
+        """
         gc.collect()
         if self.name == "cuda":
             torch.cuda.empty_cache()
@@ -101,8 +104,11 @@ class Device:
             torch.cuda.synchronize()
             return int(torch.cuda.max_memory_allocated()) - before
         with LiveBytes() as held:
+            for value in given:
+                held.hold(value)
+            before = held.live
             work()
-        return held.peak
+        return held.peak - before
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -251,7 +257,7 @@ def measure_operators(sizes: Sizes, device: Device, repeats: int) -> dict[str, A
     found: dict[str, Any] = {"gap_to_fp32": gaps}
     for name, operator in operators.items():
         try:
-            peak = device.peak(lambda operator=operator: outcome(operator, values))
+            peak = device.peak(lambda operator=operator: outcome(operator, values), values)
             forward, backward = [], []
             for _ in range(repeats):
                 out: list[Tensor] = []

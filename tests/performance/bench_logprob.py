@@ -74,7 +74,7 @@ def measure(sizes: Sizes, pairs: int, theirs: Operator) -> dict[str, Any]:
     gaps = check(operators, sizes)
     values = operands(sizes.positions, sizes, "cpu", torch.float32)
     peaks = {
-        name: Device("cpu").peak(lambda operator=operator: outcome(operator, values))
+        name: Device("cpu").peak(lambda operator=operator: outcome(operator, values), values)
         for name, operator in operators.items()
     }
     gradients = sum(v.nbytes for v in values[:2])

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from harness.config.schema import RunConfig
+from harness.model.agreement import check_agreement
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark
 from harness.registry import methods
@@ -39,6 +40,7 @@ from harness.run.set_up import open_run
 from harness.stages.base import Minibatch
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
+from harness.train import update as update_module
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
@@ -72,7 +74,9 @@ def open_large(method: str) -> Opened:
         tokenizer, scale=0.1, vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=2 * HIDDEN,
         tie_word_embeddings=True,
     )  # fmt: skip
-    return run, Policy(model, tokenizer, run.rollout.temperature), LetterBenchmark()
+    policy = Policy(model, tokenizer, run.rollout.temperature)
+    check_agreement(policy.at_temperature(1.0), "a random model")  # as loading does; rows are packed then
+    return run, policy, LetterBenchmark()
 
 
 #: How to open a run, and how many pairs are timed by default.
@@ -139,7 +143,22 @@ def frozen(opened: Opened) -> Side:
 
         watched.stats = counted  # type: ignore[method-assign]
 
+    def watch_norms() -> None:
+        """Rows whose norms one pass gives do not go through ``stats``."""
+        norms = update_module.row_grad_norms
+
+        def counted(watched: Policy, batch: Batch, *limits: Any) -> Tensor:
+            before = side.passed["update, gradient"]
+            found = norms(watched, batch, *limits)
+            if watched is policy:
+                side.passed["update, gradient"] = before + int(batch.mask_BT.sum())
+            return found
+
+        update_module.row_grad_norms = counted
+
     watch(policy)
+    if any(stage.needs_row_grad_norms for stage in trainer.stages.of_step()):
+        watch_norms()
     if trainer.reference is not None:
         watch(trainer.reference, "reference")
     trainer.counters.step = 1

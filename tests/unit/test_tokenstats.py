@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from harness.model import log_prob
 from harness.model.logits import HeadCurve, chunk_rows, token_stats
 from harness.stages.token_stats import ENTROPY, LOGP, LogProb, TokenStat
+from tests.helpers.live_bytes import LiveBytes
 
 N, D, V = 13, 8, 17
 
@@ -138,6 +140,73 @@ def test_the_logits_of_all_positions_never_exist_at_once() -> None:
         out = token_stats(hidden, weight, torch.randint(v, (n,)), stats, chunk=chunk)
         sum(x.sum() for x in out.values()).backward()
     assert largest.numel == chunk * v
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("curve", [HeadCurve(), HeadCurve(0.7, 2.0)])
+def test_kept_logits_and_those_computed_anew_give_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch, curve: HeadCurve, bias: bool
+) -> None:
+    """A backward pass uses up what is kept, so a second one computes all logits anew."""
+    monkeypatch.setattr(log_prob, "CACHED", 20)
+    hidden, weight, bias_V, target = inputs(torch.float64, bias)
+    leaves = [x for x in (hidden, weight, bias_V) if x is not None]
+    out = token_stats(
+        hidden, weight, target, (LOGP, ENTROPY), bias_V=bias_V, temperature=0.7, chunk=8, curve=curve
+    )
+    kept = out["logp"].grad_fn.kept  # type: ignore[union-attr]
+    assert all(tile.cells <= 20 for tile in kept)
+    assert 100 < sum(tile.cells for tile in kept) <= 8 * V - 20 < N * V
+    loss = (out["logp"] * out["entropy"]).sum()
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    assert not kept
+    again = torch.autograd.grad(loss, leaves)
+    logits = hidden @ weight.T if bias_V is None else hidden @ weight.T + bias_V
+    want = plain(curve(logits), torch.eye(V, dtype=torch.float64), None, target, 0.7)
+    exact = torch.autograd.grad((want["logp"] * want["entropy"]).sum(), leaves)
+    torch.testing.assert_close(first, exact, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(again, exact, rtol=1e-10, atol=1e-10)
+
+
+def test_without_a_backward_pass_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_prob, "CACHED", 2048)
+    hidden, weight = torch.randn(256, 4, requires_grad=True), torch.randn(512, 4, requires_grad=True)
+    with LiveBytes() as held:
+        target = torch.zeros(256, dtype=torch.long)
+        with torch.no_grad():
+            token_stats(hidden, weight, target, (LOGP, ENTROPY), chunk=256)
+    assert held.peak < 256 * 512  # a quarter of the logits
+    with LiveBytes() as held:
+        out = token_stats(hidden, weight, target, (LOGP, ENTROPY), chunk=256)
+    assert held.peak > 4 * 256 * 500 and out["logp"].requires_grad
+
+
+def test_the_gradient_of_the_head_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_prob, "CACHED", 2048)
+    hidden, weight = torch.randn(100, 64, requires_grad=True), torch.randn(3000, 64, requires_grad=True)
+    with LiveBytes() as held:
+        for value in (hidden, weight):
+            held.hold(value)
+        before = held.live
+        out = token_stats(hidden, weight, torch.zeros(100, dtype=torch.long), (LOGP, ENTROPY), chunk=4)
+        torch.autograd.grad((out["logp"] + out["entropy"]).sum(), weight)
+    assert weight.nbytes < held.peak - before < 1.25 * weight.nbytes
+
+
+def test_no_position_gives_a_gradient_of_zero() -> None:
+    _, weight, bias, _ = inputs(torch.float64, True)
+    hidden, target = torch.zeros(0, D, dtype=torch.float64, requires_grad=True), torch.zeros(0).long()
+    out = token_stats(hidden, weight, target, (LOGP, ENTROPY), bias_V=bias)
+    grads = torch.autograd.grad((out["logp"] + out["entropy"]).sum(), (hidden, weight, bias))  # type: ignore
+    assert [g.shape for g in grads] == [(0, D), (V, D), (V,)] and not any(g.any() for g in grads)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    hidden, weight, _, target = inputs(torch.float64, False)
+    out = token_stats(hidden, weight, target, (LOGP,))
+    (grad,) = torch.autograd.grad(out["logp"].pow(2).sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def test_default_chunk_keeps_the_budget() -> None:

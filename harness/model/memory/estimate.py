@@ -8,6 +8,7 @@ been measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ GIB = 1 << 30
 SIZES = {"float32": 4, "bfloat16": 2}
 #: Prompt tokens that are assumed, where nobody says how long prompts are.
 PROMPT_TOKENS = 512
-#: fp32 tensors as large as a chunk of logits that the log-prob operator's backward pass holds at once.
-CHUNKS_AT_ONCE = 5
+#: fp32 tensors as large as the log-prob operator's budget of logits that its backward pass holds at once.
+CHUNKS_AT_ONCE = 2
 #: Bytes that the sampler holds for each row and token id at a draw: logits, their quotient by the
 #: temperature, and probabilities in fp32, once more where blocks of them are filled up.
 DRAW_BYTES = 4 + 4 + 4 + 4
@@ -120,13 +121,14 @@ def pass_tokens(config: Mapping[str, Any], rows: int, prompt_tokens: int) -> int
 
 
 def head_bytes(shape: ModelShape, tokens: int, size: int, chunk_mib: int) -> tuple[float, float]:
-    """Bytes of the log-prob operator: chunks with the hidden states, and the gradient of the head."""
-    chunk = max(1, (chunk_mib << 20) // (4 * shape.vocab)) * 4 * shape.vocab
-    hidden = tokens * shape.hidden * ((4 + size) + 2 * size + size)  # final norm, result, chosen; gradient
-    gradient = (
-        shape.vocab * shape.hidden * (4 + size + (4 if size == 2 else 0))
-    )  # sum, product, product in fp32
-    return CHUNKS_AT_ONCE * chunk + hidden, gradient
+    """Bytes of the log-prob operator: tiles of logits with the hidden states, and the head's gradient."""
+    cells = max(1, (chunk_mib << 20) // (4 * shape.vocab)) * shape.vocab
+    half = size == 2
+    tiles = CHUNKS_AT_ONCE * 4 * cells + (size * cells if half else 0)  # once more in the passes' type
+    # final norm, result, chosen; gradient, in fp32 first
+    hidden = tokens * shape.hidden * ((4 + size) + 2 * size + size + (4 if half else 0))
+    block = 4 * min(shape.vocab, max(math.isqrt(cells), cells // tokens)) * shape.hidden if half else 0
+    return tiles + hidden, shape.vocab * shape.hidden * size + block
 
 
 def plan_memory(

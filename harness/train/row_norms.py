@@ -1,0 +1,399 @@
+"""``[B]``: the norm of the gradient of each row's summed log-prob, of many rows in one pass.
+
+A linear layer that is given a_t and whose output has the gradient b_t has the gradient G = sum_t b_t a_t^T,
+and |G|^2 = sum_ts (a_t . a_s)(b_t . b_s) (Li et al. 2022, arXiv 2110.05679). So no gradient of a weight is
+made: rows stand in one packed row, each with a prompt of its own, and hooks meet every layer's inputs and
+output gradients. What is known so: linear layers, RMS norms, the input embedding and the head, tied or not.
+A model with any other weight, one that recomputes its activations, and a row too long for one tile of logits
+take a pass a row.
+
+Shape letters: ``R`` rows of a pass by ``T`` tokens of the longest, ``L`` tokens of all, ``S`` response tokens
+of the longest, ``N`` of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.model.attention import layout_of
+from harness.model.log_prob import LogProbEntropy, Tile, tile_cells, tiles
+from harness.model.logits import chunk_rows
+from harness.model.own import hidden_states, layers_of
+from harness.model.packing import packed_tokens
+from harness.model.policy import Policy
+from harness.stages.batch import Batch
+from harness.stages.token_stats import LOGP
+
+#: Tokens that a pass may have in any case: fewer take hardly less time or memory.
+SMALL = 1024
+#: Rows are padded to the longest where they have at least this share of its tokens.
+ALIKE = 0.75
+
+
+class Unfit(Exception):
+    """A layer is used in another way than once, on all tokens."""
+
+
+def row_grad_norms(
+    policy: Policy, batch: Batch, micro_rows: int | None = None, micro_tokens: int | None = None
+) -> Tensor:
+    """``[B]``: norm of the gradient of each row's summed log-prob at the current weights.
+
+    Args:
+        micro_rows, micro_tokens: of an update's pass; one of this has no more tokens, or few.
+    """
+    layers = Layers.of(policy)
+    norms = torch.zeros(len(batch), dtype=torch.promote_types(policy.head.weight.dtype, torch.float32))
+    for part in _parts(policy, batch, micro_rows or len(batch), micro_tokens):
+        rows = batch.rows(part)
+        found: Tensor | None = None
+        if layers is not None and _one_tile(policy, int(rows.mask_BT.sum())):
+            try:
+                found = together(policy, layers, rows)
+            except Unfit:  # the next rows would meet the same layers
+                layers = None
+        if found is None:
+            found = torch.stack([alone(policy, rows.rows([i])) for i in range(len(part))])
+        norms[part] = found.to(norms)
+    return norms
+
+
+def alone(policy: Policy, row: Batch) -> Tensor:
+    """The norm of one row, by a gradient of every weight."""
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    row = row.trimmed()
+    with torch.enable_grad():
+        logp_BT = policy.stats(row, [LOGP])["logp"]
+        grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
+    return torch.stack([_wide(g).norm() for g in grads if g is not None]).norm().cpu()
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _cells(policy: Policy) -> tuple[int, int]:
+    """Tokens of the vocabulary, and logits that may be held at once."""
+    vocab = policy.head.weight.shape[0]
+    return vocab, chunk_rows(vocab, policy.network.chunk_mib << 20) * vocab
+
+
+def _one_tile(policy: Policy, positions: int) -> bool:
+    vocab, cells = _cells(policy)
+    return len(next(tiles(positions, vocab, tile_cells(cells, policy.device, positions)), ())) == 1
+
+
+def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | None) -> list[list[int]]:
+    """Rows of equal length together, as many as an update's pass has tokens and a tile has positions."""
+    share = min(1.0, micro_rows / len(batch))
+    limit = min(micro_tokens or 1 << 62, max(SMALL, round(packed_tokens(batch) * share)))
+    prompt, response = batch.prompt_mask_BP.sum(1).tolist(), batch.length_B.tolist()
+    parts: list[list[int]] = []
+    tokens = positions = 0
+    for row in sorted(range(len(batch)), key=lambda i: prompt[i] + response[i]):
+        more = prompt[row] + response[row]
+        fits = parts and tokens + more <= limit and _one_tile(policy, positions + response[row])
+        if not fits:
+            parts.append([])
+            tokens = positions = 0
+        parts[-1].append(row)
+        tokens, positions = tokens + more, positions + response[row]
+    return parts
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The modules that hold a model's trainable weights, by kind."""
+
+    linear: list[nn.Linear]
+    norm: list[nn.Module]
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    @classmethod
+    def of(cls, policy: Policy) -> Layers | None:
+        """None where a weight is none of these kinds."""
+        model, head = policy.model, policy.head
+        embedding = model.get_input_embeddings()
+        if not policy.packs or policy.network.sharded or type(embedding) is not nn.Embedding:
+            return None
+        if type(head) is not nn.Linear or any("forward" in vars(layer) for layer in layers_of(model)):
+            return None
+        if embedding.max_norm is not None or embedding.scale_grad_by_freq:
+            return None
+        found = cls([], [], embedding, head)
+        for module in model.modules():
+            own = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
+            if not own or module in (embedding, head):
+                continue
+            if type(module) is nn.Linear:
+                found.linear.append(module)
+            elif type(module).__name__.endswith("RMSNorm") and _scales(module):
+                found.norm.append(module)
+            else:
+                return None
+        return found
+
+
+def _scales(module: nn.Module) -> bool:
+    """Whether it multiplies what it is given by one vector; torch's own norm takes no other shape."""
+    names = [name for name, p in module.named_parameters() if p.ndim == 1]
+    return names == ["weight"] == [n for n, _ in module.named_parameters()] and not isinstance(
+        module, nn.RMSNorm
+    )
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where in a flat list of tokens those of some rows are, next to each other.
+
+    Attributes:
+        rows: which rows of the pass.
+        at_RT: indices; any where a row has no token.
+        there_RT: where it has one; None where all have as many.
+    """
+
+    rows: slice
+    at_RT: Tensor
+    there_RT: Tensor | None
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], groups: Sequence[slice], device: torch.device) -> list[Spans]:
+        length_B = torch.tensor(lengths)
+        start_B = length_B.cumsum(0) - length_B
+        found = []
+        for rows in groups:
+            length_R, at_T = length_B[rows], torch.arange(int(length_B[rows].max()))
+            there_RT = at_T < length_R[:, None]
+            at_RT = torch.where(there_RT, start_B[rows][:, None] + at_T, 0).to(device)
+            found.append(cls(rows, at_RT, None if bool(there_RT.all()) else there_RT.to(device)))
+        return found
+
+    def cut(self, value: Tensor) -> Tensor:
+        """``[R,T,X]`` of ``[L,X]`` in fp32 or wider, any token where there is none."""
+        if self.there_RT is None:
+            start = int(self.at_RT[0, 0])
+            return _wide(value[start : start + self.at_RT.numel()].view(*self.at_RT.shape, -1))
+        return _wide(value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1))
+
+    def kept(self, value: Tensor) -> Tensor:
+        """:meth:`cut`, 0 where there is no token."""
+        cut = self.cut(value)
+        return cut if self.there_RT is None else cut * self.there_RT[..., None]
+
+    def gram(self, value: Tensor) -> Tensor:
+        """``[R,T,T]`` products of a row's tokens, 0 where there is none."""
+        products = gram(self.cut(value))
+        return products if self.there_RT is None else products.mul_(self.both_RTT)
+
+    @cached_property
+    def both_RTT(self) -> Tensor:
+        assert self.there_RT is not None
+        return self.there_RT[:, :, None] & self.there_RT[:, None]
+
+
+def groups_of(lengths: Sequence[int]) -> list[slice]:
+    """Rows in order of their length, those together that are about equally long."""
+    starts = [0]
+    for row, length in enumerate(lengths):
+        if lengths[starts[-1]] < ALIKE * length:
+            starts.append(row)
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]
+
+
+def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
+    """``[R,T,S]`` products of a row's tokens."""
+    return value_RTX @ (value_RTX if other_RSX is None else other_RSX).transpose(1, 2)
+
+
+class Squares:
+    """``[R]`` squared norms, added up while a pass goes forward and backward."""
+
+    def __init__(self, layers: Layers, rows: int, spans: list[Spans], row_L: Tensor) -> None:
+        self.layers, self.spans, self.row_L = layers, spans, row_L
+        self.total_R = torch.zeros(rows, dtype=torch.float64, device=row_L.device)
+        self.embedded: Tensor | None = None
+        self._scales: list[Tensor] = []
+        self._grams: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._sums: dict[int, Tensor] = {}
+        self._met = 0
+
+    def add(self, value: Tensor, rows: slice = slice(None)) -> None:
+        """Sums over everything but rows."""
+        self.total_R[rows] += value.flatten(1).sum(1)
+
+    def check(self) -> None:
+        if self._met != len(self.layers.linear) + len(self.layers.norm) + 1:
+            raise Unfit
+
+    def _meet(self, value: Tensor) -> None:
+        self._met += 1
+        if value.shape[:2] != (1, len(self.row_L)):
+            raise Unfit
+
+    def embedding(self, _: nn.Module, given: Any, out: Tensor) -> Tensor:
+        """The backward pass ends here."""
+        self._meet(out)
+        self.embedded = out.detach().requires_grad_()
+        return self.embedded
+
+    def norm(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Give each token a vector of its own."""
+        self._meet(given[0])
+        weight = module._parameters["weight"]
+        assert weight is not None
+        own = weight.detach().expand(len(self.row_L), *(1,) * (given[0].ndim - 3), -1).requires_grad_()
+        self._scales.append(own)
+        module._parameters["weight"] = own  # type: ignore[assignment]
+
+    def linear(self, module: nn.Linear, needs: tuple[bool, bool], given: Tensor, out: Tensor) -> None:
+        self._meet(given)
+
+        def backward(grad: Tensor) -> None:
+            for number, spans in enumerate(self.spans):
+                if needs[1]:
+                    self.add(spans.kept(grad[0]).sum(1).square(), spans.rows)
+                if needs[0]:
+                    self._weight(number, spans, given, grad[0])
+
+        out.register_hook(backward)
+
+    def _weight(self, number: int, spans: Spans, given: Tensor, grad: Tensor) -> None:
+        (inputs, outputs), tokens = (given.shape[-1], grad.shape[-1]), spans.at_RT.shape[1]
+        if tokens * (inputs + outputs) > inputs * outputs:
+            self.add((spans.kept(grad).transpose(1, 2) @ spans.cut(given[0])).square(), spans.rows)
+            return
+        key = number, id(given)
+        if key not in self._grams:  # several layers are given the same
+            self._grams[key] = given, spans.gram(given[0])
+        products = gram(spans.cut(grad)).mul_(self._grams[key][1])
+        self._sums[number] = products.add_(self._sums.get(number, 0.0))
+
+    def finish(self) -> None:
+        """After the backward pass."""
+        for number, value in self._sums.items():
+            self.add(value, self.spans[number].rows)
+        for scale in self._scales:
+            if scale.grad is not None:
+                grad_LD = _wide(scale.grad.flatten(1))
+                grad_RD = grad_LD.new_zeros(len(self.total_R), grad_LD.shape[1])
+                self.add(grad_RD.index_add_(0, self.row_L, grad_LD).square())
+
+
+@contextmanager
+def _watched(layers: Layers, squares: Squares) -> Iterator[None]:
+    """While open, weights get no gradient and layers show what they are given."""
+    modules: list[nn.Module] = [*layers.linear, *layers.norm, layers.embedding, layers.head]
+    kept = [(module, name, p) for module in modules for name, p in module.named_parameters(recurse=False)]
+    handles = [layers.embedding.register_forward_hook(squares.embedding)]
+    handles += [norm.register_forward_pre_hook(squares.norm) for norm in layers.norm]
+    for linear in layers.linear:
+        bias = linear.bias is not None and linear.bias.requires_grad
+        handles.append(linear.register_forward_hook(_shown(squares, (linear.weight.requires_grad, bias))))
+    try:
+        for module, name, p in kept:
+            module._parameters[name] = p.detach()  # type: ignore[assignment]
+        yield
+    finally:
+        for module, name, p in kept:
+            module._parameters[name] = p
+        for handle in handles:
+            handle.remove()
+
+
+def _shown(squares: Squares, needs: tuple[bool, bool]) -> Callable[..., None]:
+    return lambda module, given, out: squares.linear(module, needs, given[0], out)
+
+
+class HeadSquares:
+    """What the head's tiles add for some rows: products of output gradients, and their values at tokens.
+
+    ``ids_RT`` are the tokens; None where nobody asks.
+    """
+
+    def __init__(self, spans: Spans, ids_RT: Tensor | None) -> None:
+        self.spans, self.ids_RT = spans, ids_RT
+        self.gram_RSS: Tensor | float = 0.0
+        self.bias_R: Tensor | float = 0.0
+        self.at_RST: Tensor | float = 0.0
+
+    def __call__(self, tile: Tile, grad_NC: Tensor) -> None:
+        cut_RSC = self.spans.kept(grad_NC)
+        self.gram_RSS = self.gram_RSS + gram(cut_RSC)
+        self.bias_R = self.bias_R + cut_RSC.sum(1).square().sum(1)
+        if self.ids_RT is not None:
+            at = self.ids_RT - tile.column
+            inside = (at >= 0) & (at < tile.width)
+            index = at.clamp(0, tile.width - 1)[:, None].expand(-1, cut_RSC.shape[1], -1)
+            self.at_RST = self.at_RST + cut_RSC.gather(2, index) * inside[:, None]
+
+
+def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
+    """``[R]``: the norms of rows, of which one has a response token at least, in one pass.
+
+    Raises:
+        Unfit: a layer is used in another way than once, on all tokens.
+    """
+    device = policy.device
+    texts = [
+        torch.cat([p[m], r[n][:-1]])
+        for p, m, r, n in zip(
+            batch.prompt_BP, batch.prompt_mask_BP, batch.response_BT, batch.mask_BT, strict=True
+        )
+    ]
+    fed = [len(text) for text in texts]
+    groups = groups_of(fed)
+    spans, answers = (Spans.of(n, groups, device) for n in (fed, batch.length_B.tolist()))
+    row_L = torch.repeat_interleave(torch.arange(len(fed)), torch.tensor(fed)).to(device)
+    ids_L = torch.cat(texts).to(device)
+    inputs: dict[str, Any] = {
+        "input_ids": ids_L[None],
+        "position_ids": torch.cat([torch.arange(n) for n in fed])[None].to(device),
+        "layout": layout_of(fed, [[0]] * len(fed)).to(device),
+        "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
+        "use_cache": False,
+    }
+    policy.passed_tokens += sum(fed)
+    end_B = torch.tensor(fed).cumsum(0).tolist()
+    at_N = torch.cat([torch.arange(e - n, e) for e, n in zip(end_B, batch.length_B.tolist(), strict=True)])
+    head, embedding = layers.head, layers.embedding
+    needs = [p is not None and p.requires_grad for p in (head.weight, head.bias)]
+    learned, tied = embedding.weight.requires_grad, embedding.weight is head.weight
+    squares = Squares(layers, len(fed), spans, row_L)
+    seen = [HeadSquares(a, ids_L[s.at_RT] if tied else None) for a, s in zip(answers, spans, strict=True)]
+
+    def show(tile: Tile, grad_NC: Tensor) -> None:
+        for part in seen:
+            part(tile, grad_NC)
+
+    with torch.enable_grad(), _watched(layers, squares):
+        hidden_ND = hidden_states(policy.model, inputs)[0].flatten(0, 1)[at_N.to(device)]
+        squares.check()
+        logp_N, _ = LogProbEntropy.apply(
+            hidden_ND, head.weight, head.bias, batch.response_BT[batch.mask_BT].to(device),
+            policy.temperature, _cells(policy)[1], policy.network.curve, True, show,
+        )  # fmt: skip
+        logp_N.sum().backward()
+    squares.finish()
+    assert squares.embedded is not None and squares.embedded.grad is not None
+    for part, where in zip(seen, spans, strict=True):
+        answer_RSD = part.spans.kept(hidden_ND.detach())
+        if needs[0]:
+            squares.add(part.gram_RSS * gram(answer_RSD), where.rows)
+        if needs[1]:
+            squares.add(torch.as_tensor(part.bias_R)[:, None], where.rows)
+        if learned:
+            ids_RT, first_RTD = ids_L[where.at_RT], where.kept(squares.embedded.grad[0])
+            if embedding.padding_idx is not None:  # its vector is never learned from
+                first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
+            squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]), where.rows)
+            if tied:
+                squares.add(2 * part.at_RST * gram(answer_RSD, first_RTD), where.rows)
+    return squares.total_R.clamp(min=0).sqrt().cpu()
