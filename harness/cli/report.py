@@ -1,4 +1,7 @@
-"""``entrobench report``: leaderboard, plots and the table on the console, from records only."""
+"""``entrobench report``: leaderboard, plots and the table on the console, from records only.
+
+Runs of this machine never change a report: ``entrobench sweep collect`` takes them into the records.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from harness.report.render.files import write_files, write_page
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
-from harness.sweep.collect import OLD_RECORDS, RECORDS, collect, told
+from harness.sweep.collect import OLD_RECORDS, RECORDS, standing
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
@@ -41,7 +44,7 @@ def report(
     to: str | None = None,
     numerics: int | None = None,
 ) -> int:
-    """Write the report of a sweep file (collecting finished runs first) or of a folder of records.
+    """Write the report of a sweep file (its records, whatever is in ``runs/``) or of a folder of records.
 
     ``numerics`` takes the folder's records of one numerics version, past ones too, to a folder of their own.
     """
@@ -101,26 +104,33 @@ def read_folder(path: Path, numerics: int | None = None) -> tuple[list[Record], 
 def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     sweep, backend = load_sweep(path, options), Runs()
     jobs = plan(sweep, backend)
-    collected = collect(sweep, jobs, backend)
-    for line in told(collected):
+    found = standing(sweep, jobs)
+    for line in found.left_out:
         print(line)
-    if not collected.records:
+    take = f"entrobench sweep collect {path}"
+    if not found.records and found.finished:
+        raise UserError(
+            f"no records of {path} yet; {found.finished} finished runs of it are here, take them in: {take}"
+        )
+    if not found.records:
         raise UserError(f"no finished runs of {path} yet; start them with: entrobench sweep submit {path}")
     subtitle = sweep.subtitle
-    past = {record.numerics_version for record in collected.records} - {backend.numerics_version}
+    past = {record.numerics_version for record in found.records} - {backend.numerics_version}
     if past:
         named = " and ".join(map(str, sorted(past)))
-        note = f"Numerics version {named}: no run of version {backend.numerics_version} is finished yet."
+        note = f"Numerics version {named}: no record of version {backend.numerics_version} is there yet."
         subtitle = f"{subtitle} {note}".strip()
-    elif collected.older_rows:
-        note = f"Rows from older code, not run again yet: {', '.join(collected.older_rows)}."
+    elif found.older_rows:
+        note = f"Rows from older code, not run again yet: {', '.join(found.older_rows)}."
         subtitle = f"{subtitle} {note}".strip()
     planned = as_expected([(*job.table_setting, job.label) for job in jobs if job.role != "base"])
     title = sweep.title or sweep.name
     where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
     write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
-    _write(collected.records, planned, sweep.results, title, subtitle, select)
-    return 0 if collected.whole else 1
+    _write(found.records, planned, sweep.results, title, subtitle, select)
+    if found.finished:
+        print(f"not in the records: {found.finished} finished runs of this machine; take them in: {take}")
+    return 1 if found.left_out else 0
 
 
 def _write(

@@ -83,6 +83,12 @@ def test_submit_kill_go_on_report_and_nothing_twice(
         code = main(list(words))
         return code, capsys.readouterr().out
 
+    assert main(["report", "mini.yaml"]) == 2
+    assert "3 finished runs of it are here, take them in: entrobench sweep collect mini.yaml" in (
+        capsys.readouterr().err
+    )
+    code, collected = here("sweep", "collect", "mini.yaml")
+    assert code == 0 and "3 records (3 new) of 3 planned runs" in collected
     code, report = here("report", "mini.yaml")
     assert code == 0, report
     for name in (
