@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.records.record import FrontierPoint, Record
 from harness.report.analysis.levels import ALPHA, POWER
-from harness.report.analysis.scores import FloatArray, entropy_points, frontier_k
+from harness.report.analysis.scores import FloatArray, entropy_at, frontier_k
 from harness.report.data.groups import Group, row_of
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
@@ -157,7 +157,7 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
                     f"{record.run_id}: its checkpoints hold different numbers of problems; "
                     "collect the run again"
                 )
-            return Crossing(step, before + part * (after - before), _entropy_at(record, step))
+            return Crossing(step, before + part * (after - before), entropy_at(record, step))
     return None
 
 
@@ -168,14 +168,6 @@ def _checkpoints(record: Record) -> list[tuple[float, FrontierPoint, float]]:
         (float(p.step), p, sum(p.correct) / len(p.correct) / p.n)
         for p in sorted(points, key=lambda p: p.step)
     ]
-
-
-def _entropy_at(record: Record, step: float) -> float | None:
-    """Probe entropy at a step, between the probes around it."""
-    probes = sorted(entropy_points(record).items())
-    if len(probes) < 2 or not probes[0][0] <= step <= probes[-1][0]:
-        return None
-    return float(np.interp(step, [at for at, _ in probes], [nats for _, nats in probes]))
 
 
 def _row(reached: dict[int, Crossing], delta: float | None, p: float | None) -> AtLevel:

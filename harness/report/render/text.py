@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from harness.report.analysis.collapse import COLLAPSE
 from harness.report.analysis.entropy import ENTROPY, Law
 from harness.report.analysis.equal import EQUAL
 from harness.report.analysis.lines import BUDGET
@@ -126,6 +127,7 @@ def csv_text(report: Report) -> str:
         *("delta_pass_k", "delta_pass_k_low", "delta_pass_k_high", "p_pass_k_holm"),
         *("lr", "lr_at_grid_edge"),
         *EQUAL,
+        *COLLAPSE,
     )
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *numbers, *BUDGET]
     buffer = io.StringIO()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.records.record import Record
+from harness.report.analysis.collapse import collapses
 from harness.report.analysis.compared import (
     Delta,
     MethodComparison,
@@ -64,7 +65,8 @@ def build_report(
     fitted = any(found.law for found in entropy.values())
     notes = explain(groups, tables[0], sets, missing, reference, fitted=fitted)
     equal = at_equal_score(groups, reference)
-    tables = [_with_numbers(table, entropy, equal) for table in tables]
+    fallen = collapses(groups)
+    tables = [_with_numbers(table, entropy, equal, fallen) for table in tables]
     return Report(
         title, subtitle, reference, notes, tuple(groups), tuple(tables), curves,
         facts=facts_of(groups, tables[0], reference), discipline=entropy, equal=equal,
@@ -78,12 +80,18 @@ def _entropy(
     return {group.key: discipline(group, anchor, curves.get(group.key), base) for group in groups}
 
 
-def _with_numbers(table: Table, entropy: Mapping[str, Discipline], equal: Equal | None) -> Table:
+def _with_numbers(
+    table: Table,
+    entropy: Mapping[str, Discipline],
+    equal: Equal | None,
+    fallen: Mapping[str, Mapping[str, float | None]],
+) -> Table:
     lines = []
     for line in table.lines:
         key = line.group.key
         at_level = equal.rows[key].numbers if equal and key in equal.rows else {}
-        lines.append(replace(line, numbers={**line.numbers, **entropy[key].numbers, **at_level}))
+        numbers = {**line.numbers, **entropy[key].numbers, **at_level, **fallen.get(key, {})}
+        lines.append(replace(line, numbers=numbers))
     return replace(table, lines=tuple(lines))
 
 

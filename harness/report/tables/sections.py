@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.report.analysis.equal import SHARE, Equal
 from harness.report.analysis.levels import POWER
 from harness.report.analysis.model import Line, Report
+from harness.report.tables.collapse_columns import LEAD, collapse_columns
 from harness.report.tables.columns import Column, cost_columns, headline_columns, percent, set_columns
 from harness.report.tables.entropy_columns import entropy_columns, equal_columns, law_columns
 from harness.report.tables.explain import set_title
@@ -57,7 +58,7 @@ class Section:
 
 
 def sections_of(report: Report) -> list[Section]:
-    """Scores averaged and of each set, entropy, equal pass@1, law, cost: those with anything to show."""
+    """Scores, entropy, rise and fall, equal pass@1, law, cost: those with anything to show."""
     first, *others = report.tables
     headline = headline_columns(first)
     lead = _INTERVAL + _RANKED * report.ranked
@@ -70,6 +71,9 @@ def sections_of(report: Report) -> list[Section]:
         lead = f"{_ENTROPY}{_overtaken(report)}"
         found.append(Section("entropy", "Entropy", lead, entropy, first.blocks))
     trained = _kept(first.blocks, lambda line: line.group.role != "base")
+    if collapse := collapse_columns(report):
+        fallen = _kept(trained, lambda line: line.numbers.get("rise_step") is not None)
+        found.append(Section("collapse", "Rise and fall", LEAD, collapse, fallen))
     if report.equal and (equal := equal_columns(report)):
         there = _kept(trained, lambda line: line.numbers.get("equal_seeds") is not None)
         found.append(Section("equal", "At equal pass@1", _equal_lead(report, report.equal), equal, there))
