@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.cli.readme import refresh
 from harness.records.load import load_records
 from harness.records.record import Record
+from harness.records.trial import TrialRecord, read_trials
 from harness.report.analysis.beside import set_beside
 from harness.report.analysis.model import Report
 from harness.report.analysis.select import RowSelection, of_models, parse, shown
@@ -18,10 +19,11 @@ from harness.report.analysis.versus import compare_sweeps
 from harness.report.data.grid import SettingRecords, as_expected, by_setting, write_index
 from harness.report.data.head import HEAD, expected_of, read_head
 from harness.report.data.reported import load_reported
-from harness.report.render.files import write_files, write_page
+from harness.report.render.files import write_files, write_page, write_surface
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
+from harness.report.tables.rates import surface_lines, surfaces_of
 from harness.sweep.collect import OLD_RECORDS, RECORDS, standing
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
@@ -71,7 +73,8 @@ def report(
     title = head.get("title") or records[0].sweep or path.resolve().name
     expected = expected_of(head) if head else None
     out = path if numerics is None else path / f"numerics-{numerics}"
-    _write(records, expected, out, str(title), str(head.get("subtitle", "")), select or ())
+    trials = read_trials(path)
+    _write(records, expected, out, str(title), str(head.get("subtitle", "")), select or (), trials)
     return 1 if left_out else 0
 
 
@@ -127,7 +130,7 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     title = sweep.title or sweep.name
     where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
     write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
-    _write(found.records, planned, sweep.results, title, subtitle, select)
+    _write(found.records, planned, sweep.results, title, subtitle, select, read_trials(sweep.results))
     if found.finished:
         print(f"not in the records: {found.finished} finished runs of this machine; take them in: {take}")
     return 1 if found.left_out else 0
@@ -140,6 +143,7 @@ def _write(
     title: str,
     subtitle: str,
     select: Sequence[str],
+    trials: Sequence[TrialRecord],
 ) -> None:
     """One report, or one for each setting in a folder of its own and a page that leads to them.
 
@@ -154,28 +158,53 @@ def _write(
             expected = {setting: seeds for setting, seeds in expected.items() if setting[0] in wanted.models}
     grid = by_setting(records, expected)
     if len(grid) == 1:
-        _write_setting(grid[0], out, title, subtitle, wanted)
+        _write_setting(grid[0], out, title, subtitle, trials, wanted)
         return
     reports = [
-        _write_setting(setting, out / setting.folder, f"{title}: {setting.title}", subtitle, wanted)
+        _write_setting(setting, out / setting.folder, f"{title}: {setting.title}", subtitle, trials, wanted)
         for setting in grid
         if setting.records
     ]
     page = write_page(reports, out, title=title, subtitle=subtitle, pages=pages_for(reports, out))
-    print(f"all of them: {page}, {write_index(grid, out, title=title, subtitle=subtitle)}")
+    index = write_index(grid, out, title=title, subtitle=subtitle, below=_surfaces(reports, out))
+    print(f"all of them: {page}, {index}")
     for setting in grid:
         print(f"  {setting.title}: {setting.count}")
 
 
+def _surfaces(reports: Sequence[Report], out: Path) -> list[str]:
+    """Where the settings are learning rates: the rows over all of them, as Markdown and pictures."""
+    try:
+        found = surfaces_of(reports)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    lines: list[str] = []
+    for one in found:
+        picture = write_surface(one, out)
+        lines += [
+            *surface_lines(one),
+            f"![{one.what} of every row at every learning rate]({picture.name})",
+            "",
+        ]
+    return lines
+
+
 def _write_setting(
-    setting: SettingRecords, out: Path, title: str, subtitle: str, wanted: RowSelection | None = None
+    setting: SettingRecords,
+    out: Path,
+    title: str,
+    subtitle: str,
+    trials: Sequence[TrialRecord],
+    wanted: RowSelection | None = None,
 ) -> Report:
     from rich.console import Console
 
     try:
         built = build_report(
-            setting.records, title=title, subtitle=subtitle, expected_seeds=setting.expected, reference="grpo"
-        )
+            setting.records, title=title, subtitle=subtitle, expected_seeds=setting.expected,
+            reference="grpo",
+            trials=[trial for trial in trials if setting.holds(trial.model_name, trial.training_set)],
+        )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
     if wanted is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.cli.memory import sweep_notes
 from harness.cli.plan import show_plan, show_scripts, tuning_notes
 from harness.cli.states import print_states, show_status, totals
+from harness.records.trial import TRIALS
 from harness.run.state import needs_retry, needs_start
 from harness.sweep.collect import collect, told
 from harness.sweep.jobs import Job, Runs
@@ -21,6 +22,7 @@ from harness.sweep.prompts import left_out
 from harness.sweep.spec import load_sweep
 from harness.sweep.sweep import Sweep
 from harness.sweep.temperatures import samplings, trained_first, write_temperatures
+from harness.sweep.trial_records import collect_trials
 from harness.sweep.tune import trials, untried, write_choice
 from harness.sweep.tuned import refuse_stale
 from harness.util.errors import UserError, unknown
@@ -249,4 +251,7 @@ def collect_records(sweep: Sweep, replace: bool = False) -> int:
     counts += f", {len(collected.rivals)} replaced" if collected.replaced and collected.rivals else ""
     there = len(collected.records)
     print(f"{collected.path}: {there} records ({counts}) of {collected.planned} planned runs")
+    tried, fresh = collect_trials(sweep)
+    if tried:
+        print(f"{sweep.results / TRIALS}: {tried} tuning trials ({fresh} new)")
     return 0 if collected.whole else 1

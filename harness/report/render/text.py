@@ -14,6 +14,7 @@ from harness.report.analysis.entropy import ENTROPY, Law
 from harness.report.analysis.equal import EQUAL
 from harness.report.analysis.lines import BUDGET
 from harness.report.analysis.model import CONTROLS, Line, Report, Table
+from harness.report.analysis.robustness import ROBUST
 from harness.report.data.groups import Group, canonical
 from harness.report.render.figures.draw import captions
 from harness.report.tables.columns import Column, headline_columns
@@ -128,6 +129,7 @@ def csv_text(report: Report) -> str:
         *("lr", "lr_at_grid_edge"),
         *EQUAL,
         *COLLAPSE,
+        *ROBUST,
     )
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *numbers, *BUDGET]
     buffer = io.StringIO()

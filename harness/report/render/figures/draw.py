@@ -7,6 +7,7 @@ from harness.report.render.figures.canvas import plain_matplotlib
 from harness.report.render.figures.forest import draw_forest
 from harness.report.render.figures.panels import draw_picture, shown
 from harness.report.render.figures.pictures import entropy, frontier, law, over_training, passk, spent
+from harness.report.render.figures.surface import draw_surface
 
 #: File -> caption, in the order in which a reader wants them.
 FIGURES = {
@@ -20,10 +21,17 @@ FIGURES = {
     "law.png": "pass@1 against training entropy at the checkpoints, with the fit of R = -a exp(H) + b.",
 }
 
+#: Drawn where there are tuning trials.
+SURFACE = "rates.png"
+
 
 def captions(report: Report) -> dict[str, str]:
     """What each picture of this report shows: with many rows pass@k is drawn as a difference."""
-    return FIGURES | {"passk.png": shown(report, passk(report)).caption or FIGURES["passk.png"]}
+    surface = "Score of the tuning trials at every learning rate; framed: what is as good as the best."
+    return FIGURES | {
+        SURFACE: surface,
+        "passk.png": shown(report, passk(report)).caption or FIGURES["passk.png"],
+    }
 
 
 def draw_figures(report: Report) -> dict[str, bytes]:
@@ -39,4 +47,7 @@ def draw_figures(report: Report) -> dict[str, bytes]:
             "passk.png": draw_picture(report, passk(report)),
             "law.png": draw_picture(report, law(report)),
         }
-    return {name: drawn[name] for name in FIGURES}
+        if report.robustness is not None:
+            title = f"{report.robustness.what} in %, validation set, over learning rates"
+            drawn[SURFACE] = draw_surface(report.robustness, title)
+    return {name: drawn[name] for name in (*FIGURES, SURFACE) if name in drawn}
