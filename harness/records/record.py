@@ -227,6 +227,7 @@ class Record(RunResult, tag=SCHEMA, kw_only=True, frozen=True):
 
     Attributes:
         sweep: its name; method: the row's label; role: what the row is.
+        regime: the frozen settings that the sweep names, with their version; None where it names none.
         tuned: whether settings were chosen by tuning; tuning_choice: which, by ``section.key``.
         changes: of a control, what it changes of the tuned run of its method.
         settings: other sections of the configuration.
@@ -239,6 +240,7 @@ class Record(RunResult, tag=SCHEMA, kw_only=True, frozen=True):
     role: Role
     tuned: bool
     sweep: str | None = None
+    regime: str | None = None
     tuning_choice: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     settings: Settings = Settings()

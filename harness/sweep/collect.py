@@ -240,6 +240,7 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> Record:
         result,
         run_id=item.run_id,
         sweep=sweep.name,
+        regime=sweep.regime or None,
         role=item.role,
         method=item.label,
         tuned=item.choice is not None,

@@ -19,7 +19,7 @@ from harness.records.record import Record
 _PROVENANCE = ("commit", "hardware", "untested_on_gpu", "processes_used", "trained_by")
 #: What the sweep knows of a run; a later look at the same run may know more.
 _OF_THE_SWEEP = (
-    *("sweep", "method", "role", "tuned", "tuning_choice", "changes", "settings", "method_card"),
+    *("sweep", "regime", "method", "role", "tuned", "tuning_choice", "changes", "settings", "method_card"),
     *("model_name", "training_set", "lr_at_grid_edge", "tuning_stale"),
 )
 _MOST = 6

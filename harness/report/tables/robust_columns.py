@@ -16,7 +16,7 @@ def robust_lead(surface: Surface) -> str:
     return (
         f"The tuning trials: mean of {surface.what} on the validation set, {seeds}, at every learning rate "
         f"with the knob that was chosen. Mean and worst are over the rates that all rows have ({rates}), the "
-        f"best over all that a row has. Validation chose among these very numbers, so the best one looks better "
+        f"best over all that a row has. Validation chose among these very numbers, so the best looks better "
         "than it is; one seed has no interval."
     )
 
