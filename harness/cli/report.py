@@ -24,7 +24,7 @@ from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
 from harness.report.tables.rates import surface_lines, surfaces_of
-from harness.sweep.collect import OLD_RECORDS, RECORDS, standing
+from harness.sweep.collect import OLD_RECORDS, RECORDS, Standing, standing
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
@@ -122,6 +122,11 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     if past:
         named = " and ".join(map(str, sorted(past)))
         note = f"Numerics version {named}: no record of version {backend.numerics_version} is there yet."
+        if read_head(sweep.results):  # what was planned then, which today's plan knows nothing of
+            code = report(str(sweep.results), (), select=select)
+            print(note)
+            _tell_of_runs(found, take)
+            return code
         subtitle = f"{subtitle} {note}".strip()
     elif found.older_rows:
         note = f"Rows from older code, not run again yet: {', '.join(found.older_rows)}."
@@ -131,9 +136,13 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
     write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
     _write(found.records, planned, sweep.results, title, subtitle, select, read_trials(sweep.results))
+    _tell_of_runs(found, take)
+    return 1 if found.left_out else 0
+
+
+def _tell_of_runs(found: Standing, take: str) -> None:
     if found.finished:
         print(f"not in the records: {found.finished} finished runs of this machine; take them in: {take}")
-    return 1 if found.left_out else 0
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,17 @@ def test_what_the_same_run_has_to_say_more_is_taken(runs: Any, say: Any) -> None
     file.write_text(json.dumps(result))
     code, said = say("sweep", "collect", str(path))
     assert code == 0 and "7 records (0 new, 1 updated) of 7 planned runs" in said
+
+
+def test_the_committed_leaderboard_stays_whatever_runs_there_are(say: Any, tmp_path: Path) -> None:
+    """Byte by byte, also by the sweep file: a run of today's code has an identity that it plans."""
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "results" / "micro", tmp_path / "results" / "micro")
+    shutil.copy(root / "results" / "reported.csv", tmp_path / "results")
+    shutil.copytree(root / "docs" / "methods", tmp_path / "docs" / "methods")
+    words = [f"runs_dir={tmp_path / 'runs'}", f"results_dir={tmp_path / 'results'}"]
+    sweep = load_sweep(root / "sweeps" / "micro.yaml", words)
+    finish(next(job for job in make_plan(sweep, Runs()) if job.label == "grpo"), "cccc333", 1.0)
+    assert say("report", str(root / "sweeps" / "micro.yaml"), *words)[0] == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "results" / "micro").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (root / "results" / "micro").iterdir()}
