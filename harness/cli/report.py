@@ -1,4 +1,7 @@
-"""``entrobench report``: leaderboard, plots and the table on the console, from records only."""
+"""``entrobench report``: leaderboard, plots and the table on the console, from records only.
+
+Runs of this machine never change a report: ``entrobench sweep collect`` takes them into the records.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from harness.cli.readme import refresh
 from harness.records.load import load_records
 from harness.records.record import Record
+from harness.records.trial import TrialRecord, read_trials
 from harness.report.analysis.beside import set_beside
 from harness.report.analysis.model import Report
 from harness.report.analysis.select import RowSelection, of_models, parse, shown
@@ -15,11 +19,12 @@ from harness.report.analysis.versus import compare_sweeps
 from harness.report.data.grid import SettingRecords, as_expected, by_setting, write_index
 from harness.report.data.head import HEAD, expected_of, read_head
 from harness.report.data.reported import load_reported
-from harness.report.render.files import write_files, write_page
+from harness.report.render.files import write_files, write_page, write_surface
 from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
-from harness.sweep.collect import OLD_RECORDS, RECORDS, collect, told
+from harness.report.tables.rates import surface_lines, surfaces_of
+from harness.sweep.collect import OLD_RECORDS, RECORDS, Standing, standing
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
@@ -41,7 +46,7 @@ def report(
     to: str | None = None,
     numerics: int | None = None,
 ) -> int:
-    """Write the report of a sweep file (collecting finished runs first) or of a folder of records.
+    """Write the report of a sweep file (its records, whatever is in ``runs/``) or of a folder of records.
 
     ``numerics`` takes the folder's records of one numerics version, past ones too, to a folder of their own.
     """
@@ -68,7 +73,8 @@ def report(
     title = head.get("title") or records[0].sweep or path.resolve().name
     expected = expected_of(head) if head else None
     out = path if numerics is None else path / f"numerics-{numerics}"
-    _write(records, expected, out, str(title), str(head.get("subtitle", "")), select or ())
+    trials = read_trials(path)
+    _write(records, expected, out, str(title), str(head.get("subtitle", "")), select or (), trials)
     return 1 if left_out else 0
 
 
@@ -101,26 +107,42 @@ def read_folder(path: Path, numerics: int | None = None) -> tuple[list[Record], 
 def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     sweep, backend = load_sweep(path, options), Runs()
     jobs = plan(sweep, backend)
-    collected = collect(sweep, jobs, backend)
-    for line in told(collected):
+    found = standing(sweep, jobs)
+    for line in found.left_out:
         print(line)
-    if not collected.records:
+    take = f"entrobench sweep collect {path}"
+    if not found.records and found.finished:
+        raise UserError(
+            f"no records of {path} yet; {found.finished} finished runs of it are here, take them in: {take}"
+        )
+    if not found.records:
         raise UserError(f"no finished runs of {path} yet; start them with: entrobench sweep submit {path}")
     subtitle = sweep.subtitle
-    past = {record.numerics_version for record in collected.records} - {backend.numerics_version}
+    past = {record.numerics_version for record in found.records} - {backend.numerics_version}
     if past:
         named = " and ".join(map(str, sorted(past)))
-        note = f"Numerics version {named}: no run of version {backend.numerics_version} is finished yet."
+        note = f"Numerics version {named}: no record of version {backend.numerics_version} is there yet."
+        if read_head(sweep.results):  # what was planned then, which today's plan knows nothing of
+            code = report(str(sweep.results), (), select=select)
+            print(note)
+            _tell_of_runs(found, take)
+            return code
         subtitle = f"{subtitle} {note}".strip()
-    elif collected.older_rows:
-        note = f"Rows from older code, not run again yet: {', '.join(collected.older_rows)}."
+    elif found.older_rows:
+        note = f"Rows from older code, not run again yet: {', '.join(found.older_rows)}."
         subtitle = f"{subtitle} {note}".strip()
     planned = as_expected([(*job.table_setting, job.label) for job in jobs if job.role != "base"])
     title = sweep.title or sweep.name
     where = [{"model": m, "training_set": t, "seeds": seeds} for (m, t), seeds in planned.items()]
     write_json(sweep.results / HEAD, {"title": title, "subtitle": subtitle, "planned": where})
-    _write(collected.records, planned, sweep.results, title, subtitle, select)
-    return 0 if collected.whole else 1
+    _write(found.records, planned, sweep.results, title, subtitle, select, read_trials(sweep.results))
+    _tell_of_runs(found, take)
+    return 1 if found.left_out else 0
+
+
+def _tell_of_runs(found: Standing, take: str) -> None:
+    if found.finished:
+        print(f"not in the records: {found.finished} finished runs of this machine; take them in: {take}")
 
 
 def _write(
@@ -130,6 +152,7 @@ def _write(
     title: str,
     subtitle: str,
     select: Sequence[str],
+    trials: Sequence[TrialRecord],
 ) -> None:
     """One report, or one for each setting in a folder of its own and a page that leads to them.
 
@@ -144,28 +167,53 @@ def _write(
             expected = {setting: seeds for setting, seeds in expected.items() if setting[0] in wanted.models}
     grid = by_setting(records, expected)
     if len(grid) == 1:
-        _write_setting(grid[0], out, title, subtitle, wanted)
+        _write_setting(grid[0], out, title, subtitle, trials, wanted)
         return
     reports = [
-        _write_setting(setting, out / setting.folder, f"{title}: {setting.title}", subtitle, wanted)
+        _write_setting(setting, out / setting.folder, f"{title}: {setting.title}", subtitle, trials, wanted)
         for setting in grid
         if setting.records
     ]
     page = write_page(reports, out, title=title, subtitle=subtitle, pages=pages_for(reports, out))
-    print(f"all of them: {page}, {write_index(grid, out, title=title, subtitle=subtitle)}")
+    index = write_index(grid, out, title=title, subtitle=subtitle, below=_surfaces(reports, out))
+    print(f"all of them: {page}, {index}")
     for setting in grid:
         print(f"  {setting.title}: {setting.count}")
 
 
+def _surfaces(reports: Sequence[Report], out: Path) -> list[str]:
+    """Where the settings are learning rates: the rows over all of them, as Markdown and pictures."""
+    try:
+        found = surfaces_of(reports)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    lines: list[str] = []
+    for one in found:
+        picture = write_surface(one, out)
+        lines += [
+            *surface_lines(one),
+            f"![{one.what} of every row at every learning rate]({picture.name})",
+            "",
+        ]
+    return lines
+
+
 def _write_setting(
-    setting: SettingRecords, out: Path, title: str, subtitle: str, wanted: RowSelection | None = None
+    setting: SettingRecords,
+    out: Path,
+    title: str,
+    subtitle: str,
+    trials: Sequence[TrialRecord],
+    wanted: RowSelection | None = None,
 ) -> Report:
     from rich.console import Console
 
     try:
         built = build_report(
-            setting.records, title=title, subtitle=subtitle, expected_seeds=setting.expected, reference="grpo"
-        )
+            setting.records, title=title, subtitle=subtitle, expected_seeds=setting.expected,
+            reference="grpo",
+            trials=[trial for trial in trials if setting.holds(trial.model_name, trial.training_set)],
+        )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
     if wanted is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.cli.memory import sweep_notes
 from harness.cli.plan import show_plan, show_scripts, tuning_notes
 from harness.cli.states import print_states, show_status, totals
+from harness.records.trial import TRIALS
 from harness.run.state import needs_retry, needs_start
 from harness.sweep.collect import collect, told
 from harness.sweep.jobs import Job, Runs
@@ -21,6 +22,7 @@ from harness.sweep.prompts import left_out
 from harness.sweep.spec import load_sweep
 from harness.sweep.sweep import Sweep
 from harness.sweep.temperatures import samplings, trained_first, write_temperatures
+from harness.sweep.trial_records import collect_trials
 from harness.sweep.tune import trials, untried, write_choice
 from harness.sweep.tuned import refuse_stale
 from harness.util.errors import UserError, unknown
@@ -31,14 +33,14 @@ LOG_LINES = 60
 
 def run_verb(
     verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False, run: str = "",
-    script: bool = False,
+    script: bool = False, replace: bool = False,
 ) -> int:  # fmt: skip
     """Carry out one verb of ``entrobench sweep``; returns the exit code."""
     sweep = load_sweep(Path(file), options)
     if verb == "tune":
         return tune(sweep)
     if verb == "collect":
-        return collect_records(sweep)
+        return collect_records(sweep, replace)
     book = ledger(sweep)
     backend = Runs()
     if verb == "plan":  # from files alone: a plan needs neither the launcher nor its cluster
@@ -102,7 +104,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         for run_id, lines in outcome.failed.items():
             print(f"  {run_id}: {' | '.join(lines)}")
         return 1
-    print(f"{sweep.name}: {outcome.started} runs finished in {duration(time.monotonic() - start)}")
+    print(f"{sweep.name}: {outcome.started} runs finished in {duration(time.monotonic() - start)}; "
+          f"take them into the records: entrobench sweep collect {sweep.path}")  # fmt: skip
     return 0
 
 
@@ -237,11 +240,18 @@ def _carry_out(sweep: Sweep, jobs: Sequence[Job], what: str) -> int | None:
     return None
 
 
-def collect_records(sweep: Sweep) -> int:
+def collect_records(sweep: Sweep, replace: bool = False) -> int:
+    """Take finished runs into the records, and say what that did to those that were there."""
     backend = Runs()
-    collected = collect(sweep, plan(sweep, backend), backend)
+    collected = collect(sweep, plan(sweep, backend), backend, replace=replace)
     for line in told(collected):
         print(line)
+    counts = f"{collected.new} new"
+    counts += f", {collected.updated} updated" if collected.updated else ""
+    counts += f", {len(collected.rivals)} replaced" if collected.replaced and collected.rivals else ""
     there = len(collected.records)
-    print(f"{collected.path}: {there} records ({collected.new} new) of {collected.planned} planned runs")
+    print(f"{collected.path}: {there} records ({counts}) of {collected.planned} planned runs")
+    tried, fresh = collect_trials(sweep)
+    if tried:
+        print(f"{sweep.results / TRIALS}: {tried} tuning trials ({fresh} new)")
     return 0 if collected.whole else 1

@@ -96,12 +96,14 @@ class FrontierPoint(_Part, kw_only=True, frozen=True):
         step: training step; 0 is the untrained model.
         n: samples of each problem.
         correct: how many of them are right, by problem.
+        distinct_correct: different right answers of each problem.
         entropy_nats: mean training entropy of the last steps before it, nats per token.
     """
 
     step: int
     n: int
     correct: list[int]
+    distinct_correct: list[int] | None = None
     entropy_nats: float | None = None
 
 
@@ -182,7 +184,8 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
             where they are all; trace: metric -> mean over each of at most 25 windows of steps,
             with ``step`` and ``generated_tokens`` at the end of each.
         activity: share of tokens whose gradient differs from plain GRPO's, mean over steps.
-        target_tracking_error: mean distance of the entropy to the method's target, nats.
+        target_tracking_error: mean distance of the entropy to the method's target, nats; above_target: share
+            of steps in which it lay above.
         validation: ``pass@k`` of the evaluated weights on the validation set.
     """
 
@@ -215,6 +218,7 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
     trace: dict[str, list[int | float | None]] = {}
     activity: float | None = None
     target_tracking_error: float | None = None
+    above_target: float | None = None
     validation: dict[str, float | None] = {}
 
 
@@ -223,6 +227,7 @@ class Record(RunResult, tag=SCHEMA, kw_only=True, frozen=True):
 
     Attributes:
         sweep: its name; method: the row's label; role: what the row is.
+        regime: the frozen settings that the sweep names, with their version; None where it names none.
         tuned: whether settings were chosen by tuning; tuning_choice: which, by ``section.key``.
         changes: of a control, what it changes of the tuned run of its method.
         settings: other sections of the configuration.
@@ -235,6 +240,7 @@ class Record(RunResult, tag=SCHEMA, kw_only=True, frozen=True):
     role: Role
     tuned: bool
     sweep: str | None = None
+    regime: str | None = None
     tuning_choice: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
     settings: Settings = Settings()

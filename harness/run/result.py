@@ -41,6 +41,7 @@ def run_result(
     validation = {f"pass@{k}": float(score) for k, score in zip(ks, scores, strict=True)}
     trained = [s for s in steps if "activity" in s]
     errors = [s["target_error"] for s in trained if "target_error" in s]
+    above = [s["target_above"] for s in trained if "target_above" in s]
     counters = trainer.counters
     sizes = sorted({*trainer.sizes, world().size})
     result = new_result(
@@ -64,10 +65,12 @@ def run_result(
         ],
         activity=sum(s["activity"] for s in trained) / len(trained) if trained else None,
         target_tracking_error=sum(errors) / len(errors) if errors else None,
+        above_target=sum(above) / len(above) if above else None,
         validation=validation,
         trace=trace(trained),
         frontier=[
             FrontierPoint(step=f["step"], n=f["n"], correct=f["correct"],
+                          distinct_correct=f.get("distinct_correct"),
                           entropy_nats=entropy_before(f["step"], trained))
             for f in frontier
         ],

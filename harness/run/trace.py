@@ -10,7 +10,7 @@ WINDOWS = 25
 #: What is averaged. Entropies are token means in nats over the training rollouts.
 AVERAGED = (
     "entropy", "entropy_correct", "entropy_wrong", "accuracy", "reward", "length", "truncated",
-    "distinct_answers", "activity", "clip_low", "clip_high", "kl",
+    "distinct_answers", "equal_groups", "activity", "clip_low", "clip_high", "kl",
 )  # fmt: skip
 #: Steps before a frontier point whose training entropy is set beside its validation score.
 _NEAR = 5

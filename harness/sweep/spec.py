@@ -12,6 +12,7 @@ from harness.config.schema import slug
 from harness.config.values import flatten
 from harness.sweep.axes import AXES, Overrides, Setting, narrowed
 from harness.sweep.controls import BASE, BASE_AT_BEST, TUNED, check_controls
+from harness.sweep.regimes import in_regime
 from harness.sweep.resources import slurm_resources
 from harness.sweep.sections import method_reference, read_reproduces, read_tuning
 from harness.sweep.sweep import Sweep
@@ -111,7 +112,8 @@ def _build(path: Path, raw: Mapping[str, Any], typed: Sequence[str]) -> Sweep:
     values["gpu_hours"] = positive_number(values.get("gpu_hours"), f"{where}: gpu_hours")
     if not isinstance(values.get("allow_stale_tuning", False), bool):
         raise UserError(f"{where}: allow_stale_tuning must be true or false")
-    return Sweep(**values)
+    values["regime"] = str(values.get("regime") or "")
+    return in_regime(Sweep(**values))
 
 
 def _check(sweep: Sweep, narrowed: bool) -> Sweep:

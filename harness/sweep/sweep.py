@@ -20,6 +20,7 @@ class Sweep:
         methods: registered names or method files.
         seeds: every method runs with each.
         models, training_sets: further axes; empty means the default of the configuration.
+        regime: ``name@version`` of the benchmark's frozen settings (:mod:`harness.sweep.regimes`).
         settings: overrides of every run; per_method: of one method's runs.
         controls: name -> what an extra row changes of a tuned method (``method`` chooses it, default the
             baseline); see :mod:`harness.sweep.controls` for words that stand for values.
@@ -42,6 +43,7 @@ class Sweep:
     subtitle: str = ""
     models: tuple[AxisEntry, ...] = ()
     training_sets: tuple[AxisEntry, ...] = ()
+    regime: str = ""
     settings: Overrides = field(default_factory=dict)
     per_method: Mapping[str, Overrides] = field(default_factory=dict)
     controls: Mapping[str, Overrides] = field(default_factory=dict)

@@ -201,6 +201,7 @@ def _chosen(
                 "score": round(value, 6),
                 "chosen": trial is winner,
                 "run_id": trial.job.run_id,
+                "token_budget": trial.job.config["train"]["token_budget"],
             }
             for trial, result, value in zip(own, results, scores, strict=True)
         ]

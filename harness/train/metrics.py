@@ -31,6 +31,7 @@ def batch_metrics(batch: Batch) -> dict[str, float]:
         if verdict.canonical is not None:
             answers[group].add(verdict.canonical)
     unparsed = sum(v.canonical is None for v in verdicts)
+    rewarded = [batch.correct_B[batch.group_B == g] for g in groups]
     return {
         "accuracy": float(correct.mean()),
         "rollouts": float(len(batch)),
@@ -39,6 +40,8 @@ def batch_metrics(batch: Batch) -> dict[str, float]:
         "truncated": float(batch.truncated_B.float().mean()),
         "unparsed": unparsed / max(len(batch), 1),
         "distinct_answers": sum(map(len, answers.values())) / max(len(groups), 1),
+        # all right or all wrong: nothing to prefer
+        "equal_groups": sum(bool((own == own[0]).all()) for own in rewarded) / max(len(groups), 1),
     }
 
 

@@ -80,6 +80,12 @@ def test_submit_kill_go_on_report_and_nothing_twice(
     for path in tmp_path.glob("runs/[gs]*/metrics.jsonl"):
         assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
 
+    assert main(["report", "mini.yaml"]) == 2
+    assert "3 finished runs of it are here, take them in: entrobench sweep collect mini.yaml" in (
+        capsys.readouterr().err
+    )
+    code, collected = here("sweep", "collect", "mini.yaml")
+    assert code == 0 and "3 records (3 new) of 3 planned runs" in collected
     code, report = here("report", "mini.yaml")
     assert code == 0, report
     for name in (

@@ -74,7 +74,8 @@ def test_the_entropy_state_has_one_name() -> None:
     for name in ("aepo", "dcpo"):
         (state,) = methods.load(name)().stages().components.values()
         signals = type("Signals", (), {"update_nll": 0.75})()
-        assert state.after_update(signals, None) == {"entropy_state/h": 0.75, "target_error": 0.25}  # type: ignore[arg-type]
+        found = {"entropy_state/h": 0.75, "target_error": 0.25, "target_above": 1.0}
+        assert state.after_update(signals, None) == found  # type: ignore[arg-type]
 
 
 def test_a_log_prob_at_scale_1_is_the_log_prob() -> None:

@@ -122,6 +122,7 @@ def test_an_installed_wheel_trains_adds_a_method_and_reports_away_from_the_check
     for name in ("grpo", "bold-idea"):
         (file,) = tmp_path.glob(f"runs/{name}-*/metrics.jsonl")
         assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [0, 1, 2]
+    run(entrobench, "sweep", "collect", "away.yaml", cwd=tmp_path)
     assert "bold-idea" in run(entrobench, "report", "away.yaml", cwd=tmp_path)
     assert (tmp_path / "results" / "away" / "leaderboard.md").stat().st_size > 0
 

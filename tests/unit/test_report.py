@@ -236,7 +236,8 @@ def test_equal_records_give_equal_bytes_in_any_order(files: dict[str, bytes], tm
     assert report(records, tmp_path / "b")["leaderboard.csv"] == files["leaderboard.csv"]
     assert list(files) == [
         *(f"leaderboard.{kind}" for kind in ("md", "csv", "tex", "json", "html")),
-        *("delta.png", "frontier.png", "entropy.png", "passk.png", "law.png"),
+        *("delta.png", "frontier.png", "rise.png", "fall.png", "entropy.png", "spent.png", "passk.png"),
+        "law.png",
     ]
     assert all(b"Software" not in files[name] for name in files if name.endswith(".png"))
 
@@ -279,7 +280,7 @@ def test_missing_data_prints_dashes_and_is_never_averaged_over(tmp_path: Path) -
     assert row["marks"] == "evaluation incomplete" and row["rank"] == row["pass@1"] == row["updates"] == ""
     assert table(files, "test_id")["a"]["pass@1"] != "" and table(files, "test_ood")["a"]["pass@1"] == ""
     assert "| – |" in files["leaderboard.md"].decode()
-    assert len(report([], tmp_path / "none")) == 10
+    assert len(report([], tmp_path / "none")) == 13
 
 
 def test_unequal_budget_is_marked(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(
 def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> None:
     source, out = ROOT / "results" / "micro", tmp_path / "results" / "micro"
     out.mkdir(parents=True)
-    for name in ("records.jsonl", "leaderboard.head.json"):
+    for name in ("records.jsonl", "trials.jsonl", "leaderboard.head.json"):
         shutil.copy(source / name, out / name)
     shutil.copy(ROOT / "results" / "reported.csv", tmp_path / "results")
     shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")

@@ -126,6 +126,7 @@ def test_a_half_finished_sweep_marks_its_cells(
             (job.folder / "result.json").write_text(json.dumps(kept | {"run_id": job.run_id}))
             status = {"state": "done", "step": 3, "steps": 3}
             (job.folder / "status.json").write_text(json.dumps(status))
+    assert main(["sweep", "collect", str(path)]) == 0
     assert main(["report", str(path)]) == 0
     said = capsys.readouterr().out
     assert "micro on one: 6 of 12 runs" in said and "micro on two: 0 of 12 runs" in said

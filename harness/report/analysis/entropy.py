@@ -110,9 +110,15 @@ def discipline(
         end=mean([points[-1][2] for points in probed]) if whole and trained else None,
         area=mean([_area(points) for points in probed]) if whole and trained else None,
         collapsed=len(reached) / len(collapses) if collapses else None,
+<<<<<<< HEAD
         collapse_step=mean(reached) if reached else None,
         right=_late(group, "entropy_correct"),
         wrong=_late(group, "entropy_wrong"),
+=======
+        collapse_step=_mean(reached) if reached else None,
+        right=late(group, "entropy_correct"),
+        wrong=late(group, "entropy_wrong"),
+>>>>>>> h-regimes
         overtaken_at=overtaken_at(curve_SK, base_SK) if trained else None,
         law=_law(group, reference) if trained else None,
     )
@@ -147,8 +153,8 @@ def _collapse(points: Sequence[tuple[float, float, float]]) -> float | None:
     return step
 
 
-def _late(group: Group, name: str) -> float | None:
-    """Mean over the last windows of the recorded course; windows without such a rollout are left out."""
+def late(group: Group, name: str) -> float | None:
+    """Mean of a traced metric over the last windows of the course; windows that lack it are left out."""
     means = []
     for record in group.records:
         values = record.trace.get(name) or []

@@ -22,8 +22,13 @@ import numpy as np
 
 from harness.records.record import FrontierPoint, Record
 from harness.report.analysis.levels import ALPHA, POWER
+<<<<<<< HEAD
 from harness.report.analysis.scores import FloatArray, entropy_points, frontier_k
 from harness.report.data.groups import Group, probes, row_of
+=======
+from harness.report.analysis.scores import FloatArray, entropy_at, frontier_k
+from harness.report.data.groups import Group, row_of
+>>>>>>> h-regimes
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
@@ -157,7 +162,7 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
                     f"{record.run_id}: its checkpoints hold different numbers of problems; "
                     "collect the run again"
                 )
-            return Crossing(step, before + part * (after - before), _entropy_at(record, step))
+            return Crossing(step, before + part * (after - before), entropy_at(record, step))
     return None
 
 
@@ -170,6 +175,7 @@ def _checkpoints(record: Record) -> list[tuple[float, FrontierPoint, float]]:
     ]
 
 
+<<<<<<< HEAD
 def _entropy_at(record: Record, step: float) -> float | None:
     """Probe entropy at a step, between the probes around it."""
     points = sorted(entropy_points(probes(record)).items())
@@ -178,6 +184,8 @@ def _entropy_at(record: Record, step: float) -> float | None:
     return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
 
 
+=======
+>>>>>>> h-regimes
 def _row(reached: dict[int, Crossing], delta: float | None, p: float | None) -> AtLevel:
     if not reached:
         return AtLevel(0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from harness.report.analysis.entropy import Discipline
 from harness.report.analysis.equal import Equal
+from harness.report.analysis.robustness import Surface
 from harness.report.analysis.scores import FloatArray
 from harness.report.data.groups import Group
 from harness.report.data.reported import Beside
@@ -82,6 +83,7 @@ class Report:
         beside: the papers' own numbers of these methods, each with ours or the reason why not.
         equal: the rows at one common pass@1; None where there is no such level.
         facts: the outcome in a few numbers, each with what it counts.
+        robustness: the methods over the grid of learning rates, by the tuning trials; None without them.
     """
 
     title: str
@@ -95,6 +97,7 @@ class Report:
     equal: Equal | None = None
     facts: tuple[tuple[str, str], ...] = ()
     beside: tuple[Beside, ...] = ()
+    robustness: Surface | None = None
 
     @property
     def ranked(self) -> bool:

@@ -189,7 +189,8 @@ class Curve:
     values_ST: FloatArray
 
 
-def _curve(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
+def curve_of(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
+    """The curve of each seed's values by step; None where a seed has none."""
     if not per_seed or any(not points for points in per_seed):
         return None
     # Runs that a token budget ends stop at different steps: the points all seeds have, then each seed's last,
@@ -209,9 +210,21 @@ def entropy_points(probes: Sequence[Probed]) -> dict[int, float]:
     return {step: nats for step, _, nats in probes}
 
 
+def entropy_at(record: Record, step: float) -> float | None:
+    """Probe entropy of one run at a step, between the probes around it; None outside of them."""
+    points = sorted(entropy_points(record).items())
+    if len(points) < 2 or not points[0][0] <= step <= points[-1][0]:
+        return None
+    return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
+
+
 def entropy_curve(group: Group) -> Curve | None:
     """Probe entropy in nats per token over steps."""
+<<<<<<< HEAD
     return _curve([entropy_points(own) for own in group.probes])
+=======
+    return curve_of([entropy_points(record) for record in group.records])
+>>>>>>> h-regimes
 
 
 def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
@@ -221,6 +234,7 @@ def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
     for seed, record in enumerate(group.records):
         for point in record.frontier:
             if point.correct and point.n >= 2 * k:
+<<<<<<< HEAD
                 alike.setdefault((point.n, len(point.correct)), []).append((seed, point))
     for (n, _), points in alike.items():
         counts = np.stack([_counts(point.correct) for _, point in points])
@@ -228,7 +242,21 @@ def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
         for (seed, point), (one, many) in zip(points, values, strict=True):
             pairs[seed][0][point.step], pairs[seed][1][point.step] = one, many
     first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
+=======
+                values = mean_pass_at_ks(point.n, point.correct, (1, k))
+                one[point.step], many[point.step] = float(values[0]), float(values[1])
+        pairs.append((one, many))
+    first, second = curve_of([one for one, _ in pairs]), curve_of([many for _, many in pairs])
+>>>>>>> h-regimes
     return None if first is None or second is None else (first, second)
+
+
+def frontier_entropy(group: Group) -> Curve | None:
+    """Probe entropy in nats per token at the checkpoints on the validation set."""
+    pairs = [
+        {p.step: entropy_at(record, p.step) for p in record.frontier if p.correct} for record in group.records
+    ]
+    return curve_of([{step: nats for step, nats in own.items() if nats is not None} for own in pairs])
 
 
 def frontier_k(groups: Sequence[Group]) -> int | None:

@@ -34,6 +34,10 @@ class SettingRecords:
         """Name of the folder with this setting's report."""
         return slug(f"{self.model}-{self.training_set}".replace("/", "-"))
 
+    def holds(self, model: str | None, training_set: str | None) -> bool:
+        """Whether something of ``model`` and ``training_set`` belongs here; None is the only one there is."""
+        return model in (None, self.model) and training_set in (None, self.training_set)
+
     @property
     def count(self) -> str:
         """``12 of 15 runs``, the untrained model apart."""
@@ -58,8 +62,14 @@ def by_setting(
     return [SettingRecords(*key, tuple(rows), (expected or {}).get(key)) for key, rows in found.items()]
 
 
-def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtitle: str) -> Path:
-    """``leaderboard.md`` that leads to the reports of all settings; unfinished ones are named."""
+def write_index(
+    grid: Sequence[SettingRecords], out: Path, *, title: str, subtitle: str, below: Sequence[str] = ()
+) -> Path:
+    """``leaderboard.md`` that leads to the reports of all settings; unfinished ones are named.
+
+    Args:
+        below: lines after the list.
+    """
     lines = [f"# {title}", ""]
     lines += [subtitle, ""] if subtitle else []
     lines += ["One table for each model and training set: scores are compared within a table only.", ""]
@@ -68,6 +78,7 @@ def write_index(grid: Sequence[SettingRecords], out: Path, *, title: str, subtit
         link = f"[table]({setting.folder}/leaderboard.md), [page]({setting.folder}/leaderboard.html)"
         shown = link if setting.records else "no finished run yet"
         lines.append(f"| {setting.model} | {setting.training_set} | {setting.count} | {shown} |")
+    lines += ["", *below[:-1]] if below else []
     path = out / "leaderboard.md"
     write_text(path, "\n".join(lines) + "\n")
     return path

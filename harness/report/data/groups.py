@@ -17,6 +17,7 @@ _SAME_EVERYWHERE = {
     "benchmark": "write one report per benchmark version",
     "numerics_version": "report each apart: entrobench report FOLDER --numerics N",
     "model": "write one report per model",
+    "regime": "write one report per regime and version: collect each sweep into a folder of its own",
     "train.token_budget": "runs of another budget cannot be compared: run them again, or report them apart",
 }
 # What must agree over the seeds of one row.

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.record import Record
+from harness.report.render.figures.canvas import plain_matplotlib
 from harness.report.render.figures.draw import draw_figures
+from harness.report.render.figures.surface import draw_surface
 from harness.report.render.latex import latex_text
 from harness.report.render.page import html_page
 from harness.report.render.plain_json import json_text
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from harness.report.analysis.model import Report
+    from harness.report.analysis.robustness import Surface
 
 
 def write_report(
@@ -85,6 +88,16 @@ def write_page(
     """``leaderboard.html`` with several models and training sets to choose from."""
     path = out_dir / "leaderboard.html"
     write_text(path, html_page(reports, title=title, subtitle=subtitle, pages=pages))
+    return path
+
+
+def write_surface(found: Surface, out_dir: Path) -> Path:
+    """``rates-pass@k.png``: every row at every learning rate."""
+    with plain_matplotlib():
+        content = draw_surface(found, f"{found.what} in %, averaged over the test sets, over learning rates")
+    path = out_dir / f"rates-{found.what}.png"
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from harness.report.analysis.collapse import COLLAPSE
 from harness.report.analysis.entropy import ENTROPY, Law
 from harness.report.analysis.equal import EQUAL
 from harness.report.analysis.lines import BUDGET
 from harness.report.analysis.model import CONTROLS, Line, Report, Table
+from harness.report.analysis.robustness import ROBUST
 from harness.report.data.groups import Group, canonical
 from harness.report.render.figures.draw import captions
 from harness.report.tables.columns import Column, headline_columns
@@ -130,6 +132,8 @@ def csv_text(report: Report) -> str:
         *("delta_pass_k", "delta_pass_k_low", "delta_pass_k_high", "p_pass_k_holm"),
         *("lr", "lr_at_grid_edge"),
         *EQUAL,
+        *COLLAPSE,
+        *ROBUST,
     )
     measured = (*numbers, *BUDGET)
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *measured]

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.records.record import Record
+from harness.records.trial import TrialRecord
+from harness.report.analysis.collapse import collapses
 from harness.report.analysis.compared import (
     Delta,
     MethodComparison,
@@ -31,6 +33,7 @@ from harness.report.analysis.lines import (
     training_of,
 )
 from harness.report.analysis.model import Line, Report, Table
+from harness.report.analysis.robustness import Surface, of_trials
 from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_set
 from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
@@ -46,8 +49,13 @@ def build_report(
     subtitle: str,
     expected_seeds: Mapping[str, int] | None,
     reference: str,
+    trials: Sequence[TrialRecord] = (),
 ) -> Report:
-    """Check, group, score, compare and order; arguments as of ``write_report`` in ``render/files.py``."""
+    """Check, group, score, compare and order; arguments as of ``write_report`` in ``render/files.py``.
+
+    Args:
+        trials: of the same model and training set; only those of the records' numerics version are used.
+    """
     groups = group_records(records)
     expected = dict(expected_seeds or {})
     sets = evaluation_sets(groups)
@@ -66,10 +74,12 @@ def build_report(
     fitted = any(found.law for found in entropy.values())
     notes = explain(groups, tables[0], sets, missing, reference, fitted=fitted)
     equal = at_equal_score(groups, reference)
-    tables = [_with_numbers(table, entropy, equal) for table in tables]
+    fallen = collapses(groups)
+    robust = of_trials(trials, groups[0].records[0].numerics_version) if groups and trials else None
+    tables = [_with_numbers(table, entropy, equal, fallen, robust) for table in tables]
     return Report(
         title, subtitle, reference, notes, tuple(groups), tuple(tables), curves,
-        facts=facts_of(groups, tables[0], reference), discipline=entropy, equal=equal,
+        facts=facts_of(groups, tables[0], reference), discipline=entropy, equal=equal, robustness=robust,
     )  # fmt: skip
 
 
@@ -80,12 +90,22 @@ def _entropy(
     return {group.key: discipline(group, anchor, curves.get(group.key), base) for group in groups}
 
 
-def _with_numbers(table: Table, entropy: Mapping[str, Discipline], equal: Equal | None) -> Table:
+def _with_numbers(
+    table: Table,
+    entropy: Mapping[str, Discipline],
+    equal: Equal | None,
+    fallen: Mapping[str, Mapping[str, float | None]],
+    robust: Surface | None,
+) -> Table:
     lines = []
     for line in table.lines:
         key = line.group.key
         at_level = equal.rows[key].numbers if equal and key in equal.rows else {}
-        lines.append(replace(line, numbers={**line.numbers, **entropy[key].numbers, **at_level}))
+        numbers = {**line.numbers, **entropy[key].numbers, **at_level, **fallen.get(key, {})}
+        own = robust.rows.get(line.group.method) if robust and line.group.role == "method" else None
+        if own is not None:
+            numbers |= own.numbers | {f"robust_at_{rate:g}": score for rate, score in own.scores.items()}
+        lines.append(replace(line, numbers=numbers))
     return replace(table, lines=tuple(lines))
 
 

@@ -17,7 +17,9 @@ def protocol(groups: Sequence[Group], sets: Sequence[str]) -> str:
     """Samples and temperature, problems of each set, validation, checkpoints and budget; empty if unknown."""
     records = [record for group in groups for record in group.records]
     alike = [record for group in groups if not group.sampling_differs for record in group.records]
+    regimes = _unique(record.regime for record in records if record.regime)
     parts = [
+        f"Regime: {regimes[0]}." if len(regimes) == 1 else "",
         _sampling(alike, sets),
         _problems(records, sets),
         _validation([r for group in groups if group.role != "base" for r in group.records]),

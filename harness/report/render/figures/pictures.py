@@ -9,7 +9,13 @@ import numpy as np
 
 from harness.report.analysis.equal import SHARE
 from harness.report.analysis.model import Report
-from harness.report.analysis.scores import FloatArray, entropy_curve, frontier_curves, frontier_k
+from harness.report.analysis.scores import (
+    FloatArray,
+    entropy_curve,
+    frontier_curves,
+    frontier_entropy,
+    frontier_k,
+)
 from harness.report.data.groups import Group, row_of
 
 
@@ -84,6 +90,51 @@ def entropy() -> Picture:
         note="Mean over seeds; the band spans the seeds from smallest to largest.",
         from_zero=True,
         flat_base=True,
+    )
+
+
+def over_training(report: Report, many: bool) -> Picture:
+    """pass@1, or with ``many`` pass@k, on the validation set over training: the rise and the fall."""
+    k = frontier_k(report.groups)
+
+    def of(group: Group) -> Series | None:
+        curves = frontier_curves(group, k) if k else None
+        if curves is None:
+            return None
+        curve = curves[1 if many else 0]
+        values = 100 * curve.values_ST
+        return Series(
+            curve.steps_T.astype(float), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+        )
+
+    name = f"pass@{k or 'k'}" if many else "pass@1"
+    return Picture(
+        of,
+        f"{name} over training",
+        "training step",
+        f"{name} in %, validation set",
+        note="Mean over seeds; the band spans the seeds from smallest to largest. The first point is the "
+        "untrained model.",
+    )
+
+
+def spent(report: Report) -> Picture:
+    """Probe entropy against pass@k over the checkpoints."""
+    k = frontier_k(report.groups)
+
+    def of(group: Group) -> Series | None:
+        curves, nats = frontier_curves(group, k) if k else None, frontier_entropy(group)
+        if curves is None or nats is None or list(nats.steps_T) != list(curves[1].steps_T):
+            return None
+        return Series(nats.values_ST.mean(axis=0), 100 * curves[1].values_ST.mean(axis=0))
+
+    return Picture(
+        of,
+        "Entropy against diversity over checkpoints",
+        "probe entropy at the checkpoint, nats per token",
+        f"pass@{k or 'k'} in %, validation set",
+        note="Training runs from right to left. The large marker is the last checkpoint. Mean over seeds.",
+        path=True,
     )
 
 

@@ -1,0 +1,151 @@
+"""Runs of this machine never change a report, nor a record of equal identity, unless one asks for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.sweep.collect import OLD_RECORDS, read_records
+from harness.sweep.jobs import Job, Runs
+from harness.sweep.plan import make_plan
+from harness.sweep.spec import load_sweep
+
+Write = Callable[..., Path]
+RIGHT = {"base": 2, "grpo": 4, "steer": 5}
+
+
+def finish(job: Job, commit: str, wall_s: float, more: int = 0) -> None:
+    """The folder of a finished run, as a run would leave it, but made from nothing."""
+    right = RIGHT[job.label] + job.seed + more
+    result = {
+        "schema": 2, "run_id": job.run_id, "method": job.label, "seed": job.seed,
+        "model": job.config["model"]["path"], "benchmark": "micro@2",
+        "numerics_version": Runs.numerics_version, "commit": commit,
+        "method_hash": job.label, "hardware": "a CPU", "budget": {"wall_s": wall_s},
+        "evals": {"test_id": {"n": 16, "correct": [right, right + 2, right - 1, 1]}},
+    }  # fmt: skip
+    (job.folder / "eval").mkdir(parents=True, exist_ok=True)
+    for split in job.splits:
+        (job.folder / "eval" / f"{split}.parquet").touch()
+    (job.folder / "status.json").write_text(json.dumps({"state": "done", "step": 3, "steps": 3}))
+    (job.folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def runs(sweep_file: Write) -> tuple[Path, list[Job]]:
+    path = sweep_file(methods=["grpo", "steer"], seeds=[1, 2, 3])
+    jobs = make_plan(load_sweep(path), Runs())
+    for job in jobs:
+        finish(job, "aaaa111", 10.0 + job.seed)
+    return path, jobs
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+    def say(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(list(words))
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    yield say
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    folder = load_sweep(path).results
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_a_new_sweep_gets_its_table_by_collect_and_report(runs: Any, say: Any) -> None:
+    path, _ = runs
+    code, said = say("report", str(path))
+    assert code == 2 and not load_sweep(path).results.exists()
+    assert f"7 finished runs of it are here, take them in: entrobench sweep collect {path}" in said
+    code, said = say("sweep", "collect", str(path))
+    assert code == 0 and "7 records (7 new) of 7 planned runs" in said
+    code, said = say("report", str(path))
+    assert code == 0 and "steer" in said and "not in the records" not in said
+
+
+@pytest.mark.parametrize(("more", "code"), [(0, 0), (1, 1)])
+def test_a_record_stays_where_another_run_has_its_identity(runs: Any, say: Any, more: int, code: int) -> None:
+    path, jobs = runs
+    say("sweep", "collect", str(path))
+    say("report", str(path))
+    before = _files(path)
+    for job in jobs:
+        finish(job, "bbbb222", 99.0, more)
+    assert say("report", str(path))[0] == 0 and _files(path) == before, "runs never change a report"
+    found, said = say("sweep", "collect", str(path))
+    assert found == code and _files(path) == before
+    (line,) = [line for line in said.splitlines() if line.startswith("kept")]
+    assert "kept 7 records of commit aaaa111" in line and "of commit bbbb222" in line
+    assert ("differ in evals" if more else "differ only in where and when they were made") in line
+    assert line.endswith(f"to take them: entrobench sweep collect {path} --replace")
+    assert "7 records (0 new) of 7 planned runs" in said
+
+
+def test_a_run_takes_its_place_when_asked_to_and_others_stay(runs: Any, say: Any) -> None:
+    path, jobs = runs
+    say("sweep", "collect", str(path))
+    for job in jobs:
+        finish(job, "bbbb222", 99.0, 1)
+    code, said = say("sweep", "collect", str(path), "--replace", "seeds=[2]", "methods=[grpo]")
+    assert code == 0 and "7 records (0 new, 2 replaced) of 2 planned runs" in said
+    assert "replaced 2 records of commit aaaa111 by runs of commit bbbb222, which differ in evals" in said
+    records = read_records(load_sweep(path).results / "records.jsonl")
+    assert {(r.method, r.seed) for r in records if r.commit == "bbbb222"} == {("base", 1), ("grpo", 2)}
+    assert not (load_sweep(path).results / OLD_RECORDS).exists(), "the other seeds are no older code"
+    assert say("sweep", "collect", str(path))[0] == 1, "the others still differ"
+
+
+def test_a_run_that_is_not_in_the_records_is_named_and_changes_nothing(runs: Any, say: Any) -> None:
+    path, jobs = runs
+    say("sweep", "collect", str(path))
+    say("report", str(path))
+    before = _files(path)
+    records = load_sweep(path).results / "records.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    say("report", str(path))
+    without = _files(path)
+    assert without["leaderboard.csv"] != before["leaderboard.csv"]
+    code, said = say("report", str(path))
+    assert code == 0 and _files(path) == without
+    assert (
+        f"not in the records: 1 finished runs of this machine; take them in: entrobench sweep collect {path}"
+        in said
+    )
+    assert "7 records (1 new) of 7 planned runs" in say("sweep", "collect", str(path))[1]
+    assert records.read_bytes() == whole
+
+
+def test_what_the_same_run_has_to_say_more_is_taken(runs: Any, say: Any) -> None:
+    path, jobs = runs
+    say("sweep", "collect", str(path))
+    file = jobs[-1].folder / "result.json"
+    result = json.loads(file.read_text())
+    result["evals"]["test_hard"] = {"n": 16, "correct": [1, 2, 3, 4]}
+    file.write_text(json.dumps(result))
+    code, said = say("sweep", "collect", str(path))
+    assert code == 0 and "7 records (0 new, 1 updated) of 7 planned runs" in said
+
+
+def test_the_committed_leaderboard_stays_whatever_runs_there_are(say: Any, tmp_path: Path) -> None:
+    """Byte by byte, also by the sweep file: a run of today's code has an identity that it plans."""
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "results" / "micro", tmp_path / "results" / "micro")
+    shutil.copy(root / "results" / "reported.csv", tmp_path / "results")
+    shutil.copytree(root / "docs" / "methods", tmp_path / "docs" / "methods")
+    words = [f"runs_dir={tmp_path / 'runs'}", f"results_dir={tmp_path / 'results'}"]
+    sweep = load_sweep(root / "sweeps" / "micro.yaml", words)
+    finish(next(job for job in make_plan(sweep, Runs()) if job.label == "grpo"), "cccc333", 1.0)
+    assert say("report", str(root / "sweeps" / "micro.yaml"), *words)[0] == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "results" / "micro").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (root / "results" / "micro").iterdir()}
