@@ -110,15 +110,9 @@ def discipline(
         end=mean([points[-1][2] for points in probed]) if whole and trained else None,
         area=mean([_area(points) for points in probed]) if whole and trained else None,
         collapsed=len(reached) / len(collapses) if collapses else None,
-<<<<<<< HEAD
         collapse_step=mean(reached) if reached else None,
-        right=_late(group, "entropy_correct"),
-        wrong=_late(group, "entropy_wrong"),
-=======
-        collapse_step=_mean(reached) if reached else None,
         right=late(group, "entropy_correct"),
         wrong=late(group, "entropy_wrong"),
->>>>>>> h-regimes
         overtaken_at=overtaken_at(curve_SK, base_SK) if trained else None,
         law=_law(group, reference) if trained else None,
     )

@@ -22,13 +22,8 @@ import numpy as np
 
 from harness.records.record import FrontierPoint, Record
 from harness.report.analysis.levels import ALPHA, POWER
-<<<<<<< HEAD
-from harness.report.analysis.scores import FloatArray, entropy_points, frontier_k
-from harness.report.data.groups import Group, probes, row_of
-=======
 from harness.report.analysis.scores import FloatArray, entropy_at, frontier_k
 from harness.report.data.groups import Group, row_of
->>>>>>> h-regimes
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
@@ -175,17 +170,6 @@ def _checkpoints(record: Record) -> list[tuple[float, FrontierPoint, float]]:
     ]
 
 
-<<<<<<< HEAD
-def _entropy_at(record: Record, step: float) -> float | None:
-    """Probe entropy at a step, between the probes around it."""
-    points = sorted(entropy_points(probes(record)).items())
-    if len(points) < 2 or not points[0][0] <= step <= points[-1][0]:
-        return None
-    return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
-
-
-=======
->>>>>>> h-regimes
 def _row(reached: dict[int, Crossing], delta: float | None, p: float | None) -> AtLevel:
     if not reached:
         return AtLevel(0)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.record import Evaluation, FrontierPoint, PassSamples
-from harness.report.data.groups import Group, Probed
+from harness.records.record import Evaluation, FrontierPoint, PassSamples, Record
+from harness.report.data.groups import Group, Probed, probes
 from harness.statistics import each_mean_pass_at_ks, mean_pass_at_ks, pass_at_k
 
 FloatArray = NDArray[np.float64]
@@ -212,7 +212,7 @@ def entropy_points(probes: Sequence[Probed]) -> dict[int, float]:
 
 def entropy_at(record: Record, step: float) -> float | None:
     """Probe entropy of one run at a step, between the probes around it; None outside of them."""
-    points = sorted(entropy_points(record).items())
+    points = sorted(entropy_points(probes(record)).items())
     if len(points) < 2 or not points[0][0] <= step <= points[-1][0]:
         return None
     return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
@@ -220,11 +220,7 @@ def entropy_at(record: Record, step: float) -> float | None:
 
 def entropy_curve(group: Group) -> Curve | None:
     """Probe entropy in nats per token over steps."""
-<<<<<<< HEAD
-    return _curve([entropy_points(own) for own in group.probes])
-=======
-    return curve_of([entropy_points(record) for record in group.records])
->>>>>>> h-regimes
+    return curve_of([entropy_points(own) for own in group.probes])
 
 
 def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
@@ -234,20 +230,13 @@ def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
     for seed, record in enumerate(group.records):
         for point in record.frontier:
             if point.correct and point.n >= 2 * k:
-<<<<<<< HEAD
                 alike.setdefault((point.n, len(point.correct)), []).append((seed, point))
     for (n, _), points in alike.items():
         counts = np.stack([_counts(point.correct) for _, point in points])
         values = each_mean_pass_at_ks(n, counts, (1, k)).tolist()
         for (seed, point), (one, many) in zip(points, values, strict=True):
             pairs[seed][0][point.step], pairs[seed][1][point.step] = one, many
-    first, second = _curve([one for one, _ in pairs]), _curve([many for _, many in pairs])
-=======
-                values = mean_pass_at_ks(point.n, point.correct, (1, k))
-                one[point.step], many[point.step] = float(values[0]), float(values[1])
-        pairs.append((one, many))
     first, second = curve_of([one for one, _ in pairs]), curve_of([many for _, many in pairs])
->>>>>>> h-regimes
     return None if first is None or second is None else (first, second)
 
 
