@@ -13,6 +13,7 @@ of keys, ``E`` their size; ``J = H + 2 G``: queries, keys and values side by sid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -163,6 +164,24 @@ def unfuse(model: Any) -> None:
     """Undo :func:`fuse`."""
     for layer in layers_of(model):
         del layer.forward
+
+
+def is_fused(layer: Any) -> bool:
+    """Whether :func:`fuse` has the last word in it."""
+    return getattr(vars(layer).get("forward"), "func", None) is _forward
+
+
+@contextmanager
+def unfused(model: Any) -> Iterator[None]:
+    """While open, every layer computes with the model's own code, which hooks can listen to."""
+    held = {layer: layer.forward for layer in layers_of(model) if is_fused(layer)}
+    for layer in held:
+        del layer.forward
+    try:
+        yield
+    finally:
+        for layer, forward in held.items():
+            layer.forward = forward
 
 
 def _forward(

@@ -13,16 +13,16 @@ of the longest, ``N`` of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.model.attention import layout_of
+from harness.model.fused import is_fused, unfused
 from harness.model.log_prob import LogProbEntropy, Tile, tile_cells, tiles
 from harness.model.logits import chunk_rows
 from harness.model.own import hidden_states, layers_of
@@ -30,11 +30,10 @@ from harness.model.packing import packed_tokens
 from harness.model.policy import Policy
 from harness.stages.batch import Batch
 from harness.stages.token_stats import LOGP
+from harness.train.spans import Spans, gram, groups_of, wide
 
 #: Tokens that a pass may have in any case: fewer take hardly less time or memory.
 SMALL = 1024
-#: Rows are padded to the longest where they have at least this share of its tokens.
-ALIKE = 0.75
 
 
 class Unfit(Exception):
@@ -49,6 +48,8 @@ def row_grad_norms(
     Args:
         micro_rows, micro_tokens: of an update's pass; one of this has no more tokens, or few.
     """
+    if not policy.packs:
+        return torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
     layers = Layers.of(policy)
     norms = torch.zeros(len(batch), dtype=torch.promote_types(policy.head.weight.dtype, torch.float32))
     for part in _parts(policy, batch, micro_rows or len(batch), micro_tokens):
@@ -56,7 +57,8 @@ def row_grad_norms(
         found: Tensor | None = None
         if layers is not None and _one_tile(policy, int(rows.mask_BT.sum())):
             try:
-                found = together(policy, layers, rows)
+                with unfused(policy.model):  # hooks have to meet every linear layer and norm
+                    found = together(policy, layers, rows)
             except Unfit:  # the next rows would meet the same layers
                 layers = None
         if found is None:
@@ -72,11 +74,7 @@ def alone(policy: Policy, row: Batch) -> Tensor:
     with torch.enable_grad():
         logp_BT = policy.stats(row, [LOGP])["logp"]
         grads = torch.autograd.grad((logp_BT * row.mask_BT).sum(), parameters, allow_unused=True)
-    return torch.stack([_wide(g).norm() for g in grads if g is not None]).norm().cpu()
-
-
-def _wide(value: Tensor) -> Tensor:
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    return torch.stack([wide(g).norm() for g in grads if g is not None]).norm().cpu()
 
 
 def _cells(policy: Policy) -> tuple[int, int]:
@@ -124,7 +122,9 @@ class Layers:
         embedding = model.get_input_embeddings()
         if not policy.packs or policy.network.sharded or type(embedding) is not nn.Embedding:
             return None
-        if type(head) is not nn.Linear or any("forward" in vars(layer) for layer in layers_of(model)):
+        if type(head) is not nn.Linear or any(
+            "forward" in vars(layer) and not is_fused(layer) for layer in layers_of(model)
+        ):
             return None
         if embedding.max_norm is not None or embedding.scale_grad_by_freq:
             return None
@@ -148,69 +148,6 @@ def _scales(module: nn.Module) -> bool:
     return names == ["weight"] == [n for n, _ in module.named_parameters()] and not isinstance(
         module, nn.RMSNorm
     )
-
-
-@dataclass(frozen=True)
-class Spans:
-    """Where in a flat list of tokens those of some rows are, next to each other.
-
-    Attributes:
-        rows: which rows of the pass.
-        at_RT: indices; any where a row has no token.
-        there_RT: where it has one; None where all have as many.
-    """
-
-    rows: slice
-    at_RT: Tensor
-    there_RT: Tensor | None
-
-    @classmethod
-    def of(cls, lengths: Sequence[int], groups: Sequence[slice], device: torch.device) -> list[Spans]:
-        length_B = torch.tensor(lengths)
-        start_B = length_B.cumsum(0) - length_B
-        found = []
-        for rows in groups:
-            length_R, at_T = length_B[rows], torch.arange(int(length_B[rows].max()))
-            there_RT = at_T < length_R[:, None]
-            at_RT = torch.where(there_RT, start_B[rows][:, None] + at_T, 0).to(device)
-            found.append(cls(rows, at_RT, None if bool(there_RT.all()) else there_RT.to(device)))
-        return found
-
-    def cut(self, value: Tensor) -> Tensor:
-        """``[R,T,X]`` of ``[L,X]`` in fp32 or wider, any token where there is none."""
-        if self.there_RT is None:
-            start = int(self.at_RT[0, 0])
-            return _wide(value[start : start + self.at_RT.numel()].view(*self.at_RT.shape, -1))
-        return _wide(value.index_select(0, self.at_RT.flatten()).view(*self.at_RT.shape, -1))
-
-    def kept(self, value: Tensor) -> Tensor:
-        """:meth:`cut`, 0 where there is no token."""
-        cut = self.cut(value)
-        return cut if self.there_RT is None else cut * self.there_RT[..., None]
-
-    def gram(self, value: Tensor) -> Tensor:
-        """``[R,T,T]`` products of a row's tokens, 0 where there is none."""
-        products = gram(self.cut(value))
-        return products if self.there_RT is None else products.mul_(self.both_RTT)
-
-    @cached_property
-    def both_RTT(self) -> Tensor:
-        assert self.there_RT is not None
-        return self.there_RT[:, :, None] & self.there_RT[:, None]
-
-
-def groups_of(lengths: Sequence[int]) -> list[slice]:
-    """Rows in order of their length, those together that are about equally long."""
-    starts = [0]
-    for row, length in enumerate(lengths):
-        if lengths[starts[-1]] < ALIKE * length:
-            starts.append(row)
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(lengths)], strict=True)]
-
-
-def gram(value_RTX: Tensor, other_RSX: Tensor | None = None) -> Tensor:
-    """``[R,T,S]`` products of a row's tokens."""
-    return value_RTX @ (value_RTX if other_RSX is None else other_RSX).transpose(1, 2)
 
 
 class Squares:
@@ -282,7 +219,7 @@ class Squares:
             self.add(value, self.spans[number].rows)
         for scale in self._scales:
             if scale.grad is not None:
-                grad_LD = _wide(scale.grad.flatten(1))
+                grad_LD = wide(scale.grad.flatten(1))
                 grad_RD = grad_LD.new_zeros(len(self.total_R), grad_LD.shape[1])
                 self.add(grad_RD.index_add_(0, self.row_L, grad_LD).square())
 
@@ -373,7 +310,8 @@ def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
         for part in seen:
             part(tile, grad_NC)
 
-    with torch.enable_grad(), _watched(layers, squares):
+    # hooks have to meet every linear layer and norm
+    with torch.enable_grad(), unfused(policy.model), _watched(layers, squares):
         hidden_ND = hidden_states(policy.model, inputs)[0].flatten(0, 1)[at_N.to(device)]
         squares.check()
         logp_N, _ = LogProbEntropy.apply(

@@ -16,6 +16,7 @@ import pytest
 from harness.cli import main
 from harness.evaluation.samples import Sample, read_samples
 from harness.rollout.engines import vllm as vllm_engine
+from harness.util.locks import holder, lock_path
 from tests.helpers.evaluated import record_of, samples_of, save_model
 from tests.helpers.math_files import SEVEN, real_data, write_sets
 from tests.helpers.warm_python import warm_python
@@ -137,14 +138,18 @@ def killed_at(
         [python, "-c", COMMAND, "eval", *request, f"out={out}"],
         env=environment, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+    deadline = time.monotonic() + 300
     try:
-        deadline = time.monotonic() + 300
         while len(list(out.glob(f"*/{pattern}"))) < count:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    # the killed command stands for a process that dies a moment later, as its server hears of it
+    locks = [lock_path(folder) for folder in out.iterdir() if folder.is_dir()]
+    while any(holder(lock) is not None for lock in locks) and time.monotonic() < deadline:
+        time.sleep(0.01)
     finished = {path.name: path.read_bytes() for path in out.glob("*/*.parquet")}
     parts: dict[str, list[Sample]] = {}
     for path in out.glob("*/*.parts/[0-9]*.parquet"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.model.agreement import check_agreement
+from harness.model.fused import is_fused, unfused
 from harness.model.policy import Policy
 from harness.stages.batch import Batch
 from harness.train import row_norms
@@ -50,7 +51,9 @@ def rows_of(policy: Policy) -> Batch:
 
 
 def one_by_one(policy: Policy, batch: Batch) -> Tensor:
-    return torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
+    """By the model's own layers, as one pass for all does: their norms are in fp32 whatever the type."""
+    with unfused(policy.model):
+        return torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
 
 
 KNOWN = {
@@ -78,7 +81,11 @@ def test_one_pass_gives_the_norms_of_a_pass_a_row(family: str, tied: bool) -> No
 def test_in_single_precision_they_differ_by_rounding() -> None:
     policy = policy_of("qwen3", torch.float32, tie_word_embeddings=True)
     batch = rows_of(policy)
-    torch.testing.assert_close(row_grad_norms(policy, batch), one_by_one(policy, batch), rtol=1e-5, atol=0)
+    assert all(map(is_fused, policy.model.model.layers))
+    got = row_grad_norms(policy, batch)
+    assert all(map(is_fused, policy.model.model.layers)), "its layers are to be as they were"
+    want = torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("frozen", ["embed_tokens", "lm_head", "norm", "q_proj.weight", "q_proj.bias"])
@@ -115,7 +122,8 @@ def test_a_layer_that_is_used_twice_takes_a_pass_a_row() -> None:
     mlp.up_proj = mlp.gate_proj
     batch = rows_of(policy)
     assert Layers.of(policy) is not None
-    assert row_grad_norms(policy, batch).tolist() == one_by_one(policy, batch).tolist()
+    with unfused(policy.model):
+        assert row_grad_norms(policy, batch).tolist() == one_by_one(policy, batch).tolist()
     assert all(p.requires_grad for p in policy.model.parameters())
 
 
@@ -130,7 +138,8 @@ def test_a_row_too_long_for_a_tile_takes_a_pass_of_its_own(monkeypatch: pytest.M
 
     monkeypatch.setattr(row_norms, "_cells", lambda policy: (60, 13 * 60))
     monkeypatch.setattr(row_norms, "together", counted)
-    torch.testing.assert_close(row_grad_norms(policy, batch), want, rtol=1e-9, atol=0)
+    with unfused(policy.model):
+        torch.testing.assert_close(row_grad_norms(policy, batch), want, rtol=1e-9, atol=0)
     assert sum(taken) == 5  # 13 positions in a tile, and one response has 30 tokens
 
 

@@ -31,6 +31,7 @@ class LogitsPolicy:
     logits_BTV: Tensor
     prompt_logits_BPV: Tensor
     temperature: float
+    packs = False
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         rows, out = batch.tags["row"].long(), {}
