@@ -63,13 +63,8 @@ class Call:
         )
 
     def mask(self, dtype: torch.dtype) -> Tensor | None:
-        """``[n,1,Q,K]``: what is added to the products, made once for all layers."""
-        if self.there_nQK is None:
-            return None
-        made: dict[torch.dtype, Tensor] = self.__dict__.setdefault("_masks", {})
-        if dtype not in made:
-            made[dtype] = added(~self.there_nQK, self.width, dtype)
-        return made[dtype]
+        """``[n,1,Q,K]``: what is added to the products."""
+        return None if self.there_nQK is None else mask_of(self, ~self.there_nQK, self.width, dtype)
 
 
 @dataclass(frozen=True)
@@ -315,11 +310,18 @@ def kernel(
     return (products - lse[..., None]).exp().to(v.dtype) @ v, lse
 
 
-def added(hidden_nQK: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
-    """``[n,1,queries,K]``: what is added to the products, -inf where a key is hidden (``Q`` may be 1)."""
-    mask = torch.zeros(hidden_nQK.shape, dtype=dtype, device=hidden_nQK.device)
-    mask.masked_fill_(hidden_nQK, float("-inf"))
-    return mask[:, None].expand(-1, 1, queries, -1)
+def mask_of(owner: Any, hidden_nQK: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+    """``[n,1,queries,K]``: what is added to the products, -inf where a key is hidden (``Q`` may be 1).
+
+    Args:
+        owner: keeps it, so that all layers take the one that the first has made.
+    """
+    made: dict[object, Tensor] = vars(owner).setdefault("_masks", {})
+    if (queries, dtype) not in made:
+        mask = torch.zeros(hidden_nQK.shape, dtype=dtype, device=hidden_nQK.device)
+        mask.masked_fill_(hidden_nQK, float("-inf"))
+        made[queries, dtype] = mask[:, None].expand(-1, 1, queries, -1)
+    return made[queries, dtype]
 
 
 def _cut(value: Tensor, index: Tensor, n: int) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.attention import Layout, added, joined, kernel, layout_of
+from harness.model.attention import Layout, joined, kernel, layout_of, mask_of
 from harness.model.logits import HeadCurve, head_logits
 from harness.model.own import Ways, head_of, hidden_states
 
@@ -129,13 +129,8 @@ class _Sharing:
     hidden_P1W: Tensor | None
 
     def mask(self, queries: int, dtype: torch.dtype) -> Tensor | None:
-        """Added to the products of ``queries`` queries a prompt; made once for all layers and tokens."""
-        if self.hidden_P1W is None:
-            return None
-        made: dict[object, Tensor] = self.__dict__.setdefault("_masks", {})
-        if (queries, dtype) not in made:
-            made[queries, dtype] = added(self.hidden_P1W, queries, dtype)
-        return made[queries, dtype]
+        """Added to the products of ``queries`` queries a prompt."""
+        return None if self.hidden_P1W is None else mask_of(self, self.hidden_P1W, queries, dtype)
 
     @classmethod
     def of(cls, prompt_N: Tensor, lengths: Tensor) -> _Sharing:
