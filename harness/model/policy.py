@@ -23,7 +23,7 @@ from harness.model.packing import pack, row_lengths
 from harness.model.sharding import Network, share, whole
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
-from harness.util import progress
+from harness.util import heap, progress
 
 
 @dataclass(eq=False)
@@ -289,4 +289,5 @@ def load_policy(
     model.eval()  # no dropout: old and current log-probs must be of the same function
     policy = Policy(model, tokenizer, temperature)
     check_agreement(policy.at_temperature(1.0), str(path))
+    heap.give_back()  # what reading a model and trying it out leaves is not used again
     return policy

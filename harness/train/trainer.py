@@ -26,7 +26,11 @@ from harness.train.metrics import activity, batch_metrics, copied, optimiser_met
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
 from harness.train.update import UpdateLog, backward, with_parts
-from harness.util import progress
+from harness.util import heap, progress
+
+#: Bytes of trained weights from which what is freed is given back to the system: page faults then cost little
+#: beside the products.
+LARGE = 128 << 20
 
 
 @dataclass
@@ -74,6 +78,9 @@ class Trainer:
         if self.reference is not None:
             self.reference.network.ready()
         self._parameters = network.trainable()
+        held = sum(p.numel() * p.element_size() for p in self._parameters if p.device.type == "cpu")
+        if held >= LARGE:
+            heap.keep_apart()
         self.optimizer = torch.optim.AdamW(
             self._parameters,
             lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay, fused=True,

@@ -1,0 +1,34 @@
+"""What is freed goes back to the system, so that a large model's training holds what it needs and no more."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.helpers.scripts import run_code
+
+#: Prints how many MiB go back when every second of forty blocks of 2 MiB is freed, before and after the call.
+SCRIPT = """
+import torch
+from harness.util import heap
+from tests.performance.timing import resident_bytes
+
+def given_back():
+    blocks = [torch.ones(1 << 19) for _ in range(40)]
+    full = resident_bytes()
+    del blocks[::2]
+    return (full - resident_bytes()) / 2**20
+
+big = torch.ones(1 << 22)
+del big  # glibc keeps blocks up to this size from now on: 16 MiB
+before = given_back()
+heap.keep_apart()
+print(before, given_back())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc alone")
+def test_freed_blocks_are_given_back() -> None:
+    before, after = map(float, run_code(SCRIPT).stdout.split())
+    assert before < 10 < 35 < after
