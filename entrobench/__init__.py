@@ -25,6 +25,7 @@ _EXPORTS = {
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
+    "Bucket": "harness.problem_sets.generated",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
     "Component": "harness.stages.base",
@@ -32,10 +33,12 @@ _EXPORTS = {
     "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
     "Draw": "harness.stages.base",
+    "DrawnProblem": "harness.problem_sets.generated",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
     "FixedBounds": "harness.stages.loss",
     "Generate": "harness.stages.base",
+    "GeneratedSet": "harness.problem_sets.generated",
     "Grader": "harness.grading.grader",
     "finite_exp": "harness.stages.loss",
     "group_mean_std": "harness.stages.defaults",
@@ -54,6 +57,7 @@ _EXPORTS = {
     "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
     "less_kl": "harness.stages.credit",
+    "Level": "harness.problem_sets.generated",
     "load_records": "harness.records.load",
     "log_ratio": "harness.stages.loss",
     "LOGP": "harness.stages.token_stats",
@@ -63,6 +67,7 @@ _EXPORTS = {
     "mean_kl": "harness.stages.credit",
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
+    "Mix": "harness.problem_sets.generated",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
@@ -71,6 +76,7 @@ _EXPORTS = {
     "prefix_minimum": "harness.stages.ratios",
     "PrefixMinimumRatio": "harness.stages.ratios",
     "Problem": "harness.problems.problem",
+    "ProblemFamily": "harness.problem_sets.generated",
     "Program": "harness.stages.base",
     "Prompt": "harness.stages.base",
     "PROMPT_LOGP": "harness.stages.token_stats",
@@ -118,6 +124,7 @@ _EXPORTS = {
     "Verify": "harness.stages.base",
     "whitened": "harness.stages.credit",
     "whole_number": "harness.problem_sets.rows",
+    "WRONG_FORMAT": "harness.problem_sets.generated",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
@@ -139,6 +146,13 @@ if TYPE_CHECKING:
     from harness.config.fields import hp as hp
     from harness.config.schema import RunConfig as RunConfig
     from harness.grading.grader import Grader as Grader
+    from harness.problem_sets.generated import WRONG_FORMAT as WRONG_FORMAT
+    from harness.problem_sets.generated import Bucket as Bucket
+    from harness.problem_sets.generated import DrawnProblem as DrawnProblem
+    from harness.problem_sets.generated import GeneratedSet as GeneratedSet
+    from harness.problem_sets.generated import Level as Level
+    from harness.problem_sets.generated import Mix as Mix
+    from harness.problem_sets.generated import ProblemFamily as ProblemFamily
     from harness.problem_sets.math_set import MathSet as MathSet
     from harness.problem_sets.rows import Hub as Hub
     from harness.problem_sets.rows import Part as Part

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level
-from entrobench import Verdict
+from entrobench import WRONG_FORMAT, DrawnProblem, Level, Verdict
 
 _VALUES = re.compile(r"[1-9][0-9]?(?:,[1-9][0-9]?)*")
 _MAX_VALUE = 60
@@ -71,7 +70,7 @@ class Chains:
 
     name = "chain"
 
-    def draw(self, rng: random.Random, level: Level) -> Drawn:
+    def draw(self, rng: random.Random, level: Level) -> DrawnProblem:
         ceiling = _MAX_VALUE if level == "stretch" else _MAX_EASY_VALUE
         while True:
             has_times = level == "ood" or rng.random() < 0.5
@@ -96,7 +95,7 @@ class Chains:
             prompt = f"C{meta['start']}>{path[-1]}+{meta['plus']}-{meta['minus']}"
             prompt += f"*{meta['times']}" if meta["times"] else ""
             prompt += f"~{meta['forbidden']}" if meta["forbidden"] else ""
-            return Drawn(prompt + "=", meta, ",".join(map(str, path)))
+            return DrawnProblem(prompt + "=", meta, ",".join(map(str, path)))
 
     def verify(self, meta: Mapping[str, Any], text: str) -> Verdict:
         if not _VALUES.fullmatch(text):

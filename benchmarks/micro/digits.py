@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level, pick_digits
-from entrobench import Verdict
+from benchmarks.micro.family import pick_digits
+from entrobench import WRONG_FORMAT, DrawnProblem, Level, Verdict
 
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -24,7 +24,7 @@ class Digits:
 
     name = "digits"
 
-    def draw(self, rng: random.Random, level: Level) -> Drawn:
+    def draw(self, rng: random.Random, level: Level) -> DrawnProblem:
         fewest_wanted, most_wanted = {"stretch": (5, 5), "hard": (6, 6)}.get(level, (1, 3))
         unwanted_range = {"stretch": (6, 6), "hard": (7, 7)}.get(level, (1, 4))
         while True:
@@ -50,7 +50,7 @@ class Digits:
             prompt = f"D{length}:{sum(row)}"
             prompt += f"+{wanted}" if wanted else ""
             prompt += f"-{unwanted}" if unwanted else ""
-            return Drawn(prompt + "=", meta, "".join(map(str, row)))
+            return DrawnProblem(prompt + "=", meta, "".join(map(str, row)))
 
     def verify(self, meta: Mapping[str, Any], text: str) -> Verdict:
         if not _DIGITS.fullmatch(text):

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from benchmarks.micro.family import WRONG_FORMAT, Drawn, Level, pick_digits
-from entrobench import Verdict
+from benchmarks.micro.family import pick_digits
+from entrobench import WRONG_FORMAT, DrawnProblem, Level, Verdict
 
 _TERMS = re.compile(r"[1-9][0-9]{0,2}(?:\+[1-9][0-9]{0,2})+")
 _MAX_TERM = 50
@@ -36,7 +36,7 @@ class Sums:
 
     name = "sum"
 
-    def draw(self, rng: random.Random, level: Level) -> Drawn:
+    def draw(self, rng: random.Random, level: Level) -> DrawnProblem:
         while True:
             count = rng.randint(4, 5) if level == "hard" else rng.randint(2, 4)
             has_forbidden = level in ("stretch", "ood") or rng.random() < 0.5
@@ -60,7 +60,7 @@ class Sums:
             prompt = f"S{total}/{count}"
             prompt += f"~{forbidden}" if forbidden else ""
             prompt += f"@{required}" if required else ""
-            return Drawn(prompt + "=", meta, "+".join(map(str, terms)))
+            return DrawnProblem(prompt + "=", meta, "+".join(map(str, terms)))
 
     def verify(self, meta: Mapping[str, Any], text: str) -> Verdict:
         if not _TERMS.fullmatch(text):

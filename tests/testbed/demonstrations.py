@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from benchmarks.micro.family import Drawn
 from benchmarks.micro.testbed import FAMILIES, VERSION, stream
+from harness.problem_sets.generated import DrawnProblem
 
 #: Prompt and response.
 Pair = tuple[str, str]
@@ -29,7 +29,7 @@ _SEPARATOR = {"sum": "+", "chain": ",", "digits": ""}
 _LARGEST = 60
 
 
-def _solved(seed: str, version: str) -> Iterator[tuple[str, Drawn]]:
+def _solved(seed: str, version: str) -> Iterator[tuple[str, DrawnProblem]]:
     """Endless easy training problems with the name of their family; families take turns."""
     sources = [(f.name, stream(f, "train", {"easy": 1.0}, seed, version)) for f in FAMILIES.values()]
     while True:
@@ -37,7 +37,7 @@ def _solved(seed: str, version: str) -> Iterator[tuple[str, Drawn]]:
             yield name, next(source)
 
 
-def _with_foreign(drawn: Iterator[tuple[str, Drawn]]) -> Iterator[tuple[str, Drawn, str]]:
+def _with_foreign(drawn: Iterator[tuple[str, DrawnProblem]]) -> Iterator[tuple[str, DrawnProblem, str]]:
     """Each problem with the solution of the problem before it of the same family."""
     previous = {name: problem.solution for name, problem in islice(drawn, len(FAMILIES))}
     for name, problem in drawn:

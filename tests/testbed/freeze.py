@@ -12,7 +12,6 @@ import random
 from itertools import islice
 from typing import get_args
 
-from benchmarks.micro.family import Level
 from benchmarks.micro.testbed import (
     BASE_DIR,
     FAMILIES,
@@ -23,6 +22,7 @@ from benchmarks.micro.testbed import (
     Micro,
     stream,
 )
+from harness.problem_sets.generated import Level
 from harness.problems.problem import Problem
 from harness.util.files import write_json
 from tests.testbed.demonstrations import spoil
