@@ -10,17 +10,20 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, Literal, Protocol
 
 from harness.problems.problem import Problem, Verdict
 
 #: What a problem may be used for.
 Bucket = Literal["train", "validation", "test"]
-#: ``easy`` and ``stretch`` are trained on, validated on and tested; ``hard`` has more or larger constraints, and
-#: ``ood`` combined ones, both for tests only.
+#: ``easy`` and ``stretch`` are trained on, validated on and tested; ``hard`` has more or larger constraints,
+#: and ``ood`` combined ones, both for tests only.
 Level = Literal["easy", "stretch", "hard", "ood"]
 #: Shares of the levels in a split.
 Mix = Mapping[Level, float]
+#: Draws without a new problem after which a family is taken to have no more.
+TRIES = 100_000
 #: The verdict on a response that is no answer at all.
 WRONG_FORMAT = Verdict("unparsed")
 
@@ -112,7 +115,9 @@ class GeneratedSet:
         seen: set[str] = set()
         for number in range(count):
             name, source = streams[number % len(streams)]
-            drawn = next(d for d in source if d.prompt not in seen)
+            drawn = next((d for d in islice(source, TRIES) if d.prompt not in seen), None)
+            if drawn is None:
+                raise ValueError(f"{self.name}: family {name} has too few problems for {count} in {split}")
             seen.add(drawn.prompt)
             yield self.problem(f"{self.salt}/{split}/{number:05d}", name, drawn)
 

@@ -16,7 +16,7 @@ from benchmarks.micro.testbed import BASE_DIR, FAMILIES, SPLITS, Micro, bucket_o
 from harness.problems.problem import Benchmark, Problem
 from tests.helpers.scripts import run_code
 from tests.testbed.demonstrations import SPOILT_SHARE, careless, clean, rough, spoil
-from tests.testbed.freeze import digests, verdicts_digest
+from tests.testbed.freeze import digests, micro_verdicts
 
 EVALUATION = [split for split in SPLITS if split != "train"]
 
@@ -106,7 +106,7 @@ def test_calibration_of_the_base_policy_is_in_range() -> None:
 
 
 def test_frozen_file_matches_what_there_is() -> None:
-    assert frozen() == digests(), (
+    assert frozen() == digests()["micro"], (
         "problems, verdicts or base weights changed: raise VERSION (or VERIFIER_VERSION), write FROZEN "
         "again by python -m tests.testbed.freeze; earlier records become void"
     )
@@ -123,10 +123,10 @@ def test_fingerprint_covers_the_frozen_file(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_verdicts_digest_notices_a_more_lenient_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = verdicts_digest()
-    assert before == verdicts_digest()
+    before = micro_verdicts()
+    assert before == micro_verdicts()
     monkeypatch.setattr("benchmarks.micro.chains._MAX_STEPS", 9)
-    assert verdicts_digest() != before
+    assert micro_verdicts() != before
 
 
 def test_fingerprint_generates_nothing_and_is_fast() -> None:
