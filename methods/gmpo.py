@@ -6,9 +6,9 @@ r"""GMPO: geometric-mean policy optimisation (arXiv 2507.20673).
     R_i = exp( 1/len_i sum_t a_t )
     l_i = -A_i R_i
 
-with GRPO's advantage A, averaged over responses. GRPO averages the tokens' ratios arithmetically, so one extreme
-ratio dominates; in a geometric mean it does not. A token's log ratio is clipped on the harmful side alone: it
-then has no gradient of its own, but counts in R. An unclipped token has the gradient -A_i R_i / len_i.
+with GRPO's advantage A, averaged over responses. GRPO averages the tokens' ratios arithmetically, so one
+extreme ratio dominates; in a geometric mean it does not. A token's log ratio is clipped on the harmful side
+alone: it then has no gradient of its own, but counts in R. An unclipped token has -A_i R_i / len_i.
 """
 
 from __future__ import annotations
