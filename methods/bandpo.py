@@ -9,7 +9,7 @@ keep an f-divergence between (token, rest) of the old and the new policy within 
 
 within [0, 1 / p]. Where p > 1 - 1e-6 the band is [exp(-delta), 1] (kl), [1 - delta, 1] (tv), [1, 1] (chi2),
 where p < 1e-6 [0, 1 / p]. With ``relax`` it is joined with [1 - eps_low, 1 + eps_high]. At last the upper
-bound is at most ``cap``. Then GRPO's clipped loss with these bounds and a dual clip: at most -A c where A < 0.
+bound is at most ``cap``. Then GRPO's clipped loss with these bounds, at most -A c where A < 0 (dual clip).
 """
 
 from __future__ import annotations
