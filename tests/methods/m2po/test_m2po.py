@@ -92,5 +92,6 @@ def test_areal_equals_its_reading_where_the_sampler_is_another_policy() -> None:
 @pytest.mark.filterwarnings("ignore:step 2. the rollouts of engine builtin")
 def test_areal_drops_tokens_of_rollouts_that_waited() -> None:
     waited = ("rollout.lag=1", "rollout.ratio_to=update", "rollout.correction=none", "train.lr=1e-2")
-    trainer = tiny_trainer(*waited, "method.m2_threshold=1e-6", method="m2po@areal")
+    small = ("rollout.prompts_per_step=2", "rollout.group_size=4", "train.minibatches=1", "train.epochs=1")
+    trainer = tiny_trainer(*waited, *small, "method.m2_threshold=1e-6", method="m2po@areal")
     assert [trainer.step()["m2po/dropped"] > 0 for _ in range(2)] == [False, True]
