@@ -21,7 +21,9 @@ _EXPORTS = {
     "AGGREGATIONS": "harness.stages.aggregate",
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
+    "BehaviourRatio": "harness.stages.ratios",
     "Benchmark": "harness.problems.problem",
+    "binary_kl": "harness.stages.trust_region",
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
@@ -36,11 +38,11 @@ _EXPORTS = {
     "DrawnProblem": "harness.problem_sets.generated",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
+    "finite_exp": "harness.stages.loss",
     "FixedBounds": "harness.stages.loss",
     "Generate": "harness.stages.base",
     "GeneratedSet": "harness.problem_sets.generated",
     "Grader": "harness.grading.grader",
-    "finite_exp": "harness.stages.loss",
     "group_mean_std": "harness.stages.defaults",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
@@ -75,12 +77,14 @@ _EXPORTS = {
     "PolicyLoss": "harness.stages.loss",
     "prefix_minimum": "harness.stages.ratios",
     "PrefixMinimumRatio": "harness.stages.ratios",
+    "probability_change": "harness.stages.trust_region",
     "Problem": "harness.problems.problem",
     "ProblemFamily": "harness.problem_sets.generated",
     "Program": "harness.stages.base",
     "Prompt": "harness.stages.base",
     "PROMPT_LOGP": "harness.stages.token_stats",
     "PromptSource": "harness.stages.base",
+    "ratio_band": "harness.stages.trust_region",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
     "refuse_single_update": "harness.stages.method",
@@ -235,6 +239,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
+    from harness.stages.ratios import BehaviourRatio as BehaviourRatio
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio
     from harness.stages.ratios import SegmentRatio as SegmentRatio
@@ -252,5 +257,8 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
     from harness.stages.token_stats import LogProb as LogProb
     from harness.stages.token_stats import TokenStat as TokenStat
+    from harness.stages.trust_region import binary_kl as binary_kl
+    from harness.stages.trust_region import probability_change as probability_change
+    from harness.stages.trust_region import ratio_band as ratio_band
     from harness.statistics.estimators import pass_at_k as pass_at_k
     from harness.util.errors import UserError as UserError
