@@ -39,6 +39,7 @@ _EXPORTS = {
     "Grader": "harness.grading.grader",
     "finite_exp": "harness.stages.loss",
     "group_mean_std": "harness.stages.defaults",
+    "group_means": "harness.stages.groups",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
     "GroupFilter": "harness.stages.base",
@@ -77,6 +78,8 @@ _EXPORTS = {
     "PromptSource": "harness.stages.base",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_lone_rollouts": "harness.stages.groups",
+    "refuse_rewards_outside": "harness.stages.groups",
     "refuse_single_update": "harness.stages.method",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
@@ -202,6 +205,9 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.groups import group_means as group_means
+    from harness.stages.groups import refuse_lone_rollouts as refuse_lone_rollouts
+    from harness.stages.groups import refuse_rewards_outside as refuse_rewards_outside
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
