@@ -108,6 +108,7 @@ _EXPORTS = {
     "Stats": "harness.stages.base",
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
+    "SurplusRollout": "harness.stages.surplus",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
@@ -121,6 +122,7 @@ _EXPORTS = {
     "Verify": "harness.stages.base",
     "whitened": "harness.stages.credit",
     "whole_number": "harness.problem_sets.rows",
+    "without_rows": "harness.stages.surplus",
 }
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
@@ -239,6 +241,8 @@ if TYPE_CHECKING:
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
     from harness.stages.score import score_loss as score_loss
+    from harness.stages.surplus import SurplusRollout as SurplusRollout
+    from harness.stages.surplus import without_rows as without_rows
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP

@@ -1,8 +1,8 @@
 r"""A-GRAE: asymmetric group relative advantage estimation (arXiv 2602.05548).
 
 GRPO's advantages are symmetric between right and wrong and largest at medium difficulty. Here those of right
-rollouts are weakened while the policy is still weak, and the weight moves from easy prompts to hard ones as the
-success rate grows. With p_g and s_g the mean and std (ddof 1) of group g and P the mean of the p_g over the step:
+rollouts are weakened while the policy is still weak, and the weight moves from easy prompts to hard ones as
+the success rate grows. With p_g and s_g mean and std (ddof 1) of group g, P the mean of the p_g of a step:
 
     a_i = (r_i - p_g) / (s_g + eps)                                   (or r_i - p_g on Dr. GRPO)
     hard_i = 0.5 a_i / (sqrt(p_g) + eps),   easy_i = 0.5 a_i / (1 - sqrt(p_g) + eps)
