@@ -39,9 +39,7 @@ def test_one_response_more_is_drawn_than_trains() -> None:
     assert batch.tags["extra"].tolist() == [0.0, 0, 0, 1] * 4
 
 
-@pytest.mark.parametrize(
-    ("aggregation", "all_tokens"), [("token-mean", True), ("seq-mean-token-mean", False)]
-)
+@pytest.mark.parametrize(("how", "all_tokens"), [("token-mean", True), ("seq-mean-token-mean", False)])
 def test_what_the_denominator_counts(how: str, all_tokens: bool) -> None:
     step = make_step(2)
     plan = plan_of(make("mc-grpo", {"aggregation": how}), step)
