@@ -25,6 +25,7 @@ _EXPORTS = {
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
+    "check_whole": "harness.stages.groups",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
     "Component": "harness.stages.base",
@@ -81,6 +82,7 @@ _EXPORTS = {
     "refuse_lone_rollouts": "harness.stages.groups",
     "refuse_rewards_outside": "harness.stages.groups",
     "refuse_single_update": "harness.stages.method",
+    "refuse_split_groups": "harness.stages.groups",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
     "Regulariser": "harness.stages.base",
@@ -122,6 +124,7 @@ _EXPORTS = {
     "Verify": "harness.stages.base",
     "whitened": "harness.stages.credit",
     "whole_number": "harness.problem_sets.rows",
+    "WholeGroups": "harness.stages.groups",
     "without_rows": "harness.stages.surplus",
 }
 
@@ -207,9 +210,12 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.groups import WholeGroups as WholeGroups
+    from harness.stages.groups import check_whole as check_whole
     from harness.stages.groups import group_means as group_means
     from harness.stages.groups import refuse_lone_rollouts as refuse_lone_rollouts
     from harness.stages.groups import refuse_rewards_outside as refuse_rewards_outside
+    from harness.stages.groups import refuse_split_groups as refuse_split_groups
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds

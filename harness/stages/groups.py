@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from harness.stages.base import Minibatch, Out, StepContext, UpdatePlan
+from harness.stages.batch import Batch
+from harness.stages.defaults import ShuffledMinibatches
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,4 +56,56 @@ def refuse_rewards_outside(reward_B: Tensor, low: float, high: float, name: str,
         raise UserError(
             f"{name} needs rewards from {low:g} to {high:g}, and this step has {float(reward_B.min()):g} to "
             f"{float(reward_B.max()):g}; {remedy}"
+        )
+
+
+def counted_groups(batch: Batch) -> Batch:
+    """``batch`` with the number of rows of each row's group as the tag ``group_rows``."""
+    _, index_B, count_G = torch.unique(batch.group_B, return_inverse=True, return_counts=True)
+    return batch.with_tags(group_rows=count_G[index_B].float())
+
+
+@dataclass(frozen=True)
+class WholeGroups(UpdatePlan):
+    """Shuffled minibatches, as many as the run has, that never split a group.
+
+    What a loss takes of whole groups it takes in ``prepare`` with ``minibatch_scope``: over the minibatch,
+    however that is split into micro-batches and processes. It reads the tag ``group_rows``, so that it cannot
+    be composed with another plan, and checks it (:func:`check_whole`).
+    """
+
+    writes_tags = frozenset({"group_rows"})
+
+    def __call__(self, batch: Batch, ctx: StepContext) -> Out[list[Minibatch]]:
+        return ShuffledMinibatches(by_group=True)(counted_groups(batch), ctx)
+
+
+def check_whole(batch: Batch) -> None:
+    """Every group has all its rows.
+
+    Raises:
+        ValueError: some are missing.
+    """
+    there = counted_groups(batch).tags["group_rows"]
+    if not torch.equal(there, batch.tags["group_rows"]):
+        raise ValueError(
+            "a group is split: this loss needs whole groups, from WholeGroups and minibatch scope"
+        )
+
+
+def refuse_split_groups(run: RunConfig, name: str) -> None:
+    """Refuse settings that would split groups, or make fewer minibatches than asked for.
+
+    Args:
+        name: the method that needs whole groups.
+
+    Raises:
+        UserError: names the remedy.
+    """
+    if run.train.scope == "micro":
+        raise UserError(f"{name} needs whole groups, which micro-batches split; use train.scope=minibatch")
+    if run.train.minibatches > run.rollout.prompts_per_step:
+        raise UserError(
+            f"{name} keeps the rollouts of a prompt in one minibatch, so train.minibatches="
+            f"{run.train.minibatches} needs as many prompts; lower it or raise rollout.prompts_per_step"
         )
