@@ -111,6 +111,7 @@ _EXPORTS = {
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
     "SurplusRollout": "harness.stages.surplus",
+    "tied": "harness.stages.bundles",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
@@ -190,6 +191,7 @@ if TYPE_CHECKING:
     from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
+    from harness.stages.bundles import tied as tied
     from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
     from harness.stages.credit import KLReward as KLReward
