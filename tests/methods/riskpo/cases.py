@@ -13,7 +13,7 @@ CASES = Cases(
     },
     readings=[
         ("riskpo", {}, {}),
-        ("riskpo", {"bundle_size": 2, "credit": "std", "natural_baseline": True, "quantile_up": 0.9}, {}),
+        ("riskpo", {"bundle_size": 3, "credit": "std", "natural_baseline": True, "quantile_up": 0.9}, {}),
         ("riskpo", {"bundle_size": 3, "credit": "score", "measure": "upper", "norm_by_std": False}, {}),
         (
             "riskpo",
