@@ -129,7 +129,7 @@ class DecoupledLoss(Loss):
     reads_tags = frozenset({"group_rows"})
 
     def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
-        check_whole(batch)
+        check_whole(batch, batch.tags["group_rows"])
         logp = current["logp"]
         _, index_B = torch.unique(batch.group_B, return_inverse=True)
         _, wrong_B = with_contrast(batch.rewards(), batch.group_B)

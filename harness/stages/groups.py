@@ -80,14 +80,17 @@ class WholeGroups(UpdatePlan):
         return ShuffledMinibatches(by_group=True)(counted_groups(batch), ctx)
 
 
-def check_whole(batch: Batch) -> None:
+def check_whole(batch: Batch, group_rows_B: Tensor) -> None:
     """Every group has all its rows.
+
+    Args:
+        group_rows_B: their number, the tag of that name.
 
     Raises:
         ValueError: some are missing.
     """
     there = counted_groups(batch).tags["group_rows"]
-    if not torch.equal(there, batch.tags["group_rows"]):
+    if not torch.equal(there, group_rows_B):
         raise ValueError(
             "a group is split: this loss needs whole groups, from WholeGroups and minibatch scope"
         )

@@ -49,7 +49,7 @@ def test_no_minibatch_splits_a_group(seed: int) -> None:
     plan = plan_of(make("drpo", {}), step)
     assert len(plan) == 3
     for minibatch in plan:
-        check_whole(minibatch.batch)
+        check_whole(minibatch.batch, minibatch.batch.tags["group_rows"])
         assert bool((minibatch.batch.tags["group_rows"] == 4).all())
 
 
