@@ -164,8 +164,8 @@ def test_two_processes_make_one_update(setting: tuple[str, dict], monkeypatch: p
         return
     whole = one_update(setting)
     parts = []
-    for rank in range(2):
-        monkeypatch.setattr(update_module, "world", lambda own=Rank(rank): own)
+    for here in (Rank(0), Rank(1)):
+        monkeypatch.setattr(update_module, "world", lambda here=here: here)
         parts.append(one_update(setting, micro_rows=3))
     together = sum(loss for loss, _ in parts), parts[0][1] + parts[1][1]
     torch.testing.assert_close(together, whole, rtol=1e-6, atol=1e-9)

@@ -9,7 +9,6 @@ CASES = Cases(
     readings=[
         ("drpo", {}, {}),
         ("drpo", {"kl_type": "low_var_kl", "tau": 0.5, "lambda_": 1.0, "beta": 1e6, "delta": 0.0}, {}),
-        ("drpo", {"beta": 0.0, "tau": 1.0}, {}),
     ],
     refused=[
         ("drpo", {}, {"rollout.group_size": 1}, "group_size=1 .*use at least 2"),

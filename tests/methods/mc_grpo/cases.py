@@ -8,8 +8,11 @@ CASES = Cases(
     },
     readings=[
         ("mc-grpo", {}, {}),
-        ("mc-grpo", {"aggregation": "token-mean", "rescale_nonzero": True, "mad_eps": 1.0}, {}),
-        ("mc-grpo", {"aggregation": "all-seq-mean-token-sum-norm", "kl_coef": 10.0}, {}),
+        (
+            "mc-grpo",
+            {"aggregation": "token-mean", "rescale_nonzero": True, "mad_eps": 1.0, "kl_coef": 1.0},
+            {},
+        ),
     ],
     refused=[
         ("mc-grpo", {"reward_wrong": 2.0}, {}, "reward_right must exceed"),

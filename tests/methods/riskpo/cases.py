@@ -7,20 +7,41 @@ TRACKED = {"riskpo": {"quantiles": [0.25 * j for j in range(19)]}}
 CASES = Cases(
     options={
         "riskpo": [
-            {"bundle_size": 2, "credit": "std", "natural_baseline": True, "quantile_up": 0.9},
-            {"carry_tracker": True, "thresholds": "mix", "mean_baseline": True, "credit": "score"},
+            {
+                "bundle_size": 2,
+                "carry_tracker": True,
+                "thresholds": "mix",
+                "mean_baseline": True,
+                "credit": "std",
+            },
         ],
     },
     readings=[
         ("riskpo", {}, {}),
-        ("riskpo", {"bundle_size": 3, "credit": "std", "natural_baseline": True, "quantile_up": 0.9}, {}),
-        ("riskpo", {"bundle_size": 3, "credit": "score", "measure": "upper", "norm_by_std": False}, {}),
         (
             "riskpo",
-            {"bundle_size": 2, "carry_tracker": True, "credit": "uniform", "mean_baseline": True},
+            {
+                "bundle_size": 3,
+                "carry_tracker": True,
+                "thresholds": "mix",
+                "mean_baseline": True,
+                "credit": "std",
+                "natural_baseline": True,
+                "quantile_up": 0.9,
+            },
             TRACKED,
         ),
-        ("riskpo", {"bundle_size": 2, "carry_tracker": True, "thresholds": "mix"}, TRACKED),
+        (
+            "riskpo",
+            {
+                "bundle_size": 2,
+                "carry_tracker": True,
+                "credit": "score",
+                "measure": "upper",
+                "norm_by_std": False,
+            },
+            TRACKED,
+        ),
     ],
     refused=[
         ("riskpo", {"quantile_down": 0.8}, {}, "quantile_down must be below"),

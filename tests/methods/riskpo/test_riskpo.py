@@ -90,13 +90,13 @@ def test_a_filter_leaves_other_bundles_alone() -> None:
     assert len(plan_of(make("riskpo", options), step)) == 2
 
 
-@pytest.mark.parametrize("sharpness", [0.5, 1.5, 3.0])
+@pytest.mark.parametrize("sharpness", [0.5, 1.5])
 def test_entropy_falls_less_than_with_the_mean(sharpness: float) -> None:
     """Scores that rise with the log-prob, as those of a policy that is mostly right: of advantages of equal
     size those of the mean lower the entropy most, because it falls with their covariance with the log-prob,
     and what lies above the upper threshold counts no more for the risk."""
     expected, size = Expected.make(sharpness), 1e-4
-    logits, tokens = expected.logits[:200], expected.tokens[:200]
+    logits, tokens = expected.logits[:100], expected.tokens[:100]
     score = logits.log_softmax(1).gather(1, tokens)
     uneven = score.std(1) > 0.1
     risk = Risk(norm_by_std=False)
@@ -108,4 +108,4 @@ def test_entropy_falls_less_than_with_the_mean(sharpness: float) -> None:
     assert bool((fell["mean"] < 0).all()) and bool((fell["risk"] < 0).all())
     less = fell["risk"] - fell["mean"]
     assert bool((less > -1e-9).all()), "where one action fills all levels from a to b both are a line"
-    assert float((less > 1e-8).double().mean()) > 0.8 and len(less) > 100
+    assert float((less > 1e-8).double().mean()) > 0.8 and len(less) > 50
