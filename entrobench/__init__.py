@@ -28,12 +28,13 @@ _EXPORTS = {
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
     "Bucket": "harness.problem_sets.generated",
+    "check_whole": "harness.stages.groups",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
-    "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
+    "diagnostic": "harness.registry.methods",
     "Draw": "harness.stages.base",
     "DrawnProblem": "harness.problem_sets.generated",
     "ENTROPY": "harness.stages.token_stats",
@@ -44,6 +45,7 @@ _EXPORTS = {
     "GeneratedSet": "harness.problem_sets.generated",
     "Grader": "harness.grading.grader",
     "group_mean_std": "harness.stages.defaults",
+    "group_means": "harness.stages.groups",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
     "GroupFilter": "harness.stages.base",
@@ -87,7 +89,10 @@ _EXPORTS = {
     "ratio_band": "harness.stages.trust_region",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_lone_rollouts": "harness.stages.groups",
+    "refuse_rewards_outside": "harness.stages.groups",
     "refuse_single_update": "harness.stages.method",
+    "refuse_split_groups": "harness.stages.groups",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
     "Regulariser": "harness.stages.base",
@@ -115,6 +120,8 @@ _EXPORTS = {
     "Stats": "harness.stages.base",
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
+    "SurplusRollout": "harness.stages.surplus",
+    "tied": "harness.stages.bundles",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
@@ -128,6 +135,8 @@ _EXPORTS = {
     "Verify": "harness.stages.base",
     "whitened": "harness.stages.credit",
     "whole_number": "harness.problem_sets.rows",
+    "WholeGroups": "harness.stages.groups",
+    "without_rows": "harness.stages.surplus",
     "WRONG_FORMAT": "harness.problem_sets.generated",
 }
 
@@ -200,6 +209,7 @@ if TYPE_CHECKING:
     from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
+    from harness.stages.bundles import tied as tied
     from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
     from harness.stages.credit import KLReward as KLReward
@@ -220,6 +230,12 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.groups import WholeGroups as WholeGroups
+    from harness.stages.groups import check_whole as check_whole
+    from harness.stages.groups import group_means as group_means
+    from harness.stages.groups import refuse_lone_rollouts as refuse_lone_rollouts
+    from harness.stages.groups import refuse_rewards_outside as refuse_rewards_outside
+    from harness.stages.groups import refuse_split_groups as refuse_split_groups
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
@@ -252,6 +268,8 @@ if TYPE_CHECKING:
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
     from harness.stages.score import score_loss as score_loss
+    from harness.stages.surplus import SurplusRollout as SurplusRollout
+    from harness.stages.surplus import without_rows as without_rows
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP

@@ -21,6 +21,8 @@ from harness.registry.cards import changed_stages, read_card
 from harness.stages.base import Component, Minibatch, Signals
 from harness.stages.batch import Batch
 from harness.stages.method import Method
+from harness.train import update as update_module
+from harness.train.processes import check_shardable
 from harness.util.errors import UserError
 from tests.methods.support.cases import CASES
 from tests.methods.support.pipeline import KINDS, WIDTH_T, make_step, plan_of, update
@@ -140,6 +142,33 @@ def test_padding_changes_nothing(setting: tuple[str, dict]) -> None:
     loss, grad = update(make(*setting), wide_step, Minibatch(widened(minibatch.batch)))
     torch.testing.assert_close((loss, grad[:, :WIDTH_T]), plain, rtol=1e-6, atol=1e-9)
     assert not bool(grad[:, WIDTH_T:].any())
+
+
+@dataclasses.dataclass
+class Rank:
+    """One of two processes, as an update sees the world; what it gathers is its own."""
+
+    rank: int
+    size: int = 2
+
+    def all_gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
+def test_two_processes_make_one_update(setting: tuple[str, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their losses and gradients add up to those of one, or the method is refused with several."""
+    stages = make(*setting)
+    if any(stage.needs_row_grad_norms for stage in stages.of_step()):
+        with pytest.raises(UserError, match="run it in one process"):
+            check_shardable(RunConfig(method_name=setting[0]), stages.of_step())
+        return
+    whole = one_update(setting)
+    parts = []
+    for here in (Rank(0), Rank(1)):
+        monkeypatch.setattr(update_module, "world", lambda here=here: here)
+        parts.append(one_update(setting, micro_rows=3))
+    together = sum(loss for loss, _ in parts), parts[0][1] + parts[1][1]
+    torch.testing.assert_close(together, whole, rtol=1e-6, atol=1e-9)
 
 
 # --- state, cards, hyper-parameters -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.problems.problem import Problem, Verdict
 from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
-from harness.stages.base import Loss
+from harness.stages.base import Loss, StepContext
 from harness.stages.batch import Batch
 
 #: TRL's row mean: exact lengths, and rows without a response token count.
@@ -54,6 +54,15 @@ def make_batch(mask_BT: Tensor, **fields: Any) -> Batch:
         "verdicts": tuple(Verdict("right" if c > 0 else "wrong") for c in correct.tolist()),
     }
     return Batch(**{**values, **fields})
+
+
+def plain_context(mask_BT: Tensor, **changes: Any) -> StepContext:
+    """The context of a first step, for stages that hardly look at it."""
+    values: dict[str, Any] = dict(
+        step=1, fraction=0.0, total_steps=1, seed=0, prompts_per_step=1, group_size=1,
+        max_response_tokens=mask_BT.shape[1], temperature=1.0,
+    )  # fmt: skip
+    return StepContext(**{**values, **changes})
 
 
 def loss_and_grad(

@@ -55,6 +55,13 @@ class LogitsPolicy:
         """The logits are what is trained."""
         return [self.logits_BTV]
 
+    @property
+    def network(self) -> LogitsPolicy:
+        return self
+
+    def sums_gradients(self, on: bool) -> None:
+        """Logits are shared by nobody."""
+
     @torch.no_grad()
     def scores(
         self, batch: Batch, wanted: Iterable[TokenStat], micro_rows: int, micro_tokens: int | None = None
