@@ -38,6 +38,7 @@ _EXPORTS = {
     "Generate": "harness.stages.base",
     "Grader": "harness.grading.grader",
     "finite_exp": "harness.stages.loss",
+    "find_mark": "harness.stages.segments",
     "group_mean_std": "harness.stages.defaults",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
@@ -104,7 +105,10 @@ _EXPORTS = {
     "Stages": "harness.stages.base",
     "Stats": "harness.stages.base",
     "StepContext": "harness.stages.base",
+    "step_numbers": "harness.stages.segments",
+    "step_pattern": "harness.stages.segments",
     "StepSize": "harness.stages.base",
+    "THINK_END": "harness.stages.segments",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
     "TokenRatio": "harness.stages.loss",
@@ -233,6 +237,10 @@ if TYPE_CHECKING:
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
     from harness.stages.score import score_loss as score_loss
+    from harness.stages.segments import THINK_END as THINK_END
+    from harness.stages.segments import find_mark as find_mark
+    from harness.stages.segments import step_numbers as step_numbers
+    from harness.stages.segments import step_pattern as step_pattern
     from harness.stages.token_stats import ENTROPY as ENTROPY
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
