@@ -109,7 +109,9 @@ def test_every_table_has_the_controls(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STANDARD, ids=lambda path: path.stem)
 def test_the_standard_settings_have_every_ranked_method(path: Path) -> None:
-    ranked = {name for name, entry in registry.entries().items() if not read_card(entry).reconstruction}
+    cards = {name: read_card(entry) for name, entry in registry.entries().items()}
+    # the other tracks are compared in sweeps of their own
+    ranked = {name for name, card in cards.items() if card.track == "main" and not card.reconstruction}
     sweep = load_sweep(path)
     assert sweep.tuning is not None
     missing = {"methods": ranked - set(sweep.methods), "tuning: knobs": ranked - set(sweep.tuning.knobs)}
