@@ -31,14 +31,19 @@ _EXPORTS = {
     "concat": "harness.stages.batch",
     "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
+    "DIFFICULTIES": "harness.stages.difficulty",
+    "difficulty": "harness.stages.difficulty",
+    "DifficultyKL": "harness.stages.difficulty",
+    "DifficultyWeights": "harness.stages.difficulty",
     "Draw": "harness.stages.base",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
+    "find_mark": "harness.stages.segments",
+    "finite_exp": "harness.stages.loss",
     "FixedBounds": "harness.stages.loss",
+    "following_mean": "harness.stages.top_tokens",
     "Generate": "harness.stages.base",
     "Grader": "harness.grading.grader",
-    "finite_exp": "harness.stages.loss",
-    "find_mark": "harness.stages.segments",
     "group_mean_std": "harness.stages.defaults",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
@@ -52,6 +57,7 @@ _EXPORTS = {
     "KL_ESTIMATORS": "harness.stages.regularise",
     "KL_METRIC": "harness.stages.credit",
     "KLReward": "harness.stages.credit",
+    "KLRule": "harness.stages.difficulty",
     "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
     "less_kl": "harness.stages.credit",
@@ -87,6 +93,7 @@ _EXPORTS = {
     "Reward": "harness.stages.base",
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
+    "row_quantile": "harness.stages.top_tokens",
     "RunConfig": "harness.config.schema",
     "Score": "harness.stages.base",
     "score_loss": "harness.stages.score",
@@ -104,10 +111,11 @@ _EXPORTS = {
     "Stage": "harness.stages.base",
     "Stages": "harness.stages.base",
     "Stats": "harness.stages.base",
-    "StepContext": "harness.stages.base",
     "step_numbers": "harness.stages.segments",
     "step_pattern": "harness.stages.segments",
+    "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
+    "TagDifficulty": "harness.stages.difficulty",
     "THINK_END": "harness.stages.segments",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
@@ -115,6 +123,9 @@ _EXPORTS = {
     "TokenSelection": "harness.stages.loss",
     "TokenStat": "harness.stages.token_stats",
     "TokenWeight": "harness.stages.loss",
+    "top_token_says": "harness.stages.top_tokens",
+    "TopEntropy": "harness.stages.top_tokens",
+    "TopToken": "harness.stages.top_tokens",
     "UpdatePlan": "harness.stages.base",
     "UserError": "harness.util.errors",
     "Verdict": "harness.problems.problem",
@@ -206,6 +217,12 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.difficulty import DIFFICULTIES as DIFFICULTIES
+    from harness.stages.difficulty import DifficultyKL as DifficultyKL
+    from harness.stages.difficulty import DifficultyWeights as DifficultyWeights
+    from harness.stages.difficulty import KLRule as KLRule
+    from harness.stages.difficulty import TagDifficulty as TagDifficulty
+    from harness.stages.difficulty import difficulty as difficulty
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
@@ -246,5 +263,10 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
     from harness.stages.token_stats import LogProb as LogProb
     from harness.stages.token_stats import TokenStat as TokenStat
+    from harness.stages.top_tokens import TopEntropy as TopEntropy
+    from harness.stages.top_tokens import TopToken as TopToken
+    from harness.stages.top_tokens import following_mean as following_mean
+    from harness.stages.top_tokens import row_quantile as row_quantile
+    from harness.stages.top_tokens import top_token_says as top_token_says
     from harness.statistics.estimators import pass_at_k as pass_at_k
     from harness.util.errors import UserError as UserError
