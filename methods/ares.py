@@ -15,7 +15,7 @@ margin m = max(1, f_d N*), h(x) = x^2 / 2k_d up to k_d, then x - k_d / 2, and s(
     wrong           S = u_d cap s([delta - m]_+)
 
 ``ares@paper`` (a reconstruction): S = 0 if right, else -lambda_d g, g = [delta]_+, |delta|, [-delta]_+ for
-easy, medium, hard, lambda_d = max(0, (E N - N*) / (Var N + 1e-6)); N* is the mean of the step before.
+easy, medium, hard, lambda_d = max(0, (E N - N*) / (Var N + 1e-6)); N* is the last step's mean.
 
 Both: loss = clipped loss (0.2 / 0.3, dual clip 3) + kl_coef * token mean of beta_d k3, with a weight beta_d
 of each difficulty that follows its KL (``harness/stages/difficulty.py``).
@@ -173,7 +173,8 @@ class AresState(Component):
 
     def __init__(self, alpha: float = 0.5) -> None:
         self.tau, self.batches = -1.0, 0
-        self.alpha, self.target = [alpha] * 3, [0.0] * 3
+        self.alpha = [alpha] * len(DIFFICULTIES)
+        self.target: list[float | None] = [None] * len(DIFFICULTIES)
         self._next: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -188,13 +189,13 @@ class AresState(Component):
         self.tau = 0.99 * self.tau + 0.01 * threshold if self.batches else threshold
         self.batches += 1
 
-    def propose(self, threshold: float, alpha: list[float], target: list[float]) -> None:
+    def propose(self, threshold: float, alpha: list[float], target: Sequence[float | None]) -> None:
         self._next = {"threshold": threshold, "alpha": alpha, "target": target}
 
     def after_update(self, signals: Signals, ctx: StepContext) -> Mapping[str, float]:
         if self._next:
             self.observe(self._next["threshold"])
-            self.alpha, self.target = self._next["alpha"], self._next["target"]
+            self.alpha, self.target = self._next["alpha"], list(self._next["target"])
             self._next = {}
         return {}
 
@@ -258,10 +259,9 @@ class PaperReward(Reward):
         count_B = counted(batch.old["entropy"], triggers, batch.mask_BT, self.window, tau).high_B
         level_B = difficulty(batch.correct_B, batch.group_B)
         means = bucket_means(count_B, batch.group_B, level_B)
-        before = self.state.target
-        known = [m or 0.0 if self.state.batches == 0 else t for t, m in zip(before, means, strict=True)]
+        known = [(m or 0.0) if t is None else t for t, m in zip(self.state.target, means, strict=True)]
         score, weights = paper_score(batch.correct_B, level_B, count_B, known)
-        after = [t if m is None else m for t, m in zip(known, means, strict=True)]
+        after = [t if m is None else m for t, m in zip(self.state.target, means, strict=True)]
         self.state.propose(tau, self.state.alpha, after)
         metrics = {
             "ares/tau": tau,

@@ -74,6 +74,20 @@ def test_in_the_paper_wrong_answers_pay_where_the_mean_is_above_the_target() -> 
     assert got.tolist() == pytest.approx([-2.0, 0.0, 0.0, -2.0, 0.0], abs=1e-5)
 
 
+def test_a_difficulty_that_is_new_pays_nothing() -> None:
+    step = make_step(1)
+    ids = torch.full(step.batch.mask_BT.shape, 2.0)
+    batch = step.batch.with_(old={"top_token": ids, "entropy": torch.ones(step.batch.mask_BT.shape)})
+    made = registry.load("ares@paper")(triggers="c", window=1).stages()
+    state = made.components["ares"]
+    assert torch.equal(made.reward(batch, step.ctx).value, batch.correct_B)
+    state.after_update(signals(), step.ctx)
+    known = state.state_dict()["target"]
+    assert max(known) > 0 and made.reward(batch, step.ctx).metrics["ares/target_hard"] == known[2]
+    state.load_state_dict(state.state_dict() | {"target": [0.0] * 3})
+    assert float(made.reward(batch, step.ctx).metrics["ares/score"]) < 0
+
+
 def test_the_band_is_of_shaped_rewards_or_of_verdicts() -> None:
     batch = make_batch(
         torch.ones(4, 1), group_B=torch.tensor([0, 0, 1, 1]), correct_B=torch.tensor([0.0, 0, 1, 0]),
