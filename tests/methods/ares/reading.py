@@ -122,6 +122,7 @@ def k3(x, row, t):
     return (torch.exp(-d) + d - 1).clamp(-10, 10)
 
 
+@torch.no_grad()
 def weights(x, hp, rows):
     """beta of each difficulty after this minibatch's KL has moved it."""
     out = []
@@ -129,9 +130,7 @@ def weights(x, hp, rows):
         beta, before, error = (x.state[name][d] for name in ("beta", "kl", "error"))
         own = [row for row in rows if level(x, row) == d]
         if own:
-            means = [
-                sum(float(k3(x, i, t).detach()) for t in range(x.lengths[i])) / x.lengths[i] for i in own
-            ]
+            means = [sum(float(k3(x, i, t)) for t in range(x.lengths[i])) / x.lengths[i] for i in own]
             now = sum(means) / len(means)
             average = now if before is None else 0.97 * before + 0.03 * now
             off = average / hp["kl_target"] - 1
