@@ -35,12 +35,18 @@ _EXPORTS = {
     "concat": "harness.stages.batch",
     "Diagnostic": "harness.stages.base",
     "diagnostic": "harness.registry.methods",
+    "DIFFICULTIES": "harness.stages.difficulty",
+    "difficulty": "harness.stages.difficulty",
+    "DifficultyKL": "harness.stages.difficulty",
+    "DifficultyWeights": "harness.stages.difficulty",
     "Draw": "harness.stages.base",
     "DrawnProblem": "harness.problem_sets.generated",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
+    "find_mark": "harness.stages.segments",
     "finite_exp": "harness.stages.loss",
     "FixedBounds": "harness.stages.loss",
+    "following_mean": "harness.stages.top_tokens",
     "Generate": "harness.stages.base",
     "GeneratedSet": "harness.problem_sets.generated",
     "Grader": "harness.grading.grader",
@@ -58,6 +64,7 @@ _EXPORTS = {
     "KL_ESTIMATORS": "harness.stages.regularise",
     "KL_METRIC": "harness.stages.credit",
     "KLReward": "harness.stages.credit",
+    "KLRule": "harness.stages.difficulty",
     "largest": "harness.stages.loss",
     "leave_one_out": "harness.stages.credit",
     "less_kl": "harness.stages.credit",
@@ -101,6 +108,7 @@ _EXPORTS = {
     "Reward": "harness.stages.base",
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
+    "row_quantile": "harness.stages.top_tokens",
     "RunConfig": "harness.config.schema",
     "Score": "harness.stages.base",
     "score_loss": "harness.stages.score",
@@ -118,9 +126,13 @@ _EXPORTS = {
     "Stage": "harness.stages.base",
     "Stages": "harness.stages.base",
     "Stats": "harness.stages.base",
+    "step_numbers": "harness.stages.segments",
+    "step_pattern": "harness.stages.segments",
     "StepContext": "harness.stages.base",
     "StepSize": "harness.stages.base",
     "SurplusRollout": "harness.stages.surplus",
+    "TagDifficulty": "harness.stages.difficulty",
+    "THINK_END": "harness.stages.segments",
     "tied": "harness.stages.bundles",
     "token_coefficients": "harness.stages.aggregate",
     "TokenCredit": "harness.stages.loss",
@@ -128,6 +140,9 @@ _EXPORTS = {
     "TokenSelection": "harness.stages.loss",
     "TokenStat": "harness.stages.token_stats",
     "TokenWeight": "harness.stages.loss",
+    "top_token_says": "harness.stages.top_tokens",
+    "TopEntropy": "harness.stages.top_tokens",
+    "TopToken": "harness.stages.top_tokens",
     "UpdatePlan": "harness.stages.base",
     "UserError": "harness.util.errors",
     "Verdict": "harness.problems.problem",
@@ -230,6 +245,12 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.difficulty import DIFFICULTIES as DIFFICULTIES
+    from harness.stages.difficulty import DifficultyKL as DifficultyKL
+    from harness.stages.difficulty import DifficultyWeights as DifficultyWeights
+    from harness.stages.difficulty import KLRule as KLRule
+    from harness.stages.difficulty import TagDifficulty as TagDifficulty
+    from harness.stages.difficulty import difficulty as difficulty
     from harness.stages.groups import WholeGroups as WholeGroups
     from harness.stages.groups import check_whole as check_whole
     from harness.stages.groups import group_means as group_means
@@ -268,6 +289,10 @@ if TYPE_CHECKING:
     from harness.stages.regularise import kl_estimate as kl_estimate
     from harness.stages.score import BoundedWeight as BoundedWeight
     from harness.stages.score import score_loss as score_loss
+    from harness.stages.segments import THINK_END as THINK_END
+    from harness.stages.segments import find_mark as find_mark
+    from harness.stages.segments import step_numbers as step_numbers
+    from harness.stages.segments import step_pattern as step_pattern
     from harness.stages.surplus import SurplusRollout as SurplusRollout
     from harness.stages.surplus import without_rows as without_rows
     from harness.stages.token_stats import ENTROPY as ENTROPY
@@ -275,6 +300,11 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
     from harness.stages.token_stats import LogProb as LogProb
     from harness.stages.token_stats import TokenStat as TokenStat
+    from harness.stages.top_tokens import TopEntropy as TopEntropy
+    from harness.stages.top_tokens import TopToken as TopToken
+    from harness.stages.top_tokens import following_mean as following_mean
+    from harness.stages.top_tokens import row_quantile as row_quantile
+    from harness.stages.top_tokens import top_token_says as top_token_says
     from harness.stages.trust_region import binary_kl as binary_kl
     from harness.stages.trust_region import probability_change as probability_change
     from harness.stages.trust_region import ratio_band as ratio_band

@@ -93,6 +93,10 @@ class Policy:
         """Texts of token rows, special tokens left out."""
         return text.decode(self.tokenizer, rows)
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Texts of single tokens, special ones too."""
+        return text.pieces(self.tokenizer, ids)
+
     @property
     def head(self) -> Any:
         """The LM head (``weight`` [V,D] and perhaps ``bias``)."""

@@ -90,6 +90,12 @@ def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     return texts
 
 
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Texts of single tokens, special ones too; of a part of a character, what the tokenizer makes of it."""
+    texts: list[str] = tokenizer.batch_decode([[i] for i in ids], skip_special_tokens=False)
+    return texts
+
+
 def stop_ids(tokenizer: Any, vocabulary: int) -> tuple[int, ...]:
     """Ids of the chat-end tokens that the model can write: base models do so too once they are trained.
 

@@ -49,7 +49,7 @@ def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int |
         prompts_per_step=run.rollout.prompts_per_step, group_size=run.rollout.group_size,
         max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
         minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=policy.eos_id,
-        started=min(started, 1.0), decode=policy.decode,
+        started=min(started, 1.0), decode=policy.decode, pieces=policy.pieces,
     )  # fmt: skip
 
 

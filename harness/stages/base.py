@@ -57,6 +57,10 @@ def _no_tokenizer(rows: Sequence[Sequence[int]]) -> list[str]:
     raise ValueError("this StepContext has no tokenizer: pass decode=policy.decode")
 
 
+def _no_pieces(ids: Sequence[int]) -> list[str]:
+    raise ValueError("this StepContext has no tokenizer: pass pieces=policy.pieces")
+
+
 @dataclass(frozen=True)
 class StepContext:
     """What a stage may know about the step it works in.
@@ -73,6 +77,7 @@ class StepContext:
         minibatches, epochs: optimiser steps per pass over the rollouts, and passes.
         eos_id: the tokenizer's end-of-sequence token id; a response may end with other end tokens, too.
         decode: texts of token rows, special tokens left out; for stages that cut or segment responses.
+        pieces: texts of single tokens, special ones too; for stages that look for a mark or for words.
     """
 
     step: int
@@ -88,6 +93,7 @@ class StepContext:
     eos_id: int = 0
     started: float = 0.0
     decode: Callable[[Sequence[Sequence[int]]], list[str]] = _no_tokenizer
+    pieces: Callable[[Sequence[int]], list[str]] = _no_pieces
 
     def generator(self, *purpose: object) -> torch.Generator:
         """A random generator that depends only on (seed, step, purpose)."""

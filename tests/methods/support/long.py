@@ -69,6 +69,7 @@ def long_step(place: str, reference: str) -> Step:
         step=3, fraction=0.3, total_steps=10, seed=0, prompts_per_step=2, group_size=2,
         max_response_tokens=LENGTH_T, temperature=1.0, minibatches=1, started=0.2,
         decode=lambda rows: ["".join(PIECES[i] for i in row) for row in rows],
+        pieces=lambda ids: [PIECES[i] for i in ids],
     )  # fmt: skip
     return Step(batch, policies["current"], policies["old"], policies[reference], ctx)
 

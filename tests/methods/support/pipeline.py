@@ -144,6 +144,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
         step=3, fraction=0.3, total_steps=10, seed=seed, prompts_per_step=GROUPS, group_size=SIZE,
         max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches, started=0.2,
         decode=lambda rows: ["".join(PIECES[i] for i in row) for row in rows],
+        pieces=lambda ids: [PIECES[i] for i in ids],
     )  # fmt: skip
     policies = [LogitsPolicy(z, prompt, ctx.temperature) for z in (current, old, reference)]
     batch = batch.with_(rollout_logp_BT=policies[1].stats(batch, (LOGP,))["logp"])

@@ -62,8 +62,8 @@ class Step:
 
     @cached_property
     def pieces(self) -> dict[int, str]:
-        """What each token of the responses says."""
-        tokens = sorted(set(self.batch.response_BT.flatten().tolist()))
+        """What each token of the vocabulary says."""
+        tokens = range(len(self.trainer.policy.tokenizer))
         return {i: self.trainer.policy.decode([[i]])[0] for i in tokens}
 
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
