@@ -19,6 +19,8 @@ _EXPORTS = {
     "after_hashes": "harness.problem_sets.rows",
     "aggregate": "harness.stages.aggregate",
     "AGGREGATIONS": "harness.stages.aggregate",
+    "ANSWER_FORMS": "harness.stages.answers",
+    "answers_of": "harness.stages.answers",
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
     "Benchmark": "harness.problems.problem",
@@ -27,17 +29,22 @@ _EXPORTS = {
     "Bounds": "harness.stages.loss",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
+    "cluster_shares": "harness.stages.answers",
+    "clustered": "harness.stages.answers",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
     "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
     "Draw": "harness.stages.base",
+    "elected": "harness.stages.answers",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
+    "finite_exp": "harness.stages.loss",
+    "FirstAdvantage": "harness.stages.downsample",
+    "FirstRollouts": "harness.stages.downsample",
     "FixedBounds": "harness.stages.loss",
     "Generate": "harness.stages.base",
     "Grader": "harness.grading.grader",
-    "finite_exp": "harness.stages.loss",
     "group_mean_std": "harness.stages.defaults",
     "group_normalised": "harness.stages.defaults",
     "GroupAdvantage": "harness.stages.defaults",
@@ -86,6 +93,7 @@ _EXPORTS = {
     "Reward": "harness.stages.base",
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
+    "rows_by_group": "harness.stages.answers",
     "RunConfig": "harness.config.schema",
     "Score": "harness.stages.base",
     "score_loss": "harness.stages.score",
@@ -155,6 +163,12 @@ if TYPE_CHECKING:
     from harness.stages.aggregate import AGGREGATIONS as AGGREGATIONS
     from harness.stages.aggregate import aggregate as aggregate
     from harness.stages.aggregate import token_coefficients as token_coefficients
+    from harness.stages.answers import ANSWER_FORMS as ANSWER_FORMS
+    from harness.stages.answers import answers_of as answers_of
+    from harness.stages.answers import cluster_shares as cluster_shares
+    from harness.stages.answers import clustered as clustered
+    from harness.stages.answers import elected as elected
+    from harness.stages.answers import rows_by_group as rows_by_group
     from harness.stages.base import Advantage as Advantage
     from harness.stages.base import Component as Component
     from harness.stages.base import Diagnostic as Diagnostic
@@ -202,6 +216,8 @@ if TYPE_CHECKING:
     from harness.stages.defaults import group_mean_std as group_mean_std
     from harness.stages.defaults import group_normalised as group_normalised
     from harness.stages.defaults import grpo_stages as grpo_stages
+    from harness.stages.downsample import FirstAdvantage as FirstAdvantage
+    from harness.stages.downsample import FirstRollouts as FirstRollouts
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
