@@ -19,6 +19,7 @@ _EXPORTS = {
     "after_hashes": "harness.problem_sets.rows",
     "aggregate": "harness.stages.aggregate",
     "AGGREGATIONS": "harness.stages.aggregate",
+    "answer_entropy": "harness.stages.answers",
     "ANSWER_FORMS": "harness.stages.answers",
     "answers_of": "harness.stages.answers",
     "at_last_token": "harness.stages.credit",
@@ -164,6 +165,7 @@ if TYPE_CHECKING:
     from harness.stages.aggregate import aggregate as aggregate
     from harness.stages.aggregate import token_coefficients as token_coefficients
     from harness.stages.answers import ANSWER_FORMS as ANSWER_FORMS
+    from harness.stages.answers import answer_entropy as answer_entropy
     from harness.stages.answers import answers_of as answers_of
     from harness.stages.answers import cluster_shares as cluster_shares
     from harness.stages.answers import clustered as clustered

@@ -111,3 +111,12 @@ def elected(answers: Answers, group_B: Tensor, *, missing_votes: bool = True) ->
         for row in rows:
             out[row] = winner
     return out
+
+
+def answer_entropy(cluster_B: Tensor, group_B: Tensor, *, eps: float = 0.0) -> Tensor:
+    """-sum_C p_C ln(p_C + eps) over the clusters of each row's group, p_C their shares, ``[B]`` nats."""
+    surprise_B = -(cluster_shares(cluster_B, group_B) + eps).log()
+    entropy_B = torch.zeros_like(surprise_B)
+    for rows in rows_by_group(group_B):  # the mean over the rows weighs each cluster by its share
+        entropy_B[rows] = surprise_B[rows].mean()
+    return entropy_B
