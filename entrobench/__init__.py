@@ -25,6 +25,7 @@ _EXPORTS = {
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
     "Benchmark": "harness.problems.problem",
+    "BlendedLoss": "harness.stages.blend",
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
@@ -198,6 +199,7 @@ if TYPE_CHECKING:
     from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
+    from harness.stages.blend import BlendedLoss as BlendedLoss
     from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
     from harness.stages.credit import KLReward as KLReward
