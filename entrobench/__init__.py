@@ -29,16 +29,19 @@ _EXPORTS = {
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
+    "check_embedder": "harness.stages.embeddings",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
     "cluster_shares": "harness.stages.answers",
     "clustered": "harness.stages.answers",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
+    "cosine": "harness.stages.embeddings",
     "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
     "Draw": "harness.stages.base",
     "elected": "harness.stages.answers",
+    "embedder": "harness.stages.embeddings",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
     "finite_exp": "harness.stages.loss",
@@ -222,6 +225,9 @@ if TYPE_CHECKING:
     from harness.stages.defaults import grpo_stages as grpo_stages
     from harness.stages.downsample import FirstAdvantage as FirstAdvantage
     from harness.stages.downsample import FirstRollouts as FirstRollouts
+    from harness.stages.embeddings import check_embedder as check_embedder
+    from harness.stages.embeddings import cosine as cosine
+    from harness.stages.embeddings import embedder as embedder
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
