@@ -19,20 +19,28 @@ _EXPORTS = {
     "after_hashes": "harness.problem_sets.rows",
     "aggregate": "harness.stages.aggregate",
     "AGGREGATIONS": "harness.stages.aggregate",
+    "answer_entropy": "harness.stages.answers",
+    "ANSWER_FORMS": "harness.stages.answers",
+    "answers_of": "harness.stages.answers",
     "at_last_token": "harness.stages.credit",
     "Batch": "harness.stages.batch",
     "BehaviourRatio": "harness.stages.ratios",
     "Benchmark": "harness.problems.problem",
     "binary_kl": "harness.stages.trust_region",
+    "BlendedLoss": "harness.stages.blend",
     "bounded": "harness.stages.loss",
     "BoundedWeight": "harness.stages.score",
     "Bounds": "harness.stages.loss",
     "Bucket": "harness.problem_sets.generated",
+    "check_embedder": "harness.stages.embeddings",
     "check_whole": "harness.stages.groups",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
+    "cluster_shares": "harness.stages.answers",
+    "clustered": "harness.stages.answers",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
+    "cosine": "harness.stages.embeddings",
     "Diagnostic": "harness.stages.base",
     "diagnostic": "harness.registry.methods",
     "DIFFICULTIES": "harness.stages.difficulty",
@@ -41,10 +49,14 @@ _EXPORTS = {
     "DifficultyWeights": "harness.stages.difficulty",
     "Draw": "harness.stages.base",
     "DrawnProblem": "harness.problem_sets.generated",
+    "elected": "harness.stages.answers",
+    "embedder": "harness.stages.embeddings",
     "ENTROPY": "harness.stages.token_stats",
     "EntropyBonus": "harness.stages.regularise",
     "find_mark": "harness.stages.segments",
     "finite_exp": "harness.stages.loss",
+    "FirstAdvantage": "harness.stages.downsample",
+    "FirstRollouts": "harness.stages.downsample",
     "FixedBounds": "harness.stages.loss",
     "following_mean": "harness.stages.top_tokens",
     "Generate": "harness.stages.base",
@@ -109,6 +121,7 @@ _EXPORTS = {
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
     "row_quantile": "harness.stages.top_tokens",
+    "rows_by_group": "harness.stages.answers",
     "RunConfig": "harness.config.schema",
     "Score": "harness.stages.base",
     "score_loss": "harness.stages.score",
@@ -197,6 +210,13 @@ if TYPE_CHECKING:
     from harness.stages.aggregate import AGGREGATIONS as AGGREGATIONS
     from harness.stages.aggregate import aggregate as aggregate
     from harness.stages.aggregate import token_coefficients as token_coefficients
+    from harness.stages.answers import ANSWER_FORMS as ANSWER_FORMS
+    from harness.stages.answers import answer_entropy as answer_entropy
+    from harness.stages.answers import answers_of as answers_of
+    from harness.stages.answers import cluster_shares as cluster_shares
+    from harness.stages.answers import clustered as clustered
+    from harness.stages.answers import elected as elected
+    from harness.stages.answers import rows_by_group as rows_by_group
     from harness.stages.base import Advantage as Advantage
     from harness.stages.base import Component as Component
     from harness.stages.base import Diagnostic as Diagnostic
@@ -224,6 +244,7 @@ if TYPE_CHECKING:
     from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
+    from harness.stages.blend import BlendedLoss as BlendedLoss
     from harness.stages.bundles import tied as tied
     from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
@@ -251,6 +272,11 @@ if TYPE_CHECKING:
     from harness.stages.difficulty import KLRule as KLRule
     from harness.stages.difficulty import TagDifficulty as TagDifficulty
     from harness.stages.difficulty import difficulty as difficulty
+    from harness.stages.downsample import FirstAdvantage as FirstAdvantage
+    from harness.stages.downsample import FirstRollouts as FirstRollouts
+    from harness.stages.embeddings import check_embedder as check_embedder
+    from harness.stages.embeddings import cosine as cosine
+    from harness.stages.embeddings import embedder as embedder
     from harness.stages.groups import WholeGroups as WholeGroups
     from harness.stages.groups import check_whole as check_whole
     from harness.stages.groups import group_means as group_means

@@ -67,7 +67,7 @@ def changes(stages: Stages) -> list[str]:
     found = [s for s in _ATOMS if not same(_value(stages, s), _value(plain, s))]
     loss = stages.loss
     rest = ("surrogate", "aggregation")
-    if not isinstance(loss, PolicyLoss) or any(getattr(loss, k) != getattr(plain.loss, k) for k in rest):
+    if type(loss) is not PolicyLoss or any(getattr(loss, k) != getattr(plain.loss, k) for k in rest):
         found.append("loss")
     return sorted([*found, *(["controllers"] if free_components(stages) else [])], key=STAGE_NAMES.index)
 

@@ -30,6 +30,11 @@ def tensor(case: GoldenCase, name: str) -> Tensor:
     return torch.from_numpy(np.array(case[name]))
 
 
+def answer_strings(case: GoldenCase, missing: int | None = None) -> list[str | None]:
+    """The stored answers, which are numbers, as strings; None where one is ``missing``."""
+    return [None if number == missing else str(number) for number in case["answers"].tolist()]
+
+
 def spread(value_B: Tensor, mask_BT: Tensor) -> Tensor:
     """A value per row on its tokens, 0 on padding."""
     return value_B[:, None] * mask_BT

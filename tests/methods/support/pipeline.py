@@ -21,6 +21,8 @@ from tests.methods.support.reading import Recorded
 VOCAB, WIDTH_T, WIDTH_P = 7, 6, 5
 PIECES = ("a", "b,", "c", ".", "d e", "\n", "f")  # what the tokens say
 GROUPS, SIZE, TEMPERED_GROUPS = 5, 4, 1
+#: What a response ends with, and the grader's canonical form of it.
+ENDINGS = ((r"\boxed{2}", "2"), (r"\boxed{2.0}", "2"), (r"\boxed{3}", "3"), (r"\boxed{x}", "x"), ("", None))
 KINDS = ("random", "all-equal", "one-token", "truncated", "far")
 
 
@@ -90,7 +92,7 @@ class Step:
             correct=[bool(c) for c in b.correct_B], tempered=[bool(t) for t in b.tags["tempered"]],
             temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
             max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
-            pieces=dict(enumerate(PIECES)),
+            pieces=dict(enumerate(PIECES)), answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
         )  # fmt: skip
 
 
@@ -125,6 +127,9 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
     correct[-SIZE:-1] = [True, False, True]
     if kind == "all-equal":
         correct = [True] * rows
+    pick = torch.Generator().manual_seed(1000 + seed)  # of its own: no other number depends on it
+    ends = [ENDINGS[i] for i in torch.randint(len(ENDINGS), (rows,), generator=pick).tolist()]
+    said = ["".join(PIECES[i] for i in row[:n]) for row, n in zip(tokens.tolist(), length_B, strict=True)]
     batch = Batch(
         prompt_BP=torch.randint(VOCAB, (GROUPS, WIDTH_P), generator=g)[group_B],
         prompt_mask_BP=torch.arange(WIDTH_P) >= WIDTH_P - prompt_length_B[:, None],
@@ -136,8 +141,10 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
         truncated_B=length_B == WIDTH_T,
         rollout_logp_BT=torch.zeros(rows, WIDTH_T),
         problems=tuple(Problem(str(i), "?") for i in group_B.tolist()),
-        texts=("",) * rows,
-        verdicts=tuple(Verdict("right" if c else "wrong") for c in correct),
+        texts=tuple(f"{text} {end}" for text, (end, _) in zip(said, ends, strict=True)),
+        verdicts=tuple(
+            Verdict("right" if c else "wrong", answer) for c, (_, answer) in zip(correct, ends, strict=True)
+        ),
         tags={"row": torch.arange(rows), "tempered": (group_B >= GROUPS - TEMPERED_GROUPS).float()},
     )
     ctx = StepContext(

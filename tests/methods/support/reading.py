@@ -24,6 +24,8 @@ class Recorded:
     ``variant`` is what follows the @ in the method's name.
     ``rollout_logp`` ``[B,T]`` are the tokens' log-probs as the sampler gave them.
     ``pieces`` are the texts of single tokens, ``parameters`` what the current logits are a function of.
+    ``answers`` are the responses' answers in the grader's canonical form (None: there is none), ``texts``
+    what the grader was given.
     """
 
     logits: Tensor
@@ -47,6 +49,8 @@ class Recorded:
     parameters: Sequence[Tensor] = ()
     rollout_logp: Tensor | None = None
     pieces: Mapping[int, str] = field(default_factory=dict)
+    answers: Sequence[str | None] = ()
+    texts: Sequence[str] = ()
 
     @property
     def rows(self) -> range:

@@ -81,7 +81,7 @@ class Step:
             max_response_tokens=self.trainer.run.rollout.max_response_tokens,
             state=update.state, draws=update.draws, parameters=list(current.parameters()),
             rollout_logp=b.rollout_logp_BT,
-            pieces=self.pieces,
+            pieces=self.pieces, answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
         )  # fmt: skip
         return recorded, current
 
