@@ -23,8 +23,8 @@ from harness.train.trainer import Trainer
 from tests.helpers.tiny import tiny_trainer
 from tests.methods.support.cases import CASES, FOLDER, folder_of, module
 from tests.methods.support.pipeline import make_step, plan_of, rows_of, update
-from tests.methods.support.registered import loaded
 from tests.methods.support.recorder import Step, record
+from tests.methods.support.registered import loaded
 
 SETTINGS = [case for cases in CASES.values() for case in cases.readings]
 
