@@ -6,6 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _SPACING = re.compile(r"\\(left|right|displaystyle)(?![a-z])|\\[,;:! ]|\\[()\[\]]")
 _BLANK = re.compile(r"[\s$~{}]+")
@@ -22,8 +23,12 @@ def normal_text(text: str) -> str:
     return _BLANK.sub("", folded).rstrip(".?!:")
 
 
+@lru_cache(maxsize=1 << 16)
 def text_hash(text: str) -> str:
-    """12 hex digits of the normal form: names a problem whatever its id is in a copy."""
+    """12 hex digits of the normal form: names a problem whatever its id is in a copy.
+
+    Remembered: a set is asked for by hash again and again, and the normal form is what takes the time.
+    """
     return hashlib.sha256(normal_text(text).encode()).hexdigest()[:12]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shutil
 import tempfile
@@ -13,13 +14,14 @@ from typing import Any
 
 import torch
 
+from harness.config.hydra import parse
 from harness.config.schema import RunConfig
 from harness.model.policy import Policy, load_policy
 from harness.problems.problem import Benchmark, Problem, Verdict
+from harness.run.compose import compose
 from harness.stages.base import Stages
 from harness.stages.batch import Batch
 from harness.train.trainer import Trainer
-from tests.helpers.settings import composed
 
 SENTENCES = (
     "the quick brown fox jumps over the lazy dog",
@@ -92,11 +94,19 @@ def save_tiny(folder: Path) -> None:
 
 def tiny_policy(dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Policy:
     """A fresh copy of the tiny model; in double precision throughout when asked for."""
-    policy = load_policy(tiny_folder(), temperature=temperature)
+    read = _read()
+    policy = Policy(copy.deepcopy(read.model), copy.deepcopy(read.tokenizer), temperature)
+    policy.network.ways = read.network.ways
     policy.model.to(dtype)
     if dtype == torch.float64:
         _double_norms(policy.model)
     return policy
+
+
+@cache
+def _read() -> Policy:
+    """The tiny model as it is read from its folder and looked at, once a process."""
+    return load_policy(tiny_folder())
 
 
 def _double_norms(model: torch.nn.Module) -> None:
@@ -154,9 +164,12 @@ SMALL = (
 
 def small_run(*overrides: str, method: str = "grpo") -> RunConfig:
     """A run of the tiny model on :class:`LetterBenchmark`, with a few rollouts a step."""
-    given = {o.partition("=")[0] for o in overrides}
-    base = [o for o in SMALL if o.partition("=")[0] not in given]
-    return composed(f"method={method}", f"model.path={tiny_folder()}", *base, *overrides)
+    return compose({"method": method, "model.path": str(tiny_folder()), **_small(), **parse(overrides)})
+
+
+@cache
+def _small() -> dict[str, Any]:
+    return parse(SMALL)
 
 
 def tiny_trainer(

@@ -27,8 +27,8 @@ SAMPLES = 64
 GUESSES = 4096
 
 
-def blind_guess_figures() -> dict[str, dict[str, float]]:
-    """Mean pass@32 per split of guessing without reading the prompt.
+def blind_guess_figures(count: int = GUESSES) -> dict[str, dict[str, float]]:
+    """Mean pass@32 per split of ``count`` guesses without reading the prompt.
 
     ``grammar``: uniform over the family's grammar; ``foreign``: a solution of another random problem
     of the same family and mix. ``target_blind`` is not blind: legal moves of a chain (read from the
@@ -42,14 +42,14 @@ def blind_guess_figures() -> dict[str, dict[str, float]]:
         guesses: dict[tuple[str, str], list[str]] = {}
         for name, family in FAMILIES.items():
             rng = random.Random(f"guess-{name}")
-            guesses["grammar", name] = [family.guess(rng) for _ in range(GUESSES)]
-            source = islice(stream(family, "train", mix, "guess"), GUESSES)
+            guesses["grammar", name] = [family.guess(rng) for _ in range(count)]
+            source = islice(stream(family, "train", mix, "guess"), count)
             guesses["foreign", name] = [drawn.solution for drawn in source]
         for problem in bench.problems(split):
             name = problem.meta["family"]
             tries = {kind: guesses[kind, name] for kind in ("grammar", "foreign")}
             if name == "chain":
-                tries["target_blind"] = _walks(problem)
+                tries["target_blind"] = _walks(problem, count // 4)
             for kind, texts in tries.items():
                 correct = sum(bench.verify(problem, text).correct for text in texts)
                 scores[kind].append(float(pass_at_k(len(texts), correct, 32)))
@@ -58,9 +58,9 @@ def blind_guess_figures() -> dict[str, dict[str, float]]:
     return figures
 
 
-def _walks(problem: Problem) -> list[str]:
+def _walks(problem: Problem, count: int) -> list[str]:
     rng = random.Random(problem.id)
-    walks = [legal_walk(rng, problem.meta, rng.randint(3, 7)) for _ in range(GUESSES // 4)]
+    walks = [legal_walk(rng, problem.meta, rng.randint(3, 7)) for _ in range(count)]
     return [",".join(map(str, walk)) if walk else "" for walk in walks]
 
 

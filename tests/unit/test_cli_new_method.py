@@ -44,9 +44,12 @@ def test_outside_the_checkout(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_inside_a_checkout_touches_no_other_file(tmp_path: Path) -> None:
-    for package in ("harness", "methods", "benchmarks", "tests/methods", "tests/helpers"):
+    for package in ("harness", "benchmarks", "tests/helpers", "tests/methods/support", "tests/methods/grpo"):
         shutil.copytree(ROOT / package, tmp_path / package)  # with the bytecode: it is that of the copies too
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "methods").mkdir()
+    shared = [path.relative_to(ROOT) for path in (ROOT / "tests" / "methods").glob("test_*.py")]
+    for file in ("pyproject.toml", "methods/__init__.py", "methods/grpo.py", "methods/grpo.md", *shared):
+        shutil.copy2(ROOT / file, tmp_path / file)  # a checkout of one method: each makes the tests longer
     before = _files(tmp_path)
     command = [sys.executable, "-m", "entrobench", "new-method", "bold-idea"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

@@ -20,10 +20,10 @@ from tests.methods.support.reading import Recorded
 
 @dataclass
 class Update:
-    """One optimiser step: ``rows`` are numbers of rollouts, ``model`` is as it was before it."""
+    """One optimiser step: ``rows`` are numbers of rollouts, ``before`` and ``after`` the weights."""
 
     rows: list[int]
-    model: Any
+    before: dict[str, Tensor]
     state: dict[str, float]
     fraction: float
     started: float
@@ -35,7 +35,10 @@ class Update:
 
 @dataclass
 class Step:
-    """``model`` and ``reference`` as before the first update, ``batch`` what the rollout program returned."""
+    """``batch`` is what the rollout program returned, ``reference`` as before the first update.
+
+    ``model`` is a copy that takes the weights of the moment which is looked at.
+    """
 
     trainer: Trainer
     model: Any
@@ -50,7 +53,7 @@ class Step:
     def old(self) -> tuple[Tensor, Tensor]:
         """Logits of the policy before the first update: the same in every update."""
         with torch.no_grad():
-            return raw_logits(self.model, self.batch)
+            return raw_logits(self._at(self.updates[0]), self.batch)
 
     @cached_property
     def ref(self) -> tuple[Tensor, Tensor]:
@@ -66,11 +69,18 @@ class Step:
         tokens = range(len(self.trainer.policy.tokenizer))
         return {i: self.trainer.policy.decode([[i]])[0] for i in tokens}
 
+    def _at(self, update: Update) -> Any:
+        self.model.load_state_dict(update.before)
+        return self.model
+
     def recorded(self, update: Update) -> tuple[Recorded, Any]:
-        """The step for a plain reading, and the update's model, which its ``logits`` depend on."""
-        b, current = self.batch, update.model.requires_grad_()
-        logits, _ = raw_logits(current, b)
+        """The step for a plain reading, and the model before the update, which its ``logits`` depend on.
+
+        The model is that until the next call.
+        """
         (old, prompt), (ref, _) = self.old, self.ref
+        b, current = self.batch, self._at(update).requires_grad_()
+        logits, _ = raw_logits(current, b)
         tempered = b.tags.get("tempered", torch.zeros(len(b)))
         recorded = Recorded(
             logits=logits, old_logits=old, ref_logits=ref, prompt_logits=prompt, tokens=b.response_BT,
@@ -129,6 +139,9 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
     rollouts, update, draws = stage.run_program, trainer.update, update_module.token_draws
     clip = torch.nn.utils.clip_grad_norm_
 
+    def weights() -> dict[str, Tensor]:
+        return {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+
     def keep_rollouts(ctx: Any) -> Batch:
         step.batch = rollouts(ctx)
         return step.batch
@@ -149,11 +162,10 @@ def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
         now = {k: c.state_dict() for k, c in trainer.stages.components.items()}
         flat = {k: v for values in now.values() for k, v in values.items()}
         rows = minibatch.batch.tags["row"].tolist()
-        model = copied(trainer.policy.model)
-        step.updates.append(Update(rows, model, flat, ctx.fraction, ctx.started))
+        step.updates.append(Update(rows, weights(), flat, ctx.fraction, ctx.started))
         out = update(minibatch, log, ctx)
         step.updates[-1].loss = out[0]
-        step.updates[-1].after = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+        step.updates[-1].after = weights()
         return out
 
     stage.run_program, trainer.update = keep_rollouts, keep_update  # type: ignore[method-assign]
