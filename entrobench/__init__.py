@@ -27,6 +27,7 @@ _EXPORTS = {
     "Bounds": "harness.stages.loss",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
+    "ClippedMethod": "harness.stages.outcome",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
     "diagnostic": "harness.registry.methods",
@@ -63,9 +64,12 @@ _EXPORTS = {
     "mean_kl": "harness.stages.credit",
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
+    "need_no_negative": "harness.stages.outcome",
+    "need_verdicts": "harness.stages.outcome",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
+    "per_group": "harness.stages.outcome",
     "PlainRollout": "harness.stages.defaults",
     "PolicyLoss": "harness.stages.loss",
     "prefix_minimum": "harness.stages.ratios",
@@ -77,6 +81,7 @@ _EXPORTS = {
     "PromptSource": "harness.stages.base",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_large_k": "harness.stages.outcome",
     "refuse_single_update": "harness.stages.method",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
@@ -221,6 +226,11 @@ if TYPE_CHECKING:
     from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
+    from harness.stages.outcome import ClippedMethod as ClippedMethod
+    from harness.stages.outcome import need_no_negative as need_no_negative
+    from harness.stages.outcome import need_verdicts as need_verdicts
+    from harness.stages.outcome import per_group as per_group
+    from harness.stages.outcome import refuse_large_k as refuse_large_k
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio
     from harness.stages.ratios import SegmentRatio as SegmentRatio
