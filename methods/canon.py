@@ -116,8 +116,8 @@ class Conditional(Advantage):
         mean = float(reward.double().mean())
         if self.schedule == "anneal" and not 0 <= mean <= 1:
             raise UserError(
-                f"canon's schedule=anneal takes the mean reward as mu, and this step's is {mean:g}; leave the "
-                "reward stage as it is, which gives 0 and 1, or take another method.schedule"
+                f"canon's schedule=anneal takes the mean reward as mu, and this step's is {mean:g}; leave "
+                "the reward stage as it is, which gives 0 and 1, or take another method.schedule"
             )
         mu = scheduled_mu(self.schedule, self.mu, ctx.step, mean, *self.cycle)
 
