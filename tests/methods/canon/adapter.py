@@ -24,6 +24,15 @@ def metric_of(case: GoldenCase, variant: str) -> Tensor:
     return (tensor(case, "entropy") * mask).sum(1) / mask.sum(1)
 
 
+def step_of(case: GoldenCase) -> int | None:
+    """The step of a scheduled variant, wherever a case keeps it."""
+    for place in (case.hp, case.meta, case.arrays):
+        for key in ("step", "global_step", "global_steps"):
+            if key in place:
+                return int(place[key])
+    return None
+
+
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, variant = case.hp, tensor(case, "mask"), str(case.meta["variant"])
     reward, metric = tensor(case, "rewards"), metric_of(case, variant)
@@ -38,11 +47,12 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
 
     out: dict[str, Any] = {"out_advantages_anneal": advantages(float(reward.mean()))}
     mu = hp.get("_lambda", 1.0)
-    step = next((hp[key] for key in ("step", "global_step", "global_steps") if key in hp), None)
+    step = step_of(case)
     if step is not None:
-        mu = scheduled_mu("intra-first", 0.0, step, 0.0)
-        out["out_mu"] = mu
+        out["out_mu"] = scheduled_mu("intra-first", 0.0, step, 0.0)
         out["out_advantages_reverse"] = advantages(scheduled_mu("inter-first", 0.0, step, 0.0))
+    if step is not None and ("cos" in variant or "_lambda" not in hp):
+        mu = out["out_mu"]
     elif "ann" in variant:  # the official name is "annel"
         mu = float(reward.mean())
     advantage = advantages(mu)
