@@ -36,6 +36,7 @@ _EXPORTS = {
     "check_whole": "harness.stages.groups",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
+    "ClippedMethod": "harness.stages.outcome",
     "cluster_shares": "harness.stages.answers",
     "clustered": "harness.stages.answers",
     "Component": "harness.stages.base",
@@ -91,9 +92,12 @@ _EXPORTS = {
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
     "Mix": "harness.problem_sets.generated",
+    "need_no_negative": "harness.stages.outcome",
+    "need_verdicts": "harness.stages.outcome",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
+    "per_group": "harness.stages.outcome",
     "PlainRollout": "harness.stages.defaults",
     "PolicyLoss": "harness.stages.loss",
     "prefix_minimum": "harness.stages.ratios",
@@ -108,6 +112,7 @@ _EXPORTS = {
     "ratio_band": "harness.stages.trust_region",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
+    "refuse_large_k": "harness.stages.outcome",
     "refuse_lone_rollouts": "harness.stages.groups",
     "refuse_rewards_outside": "harness.stages.groups",
     "refuse_single_update": "harness.stages.method",
@@ -302,6 +307,11 @@ if TYPE_CHECKING:
     from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
+    from harness.stages.outcome import ClippedMethod as ClippedMethod
+    from harness.stages.outcome import need_no_negative as need_no_negative
+    from harness.stages.outcome import need_verdicts as need_verdicts
+    from harness.stages.outcome import per_group as per_group
+    from harness.stages.outcome import refuse_large_k as refuse_large_k
     from harness.stages.ratios import BehaviourRatio as BehaviourRatio
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio

@@ -4,7 +4,8 @@ With d = logp - ref_logp at a token (J. Schulman, Approximating KL Divergence, 2
 
     k1 = d        k2 = d^2 / 2        k3 = exp(-d) + d - 1
 
-    loss     GRPO's loss + coef * mean of k(current policy), differentiated through logp
+    loss     GRPO's loss + coef * mean of k(current policy), differentiated through logp; with
+             bias_corrected of r k, r the token's ratio, differentiated through r, too
     reward   R_i = verdict - coef * sum over the response's tokens of k(old policy), before GRPO's statistics
 
 In expectation over the policy's own draws, k1 in the reward and k2 in the loss have the gradient of
@@ -24,7 +25,10 @@ from entrobench import (
     Method,
     PolicyLoss,
     ReferenceKL,
+    RunConfig,
     Stages,
+    TokenRatio,
+    UserError,
     grpo_stages,
     hp,
     register,
@@ -50,10 +54,28 @@ class KLInLoss(Penalised):
 
     coef: float = hp(0.04, "weight of the KL (DeepSeekMath's value)", gt=0)
     estimator: str = hp("k3", "its estimator; a trailing + takes k2's gradient", choices=KL_ESTIMATORS)
+    bias_corrected: bool = hp(
+        False, "times the token ratio, and without limits (TRL, DeepSeek-V3.2)", absent=False
+    )
+
+    def validate(self, run: RunConfig) -> None:
+        if self.bias_corrected and self.estimator.endswith("+"):
+            raise UserError(
+                f"method.estimator={self.estimator} has another estimator's gradient, which the ratio of "
+                f"method.bias_corrected=true does not correct; take {self.estimator[:-1]} or k2"
+            )
+
+    def kl(self) -> ReferenceKL:
+        """The KL's term."""
+        if not self.bias_corrected:
+            return ReferenceKL(self.coef, self.estimator, self.aggregation)
+        return ReferenceKL(
+            self.coef, self.estimator, self.aggregation, exponent_clamp=None, value_clamp=None,
+            ratio=TokenRatio(None),
+        )  # fmt: skip
 
     def stages(self) -> Stages:
-        kl = ReferenceKL(self.coef, self.estimator, self.aggregation)
-        return grpo_stages().with_(loss=self.loss(), regularisers=(kl,))
+        return grpo_stages().with_(loss=self.loss(), regularisers=(self.kl(),))
 
 
 @register("kl-penalty@reward")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.stages.base import Regulariser, Stats
+from harness.stages.base import Regulariser, Stage, Stats
 from harness.stages.batch import Batch
-from harness.stages.loss import finite_exp
+from harness.stages.loss import TokenRatio, finite_exp
 from harness.stages.token_stats import ENTROPY, LOGP
 
 if TYPE_CHECKING:
@@ -83,7 +83,11 @@ class EntropyBonus(Regulariser):
 
 @dataclass(frozen=True)
 class ReferenceKL(Regulariser):
-    """``+ coef * agg(kl_estimate(logp, ref_logp))``; the clamps are those of :func:`kl_estimate`."""
+    """``+ coef * agg(kl_estimate(logp, ref_logp))``; the clamps are those of :func:`kl_estimate`.
+
+    ``ratio`` multiplies each token's estimate by its importance ratio, through which the gradient flows, too:
+    an expectation under the current policy from the old one's draws (TRL's use_bias_correction_kl).
+    """
 
     coef: float | Callable[[], float] = 0.001
     estimator: str = "k3"
@@ -91,15 +95,20 @@ class ReferenceKL(Regulariser):
     exponent_clamp: float | None = 20.0
     value_clamp: float | None = 10.0
     log_ratio_clamp: float | None = None
+    ratio: TokenRatio | None = None
 
     current_stats = (LOGP,)
     needs_reference = True
+
+    def parts(self) -> tuple[Stage, ...]:
+        return (self.ratio,) if self.ratio else ()
 
     def coefficient(self) -> float:
         return coefficient_now(self.coef)
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
-        return kl_estimate(
+        kl = kl_estimate(
             self.estimator, current["logp"], batch.reference_logp(), exponent_clamp=self.exponent_clamp,
             value_clamp=self.value_clamp, log_ratio_clamp=self.log_ratio_clamp,
         )  # fmt: skip
+        return self.ratio.ratio(batch, current) * kl if self.ratio else kl

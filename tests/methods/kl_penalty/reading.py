@@ -36,6 +36,9 @@ def loss(x, hp, rows):
             d = x.logp("logits", row, t) - x.logp("ref_logits", row, t).detach()
             if hp["estimator"] == "k3+":  # k3's value, k2's gradient
                 kl = d * d / 2 + (estimate(d, "k3") - d * d / 2).detach()
+            elif hp["bias_corrected"]:
+                r = torch.exp(x.logp("logits", row, t) - x.logp("old_logits", row, t).detach())
+                kl = r * (torch.exp(-d) + d - 1 if hp["estimator"] == "k3" else estimate(d, hp["estimator"]))
             else:
                 kl = estimate(d, hp["estimator"])
             losses[row, t] = losses[row, t] + hp["coef"] * kl

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.stages.regularise import kl_estimate
 from tests.methods.support.tabular import PLAIN, Expected, stages, taken
 
 
@@ -36,3 +37,39 @@ def test_what_each_estimator_of_the_kl_pulls_to(sharpness: float) -> None:
     d = p.gather(1, expected.tokens).detach() - ref_logp
     moved = taken(stages("grpo", **PLAIN), expected.logits, expected.tokens, -d, 1.0)[0]
     torch.testing.assert_close(expected.logits - moved, reverse, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_the_correction_pulls_to_the_kl_of_the_current_policy_whatever_drew(estimator: str) -> None:
+    """Draws of an old policy: without the correction neither estimator has this gradient."""
+    old = Expected.make(1.0)
+    g = torch.Generator().manual_seed(4)
+    start = old.logits + 0.3 * torch.randn(old.logits.shape, generator=g, dtype=torch.float64)
+    reference = old.logits + 0.3 * torch.randn(old.logits.shape, generator=g, dtype=torch.float64)
+    logits = start.clone().requires_grad_()
+    p, q = logits.log_softmax(1), reference.log_softmax(1)
+    (wanted,) = torch.autograd.grad((p.exp() * (p - q)).sum(), logits)
+    zero = torch.zeros_like(old.tokens, dtype=torch.float64)
+
+    def pull(corrected: bool) -> Tensor:
+        made = stages("kl-penalty@loss", estimator=estimator, coef=1.0, bias_corrected=corrected)
+        ref_logp = q.gather(1, old.tokens)
+        return start - taken(made, start, old.tokens, zero, 1.0, old_SK=old.logits, reference=ref_logp)[0]
+
+    torch.testing.assert_close(pull(True), wanted, rtol=1e-5, atol=1e-9)
+    assert float((pull(False) - wanted).abs().max()) > 1e-2
+
+
+def test_the_sheet_s_numbers() -> None:
+    """d = -3: verl's limits take the gradient away, TRL has none, and + takes k2's."""
+    logp = torch.tensor([0.5, -3.0], dtype=torch.float64, requires_grad=True)
+
+    def of(name: str, **clamps: float | None) -> tuple[list[float], list[float]]:
+        value = kl_estimate(name, logp, torch.zeros(2), **clamps)
+        return value.tolist(), torch.autograd.grad(value.sum(), logp)[0].tolist()
+
+    assert of("k1")[0][0] == 0.5 and of("k2")[0][0] == 0.125 and of("k2")[1][0] == 0.5
+    assert of("k3") == (pytest.approx([0.106531, 10], abs=1e-6), pytest.approx([0.393469, 0], abs=1e-6))
+    free = of("k3", exponent_clamp=None, value_clamp=None)
+    assert (free[0][1], free[1][1]) == pytest.approx((16.085537, -19.085537))
+    assert (of("k3+")[0][1], of("k3+")[1][1]) == pytest.approx((10, -3))
