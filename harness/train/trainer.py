@@ -65,6 +65,8 @@ class Trainer:
         if self.run.model.compute_dtype != "same":
             network.compute_in(getattr(torch, self.run.model.compute_dtype))
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
+        for layer in self._layers():
+            network.check_layer(layer)
         if train.activation_checkpointing:
             network.recompute()
         self._check_resets()
@@ -202,6 +204,11 @@ class Trainer:
         declared = [stat for stage in self._declared for stat in stage.old_stats]
         return tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
 
+    def _layers(self) -> set[float]:
+        """Layers behind which the stages read the policy, at this moment."""
+        stats = (s for stage in self._declared for s in (*stage.old_stats, *stage.current_stats))
+        return {stat.layer for stat in stats if stat.layer is not None}
+
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
         rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
@@ -231,6 +238,10 @@ class Trainer:
             micro_tokens=train.micro_batch_tokens, width=self.run.rollout.max_response_tokens,
             scope=train.scope, draw_key=(ctx.seed, ctx.step, log.updates),
         )  # fmt: skip
+        if self._layers():  # what a loss behind a layer does not reach has gradient 0, not none: decay acts
+            for parameter in self._parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, train.max_grad_norm)))
         if not torch.isfinite(torch.tensor([loss, norm])).all():
             raise FloatingPointError(

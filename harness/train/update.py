@@ -182,8 +182,9 @@ def backward(
             else ()
         )
         flowing = [(live[k], g) for k, g in zip(used, grads, strict=False) if g is not None]
-        if not flowing and here.size > 1:
-            flowing = [(live["logp"], torch.zeros_like(live["logp"]))]
+        # processes sum the gradients of the same layers, also where a loss does not reach all of them
+        if here.size > 1 and (not flowing or any(stat.layer is not None for stat in wanted)):
+            flowing.append((live["logp"], torch.zeros_like(live["logp"])))
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
         _record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Recorded:
     ``variant`` is what follows the @ in the method's name.
     ``rollout_logp`` ``[B,T]`` are the tokens' log-probs as the sampler gave them.
     ``pieces`` are the texts of single tokens, ``parameters`` what the current logits are a function of.
+    ``inner`` gives the current and the old logits that the head reads behind a layer, ``[B,T,V]`` each.
     """
 
     logits: Tensor
@@ -47,6 +48,7 @@ class Recorded:
     parameters: Sequence[Tensor] = ()
     rollout_logp: Tensor | None = None
     pieces: Mapping[int, str] = field(default_factory=dict)
+    inner: Callable[[float], tuple[Tensor, Tensor]] | None = None
 
     @property
     def rows(self) -> range:
