@@ -75,6 +75,7 @@ _EXPORTS = {
     "Prompt": "harness.stages.base",
     "PROMPT_LOGP": "harness.stages.token_stats",
     "PromptSource": "harness.stages.base",
+    "ProposedStep": "harness.stages.proposal",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
     "refuse_single_update": "harness.stages.method",
@@ -221,6 +222,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
+    from harness.stages.proposal import ProposedStep as ProposedStep
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio
     from harness.stages.ratios import SegmentRatio as SegmentRatio

@@ -51,14 +51,19 @@ class Network(torch.nn.Module):
         return head_of(self.model)
 
     def forward(
-        self, inputs: Mapping[str, Any], asked: Sequence[Asked], temperature: float
-    ) -> dict[str, Tensor]:
-        """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states."""
+        self, inputs: Mapping[str, Any], asked: Sequence[Asked], temperature: float,
+        hidden_at: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states.
+
+        With ``hidden_at``, ``{"hidden": [N,D]}`` of those positions too, as they enter the head.
+        """
         places = [(at, target, read) for at, target, stats in asked for read in self._places(stats)]
         numbers = {number for *_, (number, _) in places if number is not None}
         with layers_read(self.model, numbers) as below:
             top = hidden_states(self.model, {**inputs, "use_cache": False})[0]
-        head, out = self.head, dict[str, Tensor]()
+        head = self.head
+        out = {} if hidden_at is None else {"hidden": top.flatten(0, 1)[hidden_at]}
         chunk = chunk_rows(head.weight.shape[0], self.chunk_mib << 20)
         for at_N, target_N, (number, stats) in places:
             hidden_XD = (top if number is None else below[number]).flatten(0, 1)

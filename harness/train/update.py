@@ -131,7 +131,7 @@ def backward(
     split = len(shares[0]) * here.size > 1
     prepared: list[Stats] | None = None
     multiplier = 1.0
-    if scope == "minibatch" and split and (step_size or any(s.minibatch_scope for s in everything)):
+    if scope == "minibatch" and split and any(s.minibatch_scope for s in everything):
         with progress.within(0.0, PREPARED):
             scores = policy.scores(batch, wanted, micro_rows, micro_tokens)
         prepared, multiplier = _prepare(terms, stages, batch, scores, log)

@@ -1,4 +1,4 @@
-"""What the head reads behind a layer is what transformers' own hidden states give, however rows are passed."""
+"""What the head reads behind a layer is what transformers' own hidden states give, whatever way rows go."""
 
 from __future__ import annotations
 

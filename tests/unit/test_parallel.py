@@ -14,13 +14,14 @@ from tests.helpers.processes import run_together
 
 #: A base loss; over the minibatch: a statistic, bounds that are searched for, a choice of tokens with random
 #: draws and one by quantile; a selection of rows, advantages from prompts and whole groups with refills, two
-#: controllers, a reference policy, one that is replaced, a loss that reaches some layers only. Five
-#: minibatches of four groups cut across groups: in a group, first tokens have equal covariances, and rounding
-#: decides which of them clip-cov takes.
+#: controllers, a reference policy, one that is replaced, a loss that reaches some layers only, steps
+#: that are measured and cut short. Five minibatches of four groups cut across groups: in a group, first
+#: tokens have equal covariances, and rounding decides which of them clip-cov takes.
 METHODS = (
     "grpo", "steer", "bapo@paper", "clip-cov+train.minibatches=5", "fork-tokens",
     "aepo+method.reinforce_share=0.2", "progrpo", "dapo", "entropy-bonus+method.entropy_adaptive=true",
     "grpo+method.kl_coef=0.05", "prorl", "bupo+method.internal_steps=1",
+    "softmax-radius+method.target=0.1",
 )  # fmt: skip
 
 
