@@ -52,6 +52,8 @@ def test_processes_train_like_one(shared: tuple[int, Path], alone: dict[str, Any
                 slack = 1e-5 if key == "rollout_mismatch" else 1e-6  # that is a rounding error itself
                 # AdamW makes steps of a KL's first gradients, which are rounding errors (see below)
                 rel = 3e-3 if step and "kl_coef" in method else 1e-5
+                if key.startswith("softmax_radius/"):  # from differences of rounded logits
+                    rel = 1e-3
                 assert a[key] == pytest.approx(b[key], rel=rel, abs=slack), f"{key} of step {step + 1}"
         for part in ("gradient", "weights"):
             assert got[part].keys() == want[part].keys()
