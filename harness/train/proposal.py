@@ -4,8 +4,8 @@ The optimiser makes its step, so that p, the difference of the weights, is whate
 decay, clipped gradient. The derivative of the logits along v = p / |p| is a central difference of two passes,
 at the weights before the step -+ h v. Forward-mode differentiation would need it of every attention and every
 fused layer. Rounding asks for a large h and curvature for a small one; what counts for both is how far logits
-move (:data:`MOVED`). The first h is half of p in fp32, which is right for usual steps; where it is not, two
-more passes are made. The derivative is then good to about 1e-3 in fp32 and 1e-8 in fp64. Of the head's
+move (:data:`MOVED`). The first h is a sixth of |p| in fp32, which is right for usual steps; where it is not,
+two more passes are made. The derivative is then good to about 1e-3 in fp32 and 1e-8 in fp64. Of the head's
 product the difference is taken by parts, hidden states and weights, so that no two logits are subtracted.
 
 A copy of the weights before and one after are held meanwhile.
@@ -16,10 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from harness.distributed.world import micro_batches, world
 from harness.model.head import HeadCurve
@@ -33,10 +35,10 @@ from harness.util.errors import UserError
 E = TypeVar("E")
 
 #: How far logits should move on either side, in units of the third root of the type's precision (fp32: 0.2);
-#: and how far they may: a tenth of it to five times as much.
-MOVED, LEAST, MOST = 40.0, 0.1, 5.0
-#: First h as a share of the step, in the same units.
-FIRST = 100.0
+#: and how far they may: from a tenth of it to two and a half times as much.
+MOVED, LEAST, MOST = 40.0, 0.1, 2.5
+#: First h as a share of the step, in the same units; it serves steps of 0.04 to 1 radii in fp32.
+FIRST = 34.0
 #: Differences at most; a step of a million radii is out of reach at first.
 TRIES = 6
 
@@ -87,7 +89,7 @@ class Proposal(Generic[E]):
     @torch.no_grad()
     def _move(self, share: float) -> None:
         for p, before, after in zip(self._parameters, self._before, self._after, strict=True):
-            p.copy_(before + share * (after - before))
+            p.copy_(torch.lerp(before, after, share))
 
     @torch.no_grad()
     def take(self, scale: float) -> None:
@@ -100,19 +102,23 @@ class Proposal(Generic[E]):
 
 
 def _length(values: Any) -> float:
-    return float(sum(float(whole(v.double().square().sum())) for v in values) ** 0.5)
+    norms = [float(whole(torch.linalg.vector_norm(v, dtype=torch.float64))) for v in values]
+    return math.hypot(*norms)
 
 
 def largest_spread(derivative_XK: Tensor) -> float:
     """The largest difference of two of a row's numbers; 0 without rows."""
     if not len(derivative_XK):
         return 0.0
-    return float((derivative_XK.amax(-1) - derivative_XK.amin(-1)).max())
+    least, most = derivative_XK.aminmax(dim=-1)
+    return float((most - least).max())
 
 
 # --- of a policy ------------------------------------------------------------------------------------------
 
-#: Hidden states at response tokens, of each part of a minibatch, and the head's weight and bias.
+#: A head's weight and bias.
+Head = tuple[Tensor, Tensor | None]
+#: Hidden states at response tokens, of each part of a minibatch, and the head.
 Ends = tuple[list[Tensor], Tensor, Tensor | None]
 
 
@@ -141,36 +147,47 @@ def propose(
         return [h for h, part in zip(hidden, parts, strict=True) if part], *kept
 
     def spread(behind: Ends, ahead: Ends, distance: float) -> float:
-        own = [
-            logits_spread(pair, (behind[1], ahead[1]), (behind[2], ahead[2]), distance, network.curve,
-                          network.chunk_mib)
-            for pair in zip(behind[0], ahead[0], strict=True)
-        ]  # fmt: skip
+        head = HeadEnds.between(behind[1:], ahead[1:], distance, network.curve, network.chunk_mib)
+        own = [head.spread(*pair) for pair in zip(behind[0], ahead[0], strict=True)]
         return max(here.all_gather(max(own, default=0.0))) / policy.temperature
 
     return Proposal(parameters, step, end, spread)
 
 
-def logits_spread(
-    hidden: tuple[Tensor, Tensor], weight: tuple[Tensor, Tensor], bias: tuple[Tensor | None, Tensor | None],
-    distance: float, curve: HeadCurve, chunk_mib: int,
-) -> float:  # fmt: skip
-    """:func:`largest_spread` of the logits' derivative, from values behind and ahead.
+@dataclass(frozen=True)
+class HeadEnds:
+    """A head between two ends: ``both_V2D`` is its weight's mean and derivative, side by side."""
 
-    ``[N,D]`` of hidden states, ``[V,D]`` of the head, ``[V]`` of its bias.
-    """
-    (mean_W, slope_W), largest = _mean_and_slope(*weight, distance), 0.0
-    slope_b = None if bias[0] is None or bias[1] is None else (bias[1] - bias[0]) / distance
-    mean_b = None if bias[0] is None or bias[1] is None else (bias[1] + bias[0]) / 2
-    rows = chunk_rows(len(mean_W), chunk_mib << 20)
-    for behind, ahead in zip(*(h.split(rows) for h in hidden), strict=True):
-        mean_h, slope_h = _mean_and_slope(behind, ahead, distance)
-        a_NV = torch.nn.functional.linear(slope_h, mean_W, slope_b)
-        a_NV += torch.nn.functional.linear(mean_h, slope_W)
-        if not curve.plain:
-            a_NV *= curve.slope(curve(torch.nn.functional.linear(mean_h, mean_W, mean_b)))
-        largest = max(largest, largest_spread(a_NV))
-    return largest
+    both_V2D: Tensor
+    mean_b: Tensor | None
+    slope_b: Tensor | None
+    distance: float
+    curve: HeadCurve
+    rows: int
+
+    @classmethod
+    def between(
+        cls, behind: Head, ahead: Head, distance: float, curve: HeadCurve, chunk_mib: int
+    ) -> HeadEnds:
+        """From ``[V,D]`` weights and ``[V]`` biases; ``chunk_mib`` is for the logits of some positions."""
+        (weight, b), (weight_ahead, b_ahead) = behind, ahead
+        both = torch.cat(_mean_and_slope(weight, weight_ahead, distance), 1)
+        mean_b, slope_b = (
+            (None, None) if b is None or b_ahead is None else _mean_and_slope(b, b_ahead, distance)
+        )
+        return cls(both, mean_b, slope_b, distance, curve, chunk_rows(len(weight), chunk_mib << 20))
+
+    def spread(self, hidden: Tensor, hidden_ahead: Tensor) -> float:
+        """:func:`largest_spread` of the logits' derivative, from ``[N,D]`` hidden states behind and ahead."""
+        largest = 0.0
+        for behind, ahead in zip(hidden.split(self.rows), hidden_ahead.split(self.rows), strict=True):
+            mean_h, slope_h = _mean_and_slope(behind, ahead, self.distance)
+            a_NV = linear(torch.cat([slope_h, mean_h], 1), self.both_V2D, self.slope_b)
+            if not self.curve.plain:
+                logits_NV = self.curve(linear(mean_h, self.both_V2D[:, : mean_h.shape[1]], self.mean_b))
+                a_NV *= self.curve.slope(logits_NV)
+            largest = max(largest, largest_spread(a_NV))
+        return largest
 
 
 def _mean_and_slope(behind: Tensor, ahead: Tensor, distance: float) -> tuple[Tensor, Tensor]:

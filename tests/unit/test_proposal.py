@@ -7,7 +7,7 @@ import torch
 from torch.func import jvp
 
 from harness.model.head import HeadCurve
-from harness.train.proposal import Proposal, check_precise, largest_spread, logits_spread, precise
+from harness.train.proposal import HeadEnds, Proposal, check_precise, largest_spread, precise
 from harness.util.errors import UserError
 from tests.helpers.tiny import tiny_policy, tiny_trainer
 
@@ -30,9 +30,8 @@ def test_spread_of_a_heads_logits(curve: HeadCurve, bias: bool, chunk_mib: int) 
     h = 1e-5
     (h0, h1), (w0, w1), *rest = [(v - h * d, v + h * d) for v, d in zip(at, along, strict=True)]
     b0, b1 = rest[0] if rest else (None, None)
-    assert logits_spread((h0, h1), (w0, w1), (b0, b1), 2 * h, curve, chunk_mib) == pytest.approx(
-        exact, rel=1e-7
-    )
+    head = HeadEnds.between((w0, b0), (w1, b1), 2 * h, curve, chunk_mib)
+    assert head.spread(h0, h1) == pytest.approx(exact, rel=1e-7)
 
 
 def test_a_step_is_taken_in_part_as_a_whole_or_not_at_all() -> None:
