@@ -77,12 +77,11 @@ def batches_of(trainer: Trainer) -> list[Batch]:
     return seen
 
 
-@pytest.mark.parametrize("rule", ["cap", "set"])
-def test_a_policys_step_is_as_long_as_its_radius_says(rule: str) -> None:
+def test_a_policys_step_is_as_long_as_its_radius_says() -> None:
     """Weights are those before plus the optimiser's step times target rho / tau, measured another way."""
     plain = trainer(*ONE, "rollout.temperature=0.8", "train.weight_decay=0.1")
     ours = trainer(
-        *ONE, "rollout.temperature=0.8", "train.weight_decay=0.1", "method.target=0.5", f"method.rule={rule}",
+        *ONE, "rollout.temperature=0.8", "train.weight_decay=0.1", "method.target=0.5",
         method="softmax-radius",
     )  # fmt: skip
     before = {n: p.detach().clone() for n, p in plain.policy.model.named_parameters()}
@@ -107,20 +106,17 @@ def test_a_cap_that_no_step_reaches_is_grpo_to_the_bit_and_so_is_a_run_that_is_w
     plain = trainer(dtype=torch.float32)
     capped = trainer("method.target=1e9", method="softmax-radius", dtype=torch.float32)
     watched = trainer("train.diagnostics=[softmax-radius]", dtype=torch.float32)
-    for _ in range(2):
-        expected = plain.step()
-        for other in (capped, watched):
-            metrics = other.step()
-            new = {k for k in metrics if k.startswith("softmax_radius/")}
-            assert {"softmax_radius/ratio", "softmax_radius/rho", "softmax_radius/length"} <= new
-            assert {k: v for k, v in metrics.items() if k not in new} == expected
+    expected = plain.step()
     for other in (capped, watched):
+        metrics = other.step()
+        new = {k for k in metrics if k.startswith("softmax_radius/")}
+        assert {"softmax_radius/ratio", "softmax_radius/rho", "softmax_radius/length"} <= new
+        assert {k: v for k, v in metrics.items() if k not in new} == expected
         for a, b in zip(plain.policy.weights().values(), other.policy.weights().values(), strict=True):
             assert torch.equal(a, b)
-    assert "softmax-radius" in (small_run("train.diagnostics=[softmax-radius]").train.diagnostics)
 
 
-@pytest.mark.parametrize(("lr", "own"), [(1e-6, ()), (1e-2, ("model.compute_dtype=bfloat16",)), (10.0, ())])
+@pytest.mark.parametrize(("lr", "own"), [(1e-6, ("model.compute_dtype=bfloat16",)), (10.0, ())])
 def test_single_precision_measures_the_same_radius(lr: float, own: tuple[str, ...]) -> None:
     """Also where passes are made in bfloat16, and for steps far below and far above the radius."""
     ours = trainer(*ONE, *own, f"train.lr={lr}", method="softmax-radius", dtype=torch.float32)
