@@ -109,6 +109,7 @@ _EXPORTS = {
     "Prompt": "harness.stages.base",
     "PROMPT_LOGP": "harness.stages.token_stats",
     "PromptSource": "harness.stages.base",
+    "ProposedStep": "harness.stages.proposal",
     "ratio_band": "harness.stages.trust_region",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
@@ -312,6 +313,7 @@ if TYPE_CHECKING:
     from harness.stages.outcome import need_verdicts as need_verdicts
     from harness.stages.outcome import per_group as per_group
     from harness.stages.outcome import refuse_large_k as refuse_large_k
+    from harness.stages.proposal import ProposedStep as ProposedStep
     from harness.stages.ratios import BehaviourRatio as BehaviourRatio
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
     from harness.stages.ratios import ResponseRatio as ResponseRatio

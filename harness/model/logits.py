@@ -44,7 +44,8 @@ def token_stats(
     """The declared ``stats`` at N positions.
 
     Args:
-        hidden_ND: last hidden states (after the final norm), one row per position.
+        hidden_ND: hidden states that the head reads, one row per position; those after the final norm, but
+            for statistics of a layer.
         weight_VD: LM head.
         target_N: id of the token that follows each position.
         temperature: the logits are divided by it.
@@ -56,7 +57,10 @@ def token_stats(
     """
     chunk = chunk or chunk_rows(weight_VD.shape[0])
     out: dict[str, Tensor] = {}
-    plain: list[TokenStat] = [s for s in stats if s in (LogProb(s.name, s.on), Entropy(s.name, s.on))]
+    plain: list[TokenStat] = [
+        s for s in stats
+        if s in (LogProb(s.name, s.on, layer=s.layer), Entropy(s.name, s.on, layer=s.layer))
+    ]  # fmt: skip
     if plain:
         logp, entropy = LogProbEntropy.apply(
             hidden_ND, weight_VD, bias_V, target_N, temperature, chunk * weight_VD.shape[0], curve,

@@ -6,13 +6,15 @@ model does with the products afterwards is a curve that :mod:`harness.model.agre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from harness.util.errors import UserError
 
 #: What a model's code makes of ``answer`` where its head should have been: hidden states in, anything out.
 Answer = Callable[[Tensor], Tensor]
@@ -62,6 +64,49 @@ def layers_of(model: Any) -> Any:
             if isinstance(found, torch.nn.ModuleList):
                 return found
     raise ValueError(f"the layers of {type(model).__name__} were not found")
+
+
+def layer_number(model: Any, layer: float | None) -> int | None:
+    """The number, from 1, of the decoder layer that a statistic's ``layer`` means.
+
+    None means the model's own logits: for None, and for the last layer, behind which the final norm stands.
+
+    Raises:
+        UserError: the model has fewer layers, or none that can be told apart.
+    """
+    if layer is None:
+        return None
+    try:
+        count = len(layers_of(model))
+    except ValueError as error:
+        raise UserError(f"{error}, so none of them can be read; use another model or method") from error
+    number = max(1, round(layer * count)) if layer < 1 else int(layer)
+    if number > count:
+        raise UserError(
+            f"layer {number} is asked for, and {type(model).__name__} has {count}; use 1 to {count}, or a "
+            "share below 1"
+        )
+    return None if number == count else number
+
+
+@contextmanager
+def layers_read(model: Any, numbers: Collection[int]) -> Iterator[dict[int, Tensor]]:
+    """While open, the sums behind the layers of these numbers, from 1, are kept as passes make them."""
+    seen: dict[int, Tensor] = {}
+
+    def keep(number: int) -> Callable[..., None]:
+        def hook(_: Any, __: Any, out: Any) -> None:
+            seen[number] = out[0] if isinstance(out, tuple) else out
+
+        return hook
+
+    layers = layers_of(model) if numbers else ()
+    handles = [layers[number - 1].register_forward_hook(keep(number)) for number in numbers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

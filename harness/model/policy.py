@@ -221,6 +221,14 @@ class Policy:
                     out[name][part] = value_BX
         return out
 
+    @torch.no_grad()
+    def hidden(self, batch: Batch) -> Tensor:
+        """``[N,D]``: what the head is given at each response token, in no order that is promised."""
+        if not self.network.ways.pad and len(groups := self._equally_long(batch)) > 1:
+            return torch.cat([self.hidden(batch.rows(rows)) for rows in groups])
+        inputs, response_at_N, _ = self._inputs(batch)
+        return self.network(inputs, (), self.temperature, response_at_N)["hidden"]  # type: ignore[no-any-return]
+
     def frozen_copy(self) -> Policy:
         """A copy whose weights no longer change (the reference policy)."""
         copied = Policy(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer, self.temperature)

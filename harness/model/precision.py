@@ -7,7 +7,8 @@ optimiser's fp32 ones stand beside it. Either way a pass sees a network of bf16 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +52,18 @@ class Masters:
         """Give the network the masters' values, after a step of the optimiser."""
         for parameter, master in self._pairs:
             parameter.copy_(master)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While open, the network's parameters are the masters' own values, for passes in their type."""
+        cast = [parameter.data for parameter, _ in self._pairs]
+        for parameter, master in self._pairs:
+            parameter.data = master.data
+        try:
+            yield
+        finally:
+            for (parameter, _), value in zip(self._pairs, cast, strict=True):
+                parameter.data = value
 
     def state(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """A ``state_dict(keep_vars=True)`` of the network with the masters in place of the cast values."""

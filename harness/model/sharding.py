@@ -16,7 +16,15 @@ from torch import Tensor
 
 from harness.distributed.world import world
 from harness.model.logits import PLAIN, HeadCurve, chunk_rows, token_stats
-from harness.model.own import Ways, head_of, hidden_states, layers_of
+from harness.model.own import (
+    Ways,
+    head_of,
+    hidden_states,
+    layer_number,
+    layers_of,
+    layers_read,
+    text_config,
+)
 from harness.model.precision import Masters
 from harness.stages.token_stats import TokenStat
 from harness.util.errors import UserError
@@ -43,18 +51,48 @@ class Network(torch.nn.Module):
         return head_of(self.model)
 
     def forward(
-        self, inputs: Mapping[str, Any], asked: Sequence[Asked], temperature: float
-    ) -> dict[str, Tensor]:
-        """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states."""
-        hidden_XD = hidden_states(self.model, {**inputs, "use_cache": False})[0].flatten(0, 1)
-        head, out = self.head, dict[str, Tensor]()
+        self, inputs: Mapping[str, Any], asked: Sequence[Asked], temperature: float,
+        hidden_at: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """``{stat: [N]}``: the statistics asked for at positions of the flattened hidden states.
+
+        With ``hidden_at``, ``{"hidden": [N,D]}`` of those positions too, as they enter the head.
+        """
+        places = [(at, target, read) for at, target, stats in asked for read in self._places(stats)]
+        numbers = {number for *_, (number, _) in places if number is not None}
+        with layers_read(self.model, numbers) as below:
+            top = hidden_states(self.model, {**inputs, "use_cache": False})[0]
+        head = self.head
+        out = {} if hidden_at is None else {"hidden": top.flatten(0, 1)[hidden_at]}
         chunk = chunk_rows(head.weight.shape[0], self.chunk_mib << 20)
-        for at_N, target_N, stats in asked:
+        for at_N, target_N, (number, stats) in places:
+            hidden_XD = (top if number is None else below[number]).flatten(0, 1)
             out |= token_stats(
                 hidden_XD[at_N], head.weight, target_N, stats, bias_V=getattr(head, "bias", None),
                 temperature=temperature, chunk=chunk, curve=self.curve,
             )  # fmt: skip
         return out
+
+    def _places(self, stats: Sequence[TokenStat]) -> list[tuple[int | None, list[TokenStat]]]:
+        """Statistics by the number of the layer that they are read behind; None is the model's own end."""
+        found: dict[int | None, list[TokenStat]] = {}
+        for stat in stats:
+            found.setdefault(layer_number(self.model, stat.layer), []).append(stat)
+        return list(found.items())
+
+    def check_layer(self, layer: float) -> None:
+        """Refuse a layer that the head cannot read.
+
+        Raises:
+            UserError: there is none of that number, or it is wider or narrower than what the head takes.
+        """
+        number = layer_number(self.model, layer)
+        width = getattr(text_config(self.model.config), "hidden_size", None)
+        if number is not None and width != self.head.weight.shape[1]:
+            raise UserError(
+                f"the head of {type(self.model).__name__} takes {self.head.weight.shape[1]} numbers, and its "
+                f"layers give {width}: it cannot read them; use another model or method"
+            )
 
     def recompute(self) -> None:
         """Keep only the inputs of each layer for the backward pass, which computes the rest again."""

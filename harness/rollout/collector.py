@@ -132,7 +132,7 @@ class RolloutCollector:
             self._seen[stream] += 1
             samples = range(request.sample_offset, request.sample_offset + n)
             keys += [(ctx.seed, ctx.step, p.problem.id, p.stream, again, i) for i in samples]
-        stats = [stat for stat in self._old_stats() if stat.on == "response"]
+        stats = [stat for stat in self._old_stats() if stat.on == "response" and stat.layer is None]
         with progress.phase("", len(keys), "responses"):
             batch = roll_out(
                 self._policy, request.prompts, n, keys=keys, sample_offset=request.sample_offset,

@@ -11,6 +11,8 @@ Every stage may declare what it needs; the trainer computes nothing else:
 * ``needs_reference``: the frozen reference's log-probs (``batch.ref_logp_BT``);
 * ``needs_row_grad_norms``: ``batch.tags["grad_norm"]``, the norm of each row's summed score function at the
   current weights, before the stage runs (an extra pass per row);
+* ``needs_proposal``: the stage sees each optimiser step before it is made
+  (:class:`~harness.stages.proposal.ProposedStep`), in :meth:`StepSize.shorten` or :meth:`Diagnostic.of_step`;
 * ``needs_draws``: ``batch.draw_BT``, a uniform number per token that depends on seed, step, optimiser step
   and rollout, and on nothing else: no order or split of the rows changes a random choice;
 * ``minibatch_scope``: the stage's ``prepare`` takes statistics over the whole minibatch, so a minibatch that
@@ -35,6 +37,7 @@ import torch
 
 from harness.problems.problem import Problem
 from harness.stages.batch import Batch
+from harness.stages.proposal import ProposedStep
 from harness.stages.token_stats import TokenStat
 
 if TYPE_CHECKING:
@@ -188,6 +191,7 @@ class Stage:
     current_stats: tuple[TokenStat, ...] = ()
     needs_reference: bool = False
     needs_row_grad_norms: bool = False
+    needs_proposal: bool = False
     needs_draws: bool = False
     minibatch_scope: bool = False
     engine_needs: frozenset[str] = frozenset()
@@ -356,10 +360,17 @@ class Regulariser(Loss):
 
 
 class StepSize(Stage):
-    """Optimiser stage: a multiplier on the learning rate of one optimiser step."""
+    """Optimiser stage: a multiplier on the learning rate of one optimiser step, and a factor on the step."""
+
+    minibatch_scope = True
 
     def __call__(self, batch: Batch, current: Stats) -> Out[float]:
+        """The multiplier, from the whole minibatch before its gradient."""
         raise NotImplementedError
+
+    def shorten(self, proposed: ProposedStep) -> Out[float]:
+        """The share of the proposed step that is taken; asked where ``needs_proposal`` is set."""
+        return Out(1.0)
 
 
 class Diagnostic(Stage):
@@ -368,6 +379,10 @@ class Diagnostic(Stage):
     def __call__(self, batch: Batch, ctx: StepContext) -> Mapping[str, float]:
         """What to log about the rows that train, with their advantages, before the first update."""
         raise NotImplementedError
+
+    def of_step(self, proposed: ProposedStep) -> Mapping[str, float]:
+        """What to log about an optimiser step, as means; asked where ``needs_proposal`` is set."""
+        return {}
 
 
 @dataclass(frozen=True)

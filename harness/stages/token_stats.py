@@ -6,7 +6,7 @@ All are taken from fp32 (or wider) logits divided by the loss temperature, in na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -18,10 +18,14 @@ class TokenStat:
     """A number per position computed from its logits. Subclasses define ``compute``.
 
     ``on`` says which tokens it is for: the response (``[B,T]``) or the prompt (``[B,P]``, position 0 is 0).
+    ``layer`` says where the head reads: None is the model's own logits, else the sum behind a decoder layer
+    (the residual stream, without the final norm): the layer's number from 1, or below 1 a share of the
+    model's layers. Behind the last layer the final norm stands, so that is the model's own logits again.
     """
 
     name: str
     on: Literal["response", "prompt"] = "response"
+    layer: float | None = field(default=None, kw_only=True)
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         """``[N]`` from temperature-scaled fp32 logits and the ids of the tokens that follow."""
@@ -45,7 +49,8 @@ class LogProb(TokenStat):
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", "logp" if self.scale == 1 else f"logp@{self.scale:g}")
+            name = "logp" if self.scale == 1 else f"logp@{self.scale:g}"
+            object.__setattr__(self, "name", name if self.layer is None else f"{name}@layer{self.layer:g}")
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         scaled = logits_NV if self.scale == 1 else logits_NV * self.scale
@@ -53,7 +58,7 @@ class LogProb(TokenStat):
 
     @property
     def is_log_prob(self) -> bool:
-        return self.scale == 1
+        return self.scale == 1 and self.layer is None
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from harness.rollout.collector import RolloutCollector
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.sampled import sampled_with, why_not
 from harness.rollout.settings import check_stages, compares, scores_when_sampled
-from harness.stages.base import RESETS, Component, Minibatch, Signals, Stages, StepContext
+from harness.stages.base import RESETS, Component, Minibatch, Out, Signals, Stages, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.train.metrics import activity, batch_metrics, copied, optimiser_metrics, update_metrics
 from harness.train.off_policy import PolicyComparison
 from harness.train.processes import check_shardable
+from harness.train.proposal import check_precise, propose
 from harness.train.update import UpdateLog, backward, with_parts
 from harness.util import heap, progress
 
@@ -69,6 +70,11 @@ class Trainer:
         if self.run.model.compute_dtype != "same":
             network.compute_in(getattr(torch, self.run.model.compute_dtype))
         self.reference = self.policy.frozen_copy() if any(s.needs_reference for s in self._declared) else None
+        self._proposes = any(stage.needs_proposal for stage in self._declared)
+        if self._proposes:
+            check_precise(network, world().size)
+        for layer in self._layers():
+            network.check_layer(layer)
         if train.activation_checkpointing:
             network.recompute()
         self._check_resets()
@@ -209,6 +215,11 @@ class Trainer:
         declared = [stat for stage in self._declared for stat in stage.old_stats]
         return tuple(dict.fromkeys([LOGP, ENTROPY, *declared]))
 
+    def _layers(self) -> set[float]:
+        """Layers behind which the stages read the policy, at this moment."""
+        stats = (s for stage in self._declared for s in (*stage.old_stats, *stage.current_stats))
+        return {stat.layer for stat in stats if stat.layer is not None}
+
     def old_pass(self, batch: Batch) -> Batch:
         """Declared statistics under the policy before the update, and the reference's log-probs."""
         rows, tokens = self.run.train.micro_batch_rows, self.run.train.micro_batch_tokens
@@ -238,6 +249,10 @@ class Trainer:
             micro_tokens=train.micro_batch_tokens, width=self.run.rollout.max_response_tokens,
             scope=train.scope, draw_key=(ctx.seed, ctx.step, log.updates),
         )  # fmt: skip
+        if self._layers():  # what a loss behind a layer does not reach has gradient 0, not none: decay acts
+            for parameter in self._parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self._parameters, train.max_grad_norm)))
         if not torch.isfinite(torch.tensor([loss, norm])).all():
             raise FloatingPointError(
@@ -247,7 +262,10 @@ class Trainer:
         warm = min(1.0, (self.counters.updates + 1) / max(train.warmup_steps, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = train.lr * warm * multiplier
-        self.optimizer.step()
+        if self._proposes:
+            self._propose(minibatch.batch, log)
+        else:
+            self.optimizer.step()
         self.policy.network.stepped()
         self.rollouts.sampler.outdated()
         self.counters.updates += 1
@@ -258,6 +276,20 @@ class Trainer:
         for component in self.stages.all_components().values():
             component.after_minibatch(entropy, ctx)
         return loss, norm
+
+    def _propose(self, batch: Batch, log: UpdateLog) -> None:
+        """The optimiser's step, or the share of it that the step-size stage lets pass."""
+        train, size = self.run.train, self.stages.step_size
+        proposed = propose(
+            self.policy, self._parameters, self.optimizer.step, batch, train.micro_batch_rows,
+            train.micro_batch_tokens,
+        )  # fmt: skip
+        taken = size.shorten(proposed) if size is not None and size.needs_proposal else Out(1.0)
+        seen = [d.of_step(proposed) for d in self.stages.diagnostics if d.needs_proposal]
+        for name, value in {**taken.metrics, **{k: v for one in seen for k, v in one.items()}}.items():
+            log.metrics.setdefault(name, []).append(value)
+        proposed.take(taken.value)
+        self.counters.extra_forward_tokens += 2 * int(batch.mask_BT.sum())
 
     def reset(self, wanted: frozenset[str]) -> None:
         """Start afresh what components ask for (:data:`harness.stages.base.RESETS`)."""

@@ -131,7 +131,7 @@ def backward(
     split = len(shares[0]) * here.size > 1
     prepared: list[Stats] | None = None
     multiplier = 1.0
-    if scope == "minibatch" and split and (step_size or any(s.minibatch_scope for s in everything)):
+    if scope == "minibatch" and split and any(s.minibatch_scope for s in everything):
         with progress.within(0.0, PREPARED):
             scores = policy.scores(batch, wanted, micro_rows, micro_tokens)
         prepared, multiplier = _prepare(terms, stages, batch, scores, log)
@@ -177,8 +177,9 @@ def backward(
             else ()
         )
         flowing = [(live[k], g) for k, g in zip(used, grads, strict=False) if g is not None]
-        if not flowing and here.size > 1:
-            flowing = [(live["logp"], torch.zeros_like(live["logp"]))]
+        # processes sum the gradients of the same layers, also where a loss does not reach all of them
+        if here.size > 1 and (not flowing or any(stat.layer is not None for stat in wanted)):
+            flowing.append((live["logp"], torch.zeros_like(live["logp"])))
         if flowing:
             torch.autograd.backward([v for v, _ in flowing], [g for _, g in flowing])
         _record(

@@ -153,7 +153,8 @@ def check_recorded(step: Step, name: str, hp: dict[str, Any]) -> None:
                 parameters.values(), lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=0.0
             )
             optimizer.load_state_dict(step.optimizer)
-            optimizer.param_groups[0].update(lr=train.lr, fused=None)
+            rate = reading.rate(x, hp, done.rows) if hasattr(reading, "rate") else 1.0
+            optimizer.param_groups[0].update(lr=train.lr * rate, fused=None)
             torch.nn.utils.clip_grad_norm_(parameters.values(), train.max_grad_norm)
             optimizer.step()
             for key, weight in model.state_dict().items():

@@ -142,6 +142,13 @@ def frozen(opened: Opened) -> Side:
             return stats(batch, wanted)
 
         watched.stats = counted  # type: ignore[method-assign]
+        hidden = watched.hidden
+
+        def counted_hidden(batch: Batch) -> Tensor:
+            side.passed[fixed or purpose] += int(batch.mask_BT.sum())
+            return hidden(batch)
+
+        watched.hidden = counted_hidden  # type: ignore[method-assign]
 
     def watch_norms() -> None:
         """Rows whose norms one pass gives do not go through ``stats``."""

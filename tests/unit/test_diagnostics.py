@@ -107,7 +107,7 @@ def test_runs_without_diagnostics_keep_their_identity() -> None:
 def test_an_unknown_diagnostic_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="did you mean entropy-polarity"):
         composed("train.diagnostics=[entropy-polarty]")
-    assert list(registry.diagnostics()) == ["entropy-polarity"]
+    assert list(registry.diagnostics()) == ["entropy-polarity", "softmax-radius"]
 
 
 def test_a_name_is_taken_once() -> None:

@@ -26,6 +26,11 @@ ENDINGS = ((r"\boxed{2}", "2"), (r"\boxed{2.0}", "2"), (r"\boxed{3}", "3"), (r"\
 KINDS = ("random", "all-equal", "one-token", "truncated", "far")
 
 
+def inner_logits(logits_BXV: Tensor) -> Tensor:
+    """What stands for the logits behind a layer: others than the policy's, and a function of them."""
+    return 0.7 * logits_BXV.roll(1, -1)
+
+
 @dataclass
 class LogitsPolicy:
     """A policy that looks its logits up by the ``row`` tag; an identity head, so hidden states are logits."""
@@ -41,9 +46,13 @@ class LogitsPolicy:
             ("response", batch.response_BT, self.logits_BTV[rows, : batch.response_BT.shape[1]]),
             ("prompt", batch.prompt_BP, self.prompt_logits_BPV[rows].roll(1, 1)),
         ):
-            chosen = [s for s in dict.fromkeys(wanted) if s.on == region]
-            if chosen:
-                flat = logits.reshape(-1, logits.shape[-1])
+            here = [s for s in dict.fromkeys(wanted) if s.on == region]
+            for inside in (False, True):
+                chosen = [s for s in here if (s.layer is not None) == inside]
+                if not chosen:
+                    continue
+                read = inner_logits(logits) if inside else logits
+                flat = read.reshape(-1, logits.shape[-1])
                 head = torch.eye(logits.shape[-1], dtype=logits.dtype)
                 values = token_stats(flat, head, ids.reshape(-1), chosen, temperature=self.temperature)
                 out |= {k: v.reshape(ids.shape) for k, v in values.items()}
@@ -93,6 +102,7 @@ class Step:
             temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
             max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
             pieces=dict(enumerate(PIECES)), answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
+            inner=lambda layer: (inner_logits(logits), inner_logits(self.old.logits_BTV)),
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Recorded:
     ``pieces`` are the texts of single tokens, ``parameters`` what the current logits are a function of.
     ``answers`` are the responses' answers in the grader's canonical form (None: there is none), ``texts``
     what the grader was given.
+    ``inner`` gives the current and the old logits that the head reads behind a layer, ``[B,T,V]`` each.
     """
 
     logits: Tensor
@@ -51,6 +52,7 @@ class Recorded:
     pieces: Mapping[int, str] = field(default_factory=dict)
     answers: Sequence[str | None] = ()
     texts: Sequence[str] = ()
+    inner: Callable[[float], tuple[Tensor, Tensor]] | None = None
 
     @property
     def rows(self) -> range:

@@ -63,6 +63,13 @@ class Step:
         with torch.no_grad():
             return raw_logits(self.reference, self.batch)
 
+    def old_inner(self, layer: float) -> Tensor:
+        """Of :attr:`old` what the head reads behind a layer; a model of its own, the other one is in use."""
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.updates[0].before)
+        with torch.no_grad():
+            return raw_logits(model, self.batch, layer)[0]
+
     @cached_property
     def pieces(self) -> dict[int, str]:
         """What each token of the vocabulary says."""
@@ -92,6 +99,7 @@ class Step:
             state=update.state, draws=update.draws, parameters=list(current.parameters()),
             rollout_logp=b.rollout_logp_BT,
             pieces=self.pieces, answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
+            inner=lambda layer: (raw_logits(current, b, layer)[0], self.old_inner(layer)),
         )  # fmt: skip
         return recorded, current
 
@@ -102,10 +110,11 @@ def copied(model: Any) -> Any:
     return copy.deepcopy(model, shared)
 
 
-def raw_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+def raw_logits(model: Any, batch: Batch, layer: float | None = None) -> tuple[Tensor, Tensor]:
     """``[B,T,V]`` and ``[B,P,V]``, without padding or packing; 0 where there is no token.
 
-    Rows of the same lengths share a forward pass.
+    Rows of the same lengths share a forward pass. Of a ``layer``, its number from 1 or below 1 a share of
+    them, those that the head makes of transformers' own hidden states behind it.
     """
     width_T, width_P = batch.response_BT.shape[1], batch.prompt_BP.shape[1]
     alike: dict[tuple[int, int], list[int]] = {}
@@ -118,12 +127,20 @@ def raw_logits(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
             torch.cat([batch.prompt_BP[i][batch.prompt_mask_BP[i]], batch.response_BT[i][batch.mask_BT[i]]])
             for i in rows
         ]
-        for i, logits in zip(rows, model(torch.stack(ids)).logits, strict=True):
+        for i, logits in zip(rows, _logits(model, torch.stack(ids), layer), strict=True):
             answer = logits[prompt - 1 : -1]
             responses[i] = torch.nn.functional.pad(answer, (0, 0, 0, width_T - response))
             prompts[i] = torch.nn.functional.pad(logits[:prompt], (0, 0, width_P - prompt, 0))
     each = range(len(batch))
     return torch.stack([responses[i] for i in each]), torch.stack([prompts[i] for i in each])
+
+
+def _logits(model: Any, ids: Tensor, layer: float | None) -> Tensor:
+    if layer is None:
+        return model(ids).logits  # type: ignore[no-any-return]
+    hidden = model(ids, output_hidden_states=True).hidden_states
+    number = int(layer) if layer >= 1 else max(1, round(layer * (len(hidden) - 1)))
+    return model.lm_head(hidden[number])  # type: ignore[no-any-return]
 
 
 def record(trainer: Trainer, state: Mapping[str, Mapping[str, float]]) -> Step:
