@@ -29,6 +29,7 @@ _EXPORTS = {
     "clipped_tokens": "harness.stages.loss",
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
+    "counted_share": "harness.stages.loss",
     "diagnostic": "harness.registry.methods",
     "Diagnostic": "harness.stages.base",
     "Draw": "harness.stages.base",
@@ -214,6 +215,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import bounded as bounded
     from harness.stages.loss import clipped_surrogate as clipped_surrogate
     from harness.stages.loss import clipped_tokens as clipped_tokens
+    from harness.stages.loss import counted_share as counted_share
     from harness.stages.loss import finite_exp as finite_exp
     from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio

@@ -7,7 +7,7 @@ Entropy falls as far as advantage and log-prob go together, so a multiple of |A|
     A < 0:  A' = min(0, A (1 + zeta l))      rare wrong ones less
     l_t = max(-A' r, -A' clip(r, 1 - eps_low, 1 + eps_high))
 
-zeta > 0 raises entropy, zeta < 0 lowers it. After each step zeta doubles while it pushes the entropy H towards
+zeta > 0 raises entropy, zeta < 0 lowers it. After each step zeta doubles while it pushes the entropy H to
 the target H*; else it halves, and changes its sign instead of becoming smaller than zeta_min:
 
     H > H*:  zeta >= 0: zeta / 2, or -zeta_min if that is below zeta_min;  zeta < 0: max(-zeta_max, 2 zeta)
