@@ -7,7 +7,7 @@ policy is already sure of (p > 0.95), both constants of the update:
     loss = PPO clip over all tokens + alpha * mean over P of (-r |A|)             r unclipped
     I <- I + H - H*                                                               after the optimiser step
 
-On P the weight of a token is 1 + alpha where A > 0 and 1 - alpha where A < 0, but for the second mean's divisor.
+On P a token's weight is 1 + alpha where A > 0 and 1 - alpha where A < 0, but for the second mean's divisor.
 Too much entropy: sure tokens are reinforced more and punished less, which lowers it; too little: the reverse.
 """
 

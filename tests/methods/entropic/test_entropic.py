@@ -50,7 +50,7 @@ def test_the_integral_grows_on_while_alpha_is_at_its_limit() -> None:
 @pytest.mark.parametrize(("target", "sign"), [(0.05, -1), (5.0, 1)])
 @pytest.mark.parametrize("spread", [3.0, 5.0])
 def test_the_term_moves_entropy_towards_the_target(target: float, sign: int, spread: float) -> None:
-    """Against the same step without it: raising a token of over 95 % lowers entropy, lowering it raises it."""
+    """Against the same step without it: a token of over 95 % that is raised lowers entropy, and back."""
     draws = Draws.make(spread)
     made = stages("entropic", **PLAIN, dual_clip=None, target_entropy=target)
     moved = draws.change(made, 1e-4) - draws.change(stages("grpo", **PLAIN), 1e-4)
