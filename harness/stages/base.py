@@ -322,6 +322,13 @@ class Loss(Stage):
 
     aggregation: str = "token-mean"
 
+    def tokens(self, batch: Batch) -> Tensor:
+        """Bool ``[B,T]``: the tokens this loss is of; the reduction counts them alone.
+
+        Known before the pass, so no statistic of it is needed for a denominator of one's own.
+        """
+        return batch.train_mask_BT
+
     def prepare(self, batch: Batch, current: Stats) -> Out[dict[str, Tensor]]:
         """Constants of the update by name: scalars, ``[B]``, ``[B,1]`` or ``[B,T]``."""
         return Out({})

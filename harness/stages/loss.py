@@ -277,12 +277,15 @@ class PolicyLoss(Loss):
 
     def __call__(self, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
         advantage = prepared.get("advantage", batch.advantages()).to(current["logp"].dtype)
-        if self.surrogate == "score":
-            loss = -advantage * current["logp"]
-        else:
-            ratio = self.ratio.ratio(batch, current)
-            loss = clipped_surrogate(ratio, advantage, prepared["low"], prepared["high"], self.dual_clip)
+        loss = self.of_advantage(advantage, batch, current, prepared)
         return loss * prepared["weight"] if "weight" in prepared else loss
+
+    def of_advantage(self, advantage_BT: Tensor, batch: Batch, current: Stats, prepared: Stats) -> Tensor:
+        """The surrogate before weights, ``[B,T]``; a loss of another form overrides this and nothing else."""
+        if self.surrogate == "score":
+            return -advantage_BT * current["logp"]
+        ratio = self.ratio.ratio(batch, current)
+        return clipped_surrogate(ratio, advantage_BT, prepared["low"], prepared["high"], self.dual_clip)
 
     def ratio_BT(self, batch: Batch, current: Stats) -> Tensor:
         return self.ratio.ratio(batch, current)

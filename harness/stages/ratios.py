@@ -1,4 +1,4 @@
-"""Ratios over more than a token: a segment, a prefix, the whole response."""
+"""Ratios to another policy than the one before the update, or over more than a token."""
 
 from __future__ import annotations
 
@@ -14,6 +14,24 @@ from harness.stages.loss import TokenRatio, log_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BehaviourRatio(TokenRatio):
+    """log r_t = logp_t - rollout_logp_t: to the policy that sampled, as it gave its log-probs itself.
+
+    ``straight`` keeps the gradient of a token whose log ratio is clamped: the clamp bounds its value alone.
+    A run's own correction of rollouts would count a second time and is refused.
+    """
+
+    straight: bool = False
+
+    corrects_rollouts = True
+
+    def log_ratio(self, batch: Batch, current: Stats) -> Tensor:
+        logp, sampled = current["logp"], batch.rollout_logp_BT.to(current["logp"].dtype)
+        own = log_ratio(logp, sampled, self.clamp)
+        return logp - logp.detach() + own.detach() if self.straight else own
 
 
 @dataclass(frozen=True)

@@ -135,12 +135,7 @@ def backward(
         with progress.within(0.0, PREPARED):
             scores = policy.scores(batch, wanted, micro_rows, micro_tokens)
         prepared, multiplier = _prepare(terms, stages, batch, scores, log)
-    coefficients = [
-        token_coefficients(
-            t.loss.aggregation, batch.train_mask_BT, count_mask_BT=batch.denominator_mask_BT, width=width
-        ).float()
-        for t in terms
-    ]
+    coefficients = [_coefficients(t.loss, batch, width) for t in terms]
     if batch.correction_BT is not None:  # of the policy's loss; regularisers are no expectation under it
         coefficients[0] = coefficients[0] * batch.correction_BT
     own = UpdateLog()
@@ -195,6 +190,13 @@ def backward(
         log.merged(seen)
     log.updates += 1
     return sum(loss for _, loss in everyone), multiplier
+
+
+def _coefficients(loss: Loss, batch: Batch, width: int) -> Tensor:
+    """What each token's loss is multiplied with, ``[B,T]``; counts are of the whole optimiser step."""
+    tokens, trained = loss.tokens(batch), batch.train_mask_BT
+    counted = batch.denominator_mask_BT if tokens is trained else tokens & batch.denominator_mask_BT.bool()
+    return token_coefficients(loss.aggregation, tokens, count_mask_BT=counted, width=width).float()
 
 
 def _prepare(
