@@ -64,6 +64,9 @@ _EXPORTS = {
     "mean_kl": "harness.stages.credit",
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
+    "MinPForwardKL": "harness.stages.token_stats",
+    "MinPLogProb": "harness.stages.token_stats",
+    "NucleusEntropy": "harness.stages.token_stats",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
@@ -239,6 +242,9 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
     from harness.stages.token_stats import LogProb as LogProb
+    from harness.stages.token_stats import MinPForwardKL as MinPForwardKL
+    from harness.stages.token_stats import MinPLogProb as MinPLogProb
+    from harness.stages.token_stats import NucleusEntropy as NucleusEntropy
     from harness.stages.token_stats import TokenStat as TokenStat
     from harness.statistics.estimators import pass_at_k as pass_at_k
     from harness.util.errors import UserError as UserError
