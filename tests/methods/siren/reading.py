@@ -12,15 +12,15 @@ trained = everything
 
 def nucleus_entropy(x, hp, row, t):
     p = torch.softmax(x.logits[row, t] / x.temperature, 0)
+    known = p.detach().tolist()
     kept, reached = [], 0.0
-    for v in sorted(range(len(p)), key=lambda v: -float(p[v].detach()))[: hp["top_k"]]:
-        before, reached = reached, reached + float(p[v].detach())
+    for v in sorted(range(len(known)), key=lambda v: -known[v])[: hp["top_k"]]:
+        before, reached = reached, reached + known[v]
         if (before if hp["nucleus"] == "inclusive" else reached) < hp["top_p"]:
-            kept.append(p[v])
-    if not kept:
-        return 0 * p.sum()
+            kept.append(v)
     # the 1e-12 of the code orders single tokens, whose entropy is 0 but for it
-    return -sum(q * torch.log(q + 1e-12) for q in (v / (sum(kept) + 1e-12) for v in kept))
+    q = p[kept] / (p[kept].sum() + 1e-12)
+    return -(q * torch.log(q + 1e-12)).sum()
 
 
 def quantile(values, tau):
