@@ -42,6 +42,7 @@ _EXPORTS = {
     "Component": "harness.stages.base",
     "concat": "harness.stages.batch",
     "cosine": "harness.stages.embeddings",
+    "counted_share": "harness.stages.loss",
     "Diagnostic": "harness.stages.base",
     "diagnostic": "harness.registry.methods",
     "DIFFICULTIES": "harness.stages.difficulty",
@@ -91,9 +92,12 @@ _EXPORTS = {
     "mean_kl": "harness.stages.credit",
     "Method": "harness.stages.method",
     "Minibatch": "harness.stages.base",
+    "MinPForwardKL": "harness.stages.token_stats",
+    "MinPLogProb": "harness.stages.token_stats",
     "Mix": "harness.problem_sets.generated",
     "need_no_negative": "harness.stages.outcome",
     "need_verdicts": "harness.stages.outcome",
+    "NucleusEntropy": "harness.stages.token_stats",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
@@ -301,6 +305,7 @@ if TYPE_CHECKING:
     from harness.stages.loss import bounded as bounded
     from harness.stages.loss import clipped_surrogate as clipped_surrogate
     from harness.stages.loss import clipped_tokens as clipped_tokens
+    from harness.stages.loss import counted_share as counted_share
     from harness.stages.loss import finite_exp as finite_exp
     from harness.stages.loss import largest as largest
     from harness.stages.loss import log_ratio as log_ratio
@@ -337,6 +342,9 @@ if TYPE_CHECKING:
     from harness.stages.token_stats import LOGP as LOGP
     from harness.stages.token_stats import PROMPT_LOGP as PROMPT_LOGP
     from harness.stages.token_stats import LogProb as LogProb
+    from harness.stages.token_stats import MinPForwardKL as MinPForwardKL
+    from harness.stages.token_stats import MinPLogProb as MinPLogProb
+    from harness.stages.token_stats import NucleusEntropy as NucleusEntropy
     from harness.stages.token_stats import TokenStat as TokenStat
     from harness.stages.top_tokens import TopEntropy as TopEntropy
     from harness.stages.top_tokens import TopToken as TopToken

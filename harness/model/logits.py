@@ -73,7 +73,7 @@ def token_stats(
 
         def compute(hidden: Tensor, target: Tensor) -> tuple[Tensor, ...]:
             logits = _logits(hidden, weight_VD, bias_V, temperature, curve)
-            return tuple(s.compute(logits, target) for s in extra)
+            return tuple(s.at_temperature(logits, target, temperature) for s in extra)
 
         parts = []
         for h, t in zip(hidden_ND.split(chunk), target_N.split(chunk), strict=True):

@@ -155,7 +155,11 @@ def sample(
         for stat in stats:
             if stat.name not in values:
                 known = plain and type(stat) is Entropy
-                values[stat.name] = lse - torch.linalg.vecdot(probs, z) if known else stat.compute(z, token)
+                values[stat.name] = (
+                    lse - torch.linalg.vecdot(probs, z)
+                    if known
+                    else stat.at_temperature(z, token, policy.temperature)
+                )
         tokens[alive[live], t] = token[live]
         for name, value in values.items():
             taken[name][alive[live], t] = value[live].to(taken[name].dtype)

@@ -6,8 +6,11 @@ All are taken from fp32 (or wider) logits divided by the loss temperature, in na
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +33,10 @@ class TokenStat:
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         """``[N]`` from temperature-scaled fp32 logits and the ids of the tokens that follow."""
         raise NotImplementedError
+
+    def at_temperature(self, logits_NV: Tensor, target_N: Tensor, temperature: float) -> Tensor:
+        """``compute``, for a statistic that also has to know what the logits were divided by."""
+        return self.compute(logits_NV, target_N)
 
     @property
     def is_log_prob(self) -> bool:
@@ -70,6 +77,85 @@ class Entropy(TokenStat):
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         logp_NV = logits_NV.log_softmax(1)
         return -(logp_NV.exp() * logp_NV).sum(1)
+
+
+@dataclass(frozen=True)
+class MinPLogProb(TokenStat):
+    """log q(token) of the policy without its unlikely tokens, renormalised (arXiv 2510.03222).
+
+    Tokens stay whose probability at temperature 1, before the loss temperature is applied, is at least
+    ``min_p`` times the largest one (``relative``) or ``min_p`` itself. The logits of the others become
+    ``outside`` or, ``soft``, the position's smallest; what results is divided by the temperature.
+    """
+
+    name: str = ""
+    min_p: float = 0.02
+    relative: bool = True
+    soft: bool = False
+    outside: float = -1e4
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            form = ("x" if self.relative else "") + ("soft" if self.soft else "")
+            object.__setattr__(self, "name", f"min_p_logp@{self.min_p:g}{form}")
+
+    def filtered(self, logits_NV: Tensor, temperature: float) -> Tensor:
+        """The logits of q, ``[N,V]``, from those of the policy; both are divided by the temperature."""
+        raw_NV = logits_NV if temperature == 1.0 else logits_NV * temperature
+        base_N1 = raw_NV.amax(1, keepdim=True) if self.relative else raw_NV.logsumexp(1, keepdim=True)
+        out = raw_NV < base_N1 + (math.log(self.min_p) if self.min_p > 0 else -math.inf)
+        low_N1 = raw_NV.amin(1, keepdim=True) if self.soft else raw_NV.new_tensor(self.outside)
+        return torch.where(out, low_N1, raw_NV) / temperature
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        return self.at_temperature(logits_NV, target_N, 1.0)
+
+    def at_temperature(self, logits_NV: Tensor, target_N: Tensor, temperature: float) -> Tensor:
+        return LOGP.compute(self.filtered(logits_NV, temperature), target_N)
+
+
+@dataclass(frozen=True)
+class MinPForwardKL(MinPLogProb):
+    """KL(q || policy) over the vocabulary, nats, with the q of :class:`MinPLogProb`, a constant."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "name", self.name.replace("min_p_logp", "min_p_kl"))
+
+    def at_temperature(self, logits_NV: Tensor, target_N: Tensor, temperature: float) -> Tensor:
+        with torch.no_grad():
+            logq_NV = self.filtered(logits_NV, temperature).log_softmax(1)
+        return (logq_NV.exp() * (logq_NV - logits_NV.log_softmax(1))).sum(1)
+
+
+@dataclass(frozen=True)
+class NucleusEntropy(TokenStat):
+    """Entropy of the renormalised nucleus, nats (arXiv 2509.25133); 0 where nothing is in it.
+
+    Of the ``top_k`` likeliest tokens the first ones stay whose cumulative probability is below ``top_p``: the
+    token that reaches it is out, or in with ``inclusive``. ``eps`` is added inside the logarithm and to the
+    normaliser.
+    """
+
+    name: str = ""
+    top_p: float = 0.8
+    top_k: int = 10000
+    inclusive: bool = False
+    eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            form = "+" if self.inclusive else ""
+            object.__setattr__(self, "name", f"nucleus_entropy@{self.top_p:g}{form}top{self.top_k}")
+
+    def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
+        top_NK = logits_NV.softmax(1).topk(min(self.top_k, logits_NV.shape[1]), 1).values
+        with torch.no_grad():
+            reached_NK = top_NK.cumsum(1)
+            kept_NK = (reached_NK - top_NK if self.inclusive else reached_NK) < self.top_p
+        p_NK = torch.where(kept_NK, top_NK, 0.0)
+        q_NK = p_NK / (p_NK.sum(1, keepdim=True) + self.eps)
+        return -(q_NK * (q_NK + self.eps).log()).sum(1)
 
 
 #: Log-probability of the sampled token.

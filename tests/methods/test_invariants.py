@@ -190,9 +190,12 @@ SIGNALS = Signals(
 )  # fmt: skip
 
 
-def moved(component: Component, ctx: Any) -> dict[str, Any]:
-    """The state of a component after some steps."""
-    batch = plan_of(make("grpo", {}), make_step())[0].batch
+def moved(component: Component, ctx: Any, setting: tuple[str, dict]) -> dict[str, Any]:
+    """The state of a component of the setting's after some steps; the batch has the statistics it reads."""
+    plain = plan_of(make("grpo", {}), make_step())[0].batch
+    step = make_step()
+    wanted = [stat for stage in make(*setting).of_step() for stat in stage.old_stats]
+    batch = plain.with_(old={**plain.old, **step.old.stats(plain, wanted)})
     for _ in range(3):
         component.begin_step(ctx)
         component.before_update(batch, ctx)
@@ -207,7 +210,7 @@ def test_component_state_survives_a_checkpoint(setting: tuple[str, dict]) -> Non
     first, second = make(*setting), make(*setting)
     for key, component in first.components.items():
         before = component.state_dict()
-        state = moved(component, ctx)
+        state = moved(component, ctx, setting)
         assert state != before, f"component {key} does not move"
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -215,7 +218,7 @@ def test_component_state_survives_a_checkpoint(setting: tuple[str, dict]) -> Non
         other = second.components[key]
         other.load_state_dict(torch.load(buffer, weights_only=True))
         assert other.state_dict() == state == json.loads(json.dumps(state))
-        assert moved(other, ctx) == moved(component, ctx)
+        assert moved(other, ctx, setting) == moved(component, ctx, setting)
 
 
 def test_stages_do_not_share_state(setting: tuple[str, dict]) -> None:

@@ -13,7 +13,15 @@ from torch.utils._pytree import tree_flatten
 
 from harness.model import log_prob
 from harness.model.logits import HeadCurve, chunk_rows, token_stats
-from harness.stages.token_stats import ENTROPY, LOGP, LogProb, TokenStat
+from harness.stages.token_stats import (
+    ENTROPY,
+    LOGP,
+    LogProb,
+    MinPForwardKL,
+    MinPLogProb,
+    NucleusEntropy,
+    TokenStat,
+)
 from tests.helpers.live_bytes import LiveBytes
 
 N, D, V = 13, 8, 17
@@ -235,3 +243,47 @@ def test_what_follows_the_head_is_in_values_and_gradients(
         theirs = torch.autograd.grad(want[name].pow(2).sum(), (hidden, weight, bias), retain_graph=True)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("chunk", [4, 50])
+def test_a_min_p_proxy_compares_raw_probabilities_and_then_takes_the_temperature(
+    temperature: float, chunk: int
+) -> None:
+    hidden, weight, _, target = inputs(torch.float64, False)
+    forms: list[dict[str, Any]] = [{}, {"relative": False}, {"soft": True}]
+    stats = [MinPLogProb(min_p=0.2, **form) for form in forms]
+    kl = MinPForwardKL(min_p=0.2)
+    own = token_stats(hidden, weight, target, [*stats, kl], temperature=temperature, chunk=chunk)
+    raw = hidden @ weight.T
+    p = raw.softmax(1)
+    for stat in stats:
+        kept = p >= (0.2 * p.amax(1, keepdim=True) if stat.relative else 0.2)
+        rest = raw.amin(1, keepdim=True) if stat.soft else torch.tensor(-1e4, dtype=raw.dtype)
+        logq = (torch.where(kept, raw, rest) / temperature).log_softmax(1)
+        torch.testing.assert_close(own[stat.name], logq.gather(1, target[:, None])[:, 0])
+    kept = p >= 0.2 * p.amax(1, keepdim=True)
+    mass = (raw / temperature).softmax(1).where(kept, 0.0).sum(1)
+    torch.testing.assert_close(own[kl.name], -mass.log())  # of a renormalised policy no more is left
+    (grad,) = torch.autograd.grad(own[kl.name].sum(), hidden)
+    now, q = ((raw.where(on, -torch.inf) / temperature).softmax(1) for on in (p >= 0, kept))
+    torch.testing.assert_close(grad, ((now - q) / temperature) @ weight)
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_a_nucleus_entropy_and_its_gradient(inclusive: bool) -> None:
+    """dH/dz = -q (ln q + H) on the nucleus, 0 elsewhere."""
+    hidden, weight, _, target = inputs(torch.float64, False)
+    stat = NucleusEntropy(top_p=0.8, top_k=5, inclusive=inclusive)
+    own = token_stats(hidden, weight, target, [stat], chunk=4)[stat.name]
+    (grad,) = torch.autograd.grad(own.sum(), hidden)
+    p, order = (hidden @ weight.T).detach().softmax(1).sort(1, descending=True)
+    reached = p.cumsum(1)
+    inside = ((reached - p if inclusive else reached) < 0.8) & (torch.arange(V) < 5)
+    q = torch.where(inside, p, 0.0)
+    q = q / q.sum(1, keepdim=True).clamp(min=1e-30)
+    log_q = q.clamp(min=1e-30).log()
+    entropy = -(q * log_q).sum(1)
+    torch.testing.assert_close(own, entropy, rtol=1e-9, atol=1e-10)
+    slope = torch.zeros_like(p).scatter(1, order, -q * (log_q + entropy[:, None]))
+    torch.testing.assert_close(grad, slope @ weight, rtol=1e-9, atol=1e-9)
