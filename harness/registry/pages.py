@@ -1,7 +1,8 @@
 """``docs/methods/``: a page per method and an index, made from the cards, the classes and the golden cases.
 
-A page of costs comes from ``costs.py``. Nothing in these pages is written by hand:
-``entrobench methods docs`` makes them again, ``--check`` names those that are not current.
+A page of costs comes from ``costs.py``, one of other trainers' options from ``peers.py``. Nothing in these
+pages is written by hand: ``entrobench methods docs`` makes them again, ``--check`` names those that are not
+current.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from harness.config.fields import range_text
 from harness.registry import cards, methods
 from harness.registry.costs import cost_page
 from harness.registry.golden import METHODS
+from harness.registry.peers import peer_page
 from harness.stages.method import Method
 from harness.util.environment import ROOT
 from harness.util.errors import UserError
 from harness.util.files import write_text
 
-INDEX, COSTS = "README.md", "costs.md"
+INDEX, COSTS, PEERS = "README.md", "costs.md", "peers.md"
 MARK = "<!-- made by `entrobench methods docs`: edit the card beside the method's file instead -->"
 _ABOUT = """Where a paper and its code
 differ in what they do, both are entries; smaller differences stand on the method's page, under *Deviations*
@@ -45,7 +47,8 @@ alone. On a page, *reduces to* names another entry that this one becomes at the 
 
 `entrobench methods show NAME` prints a card; [Add a method](../add-a-method.md) says how to write one.
 The numbers that the papers report are in [results/reported.csv](../../results/reported.csv).
-[Costs](costs.md) says what each takes over GRPO."""
+[Costs](costs.md) says what each takes over GRPO, [The options of other trainers](peers.md) which of TRL's,
+verl's and nine others' options is which entry."""
 
 
 def checkout() -> Path:
@@ -68,7 +71,9 @@ def pages(root: Path) -> dict[str, str]:
         _Page(slug, entries, golden_cases(root / METHODS / entries[0].file.stem)) for slug, entries in of_slug
     ]
     costs = f"{MARK}\n\n[All methods](README.md)\n\n{cost_page(root, list(methods.entries()))}\n"
-    return {INDEX: _index(found), COSTS: costs, **{f"{page.slug}.md": page.text() for page in found}}
+    peers = f"{MARK}\n\n[All methods](README.md)\n\n{peer_page(root)}\n"
+    own = {f"{page.slug}.md": page.text() for page in found}
+    return {INDEX: _index(found), COSTS: costs, PEERS: peers, **own}
 
 
 def write(folder: Path, wanted: dict[str, str]) -> list[str]:

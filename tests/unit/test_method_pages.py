@@ -9,7 +9,7 @@ from typing import Any
 from harness.cli import main
 from harness.registry import cards, methods
 from harness.registry.costs import MEASURED, cost_page
-from harness.registry.pages import COSTS, INDEX, MARK, checkout, differing, golden_cases, pages, write
+from harness.registry.pages import COSTS, INDEX, MARK, PEERS, checkout, differing, golden_cases, pages, write
 from harness.util.files import write_json
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
     assert checkout() == ROOT
     made = pages(ROOT)
     entries = methods.entries()
-    assert set(made) == {INDEX, COSTS, *(f"{entry.slug}.md" for entry in entries.values())}
+    assert set(made) == {INDEX, COSTS, PEERS, *(f"{entry.slug}.md" for entry in entries.values())}
     for entry in entries.values():
         page, card = made[f"{entry.slug}.md"], cards.read_card(entry)
         assert page.startswith(MARK) and f"(`{entry.name}`)" in page and card.paper in page
