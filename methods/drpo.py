@@ -102,6 +102,12 @@ class LengthShare(Advantage):
 
     lambda_: float
 
+    def of(self, batch: Batch, limit: int) -> Tensor:
+        """``[B]`` float64; a reward that is neither 1 nor 0 is neither right nor wrong."""
+        right_B, _ = with_contrast(batch.rewards(), batch.group_B)
+        log_weight_B = log_length_weight(batch.length_B, limit, self.lambda_)
+        return shares(log_weight_B, right_B, batch.group_B)
+
     def __call__(self, batch: Batch, ctx: StepContext) -> Out[Tensor]:
         reward_B = batch.rewards()
         if not bool(((reward_B == 0) | (reward_B == 1)).all()):
@@ -110,8 +116,7 @@ class LengthShare(Advantage):
                 "reward of 1 for right and 0 for wrong"
             )
         right_B, wrong_B = with_contrast(reward_B, batch.group_B)
-        log_weight_B = log_length_weight(batch.length_B, ctx.max_response_tokens, self.lambda_)
-        share_B = shares(log_weight_B, right_B, batch.group_B)
+        share_B = self.of(batch, ctx.max_response_tokens)
         metrics = {"drpo/used_rows": float((right_B | wrong_B).double().mean())}
         return Out(share_B.to(reward_B.dtype), metrics)
 

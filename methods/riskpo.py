@@ -20,7 +20,7 @@ q <- q + lr_q (level - mean[S < q]); the released trainer forgets them after eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ from entrobench import (
     hp,
     refuse_lone_rollouts,
     register,
+    rows_by_group,
     tied,
 )
 
@@ -85,6 +86,11 @@ def middle_range(score_K: Tensor, low: float, high: float) -> Tensor:
     return (score_K - low).clamp(min=0) - (score_K - high).clamp(min=0)
 
 
+def lower_tail(score_K: Tensor, low: float) -> Tensor:
+    """-(tau_d - S)+."""
+    return -(low - score_K).clamp(min=0)
+
+
 @dataclass(frozen=True)
 class Risk:
     """The measure of a paper's score: A_k, and what of it is chosen.
@@ -103,12 +109,14 @@ class Risk:
     norm_by_std: bool = True
     eps: float = EPS
 
-    def advantages(self, score_K: Tensor, low: float, high: float, mean: float = 0.0) -> Tensor:
-        """A, ``[K]``; ``mean`` is taken from the middle range."""
+    def advantages(
+        self, score_K: Tensor, low: float, high: float, mean: float = 0.0, tail_mean: float = 0.0
+    ) -> Tensor:
+        """A, ``[K]``; ``mean`` is taken from the middle range, ``tail_mean`` from the lower tail."""
         shift = (low - high if self.natural else 0.0) - mean
         risk_K = (middle_range(score_K, low, high) + shift) / (self.up - self.down + self.eps)
         if self.measure == "mixed":
-            tail_K = -(low - score_K).clamp(min=0) / (self.down + self.eps)
+            tail_K = (lower_tail(score_K, low) - tail_mean) / (self.down + self.eps)
             risk_K = (self.weight * tail_K + risk_K) / (self.weight + 1)
         elif self.measure == "upper":
             tail_K = (score_K - high).clamp(min=0) / (1 - self.up + self.eps)
@@ -136,6 +144,14 @@ def credited(
     there_K = total_K.abs() > 1e-6
     share_QK = rho_QK / torch.where(there_K, total_K, 1.0)
     return risk_K * torch.where(there_K, share_QK, 1.0 / len(reward_QK))
+
+
+def question_means(reward_B: Tensor, group_B: Tensor) -> Tensor:
+    """m of each row's prompt, ``[B]`` float64; of a lone rollout it is its own reward, so that rho is 0."""
+    mean_B = torch.empty(len(reward_B), dtype=torch.float64)
+    for rows in rows_by_group(group_B):
+        mean_B[rows] = reward_B[rows].double().mean()
+    return mean_B
 
 
 def paper_scores(reward_B: Tensor, rows_QK: Tensor) -> Tensor:
@@ -179,9 +195,16 @@ class QuantileTracker(Component):
 
     def middle_mean(self, low: float, high: float) -> float:
         """The middle range integrated over the levels at the tracked quantiles; 0 in the first step."""
+        return self._mean(lambda score_J: middle_range(score_J, low, high))
+
+    def tail_mean(self, low: float) -> float:
+        """The lower tail, integrated in the same way."""
+        return self._mean(lambda score_J: lower_tail(score_J, low))
+
+    def _mean(self, of: Callable[[Tensor], Tensor]) -> float:
         if self.quantiles is None:
             return 0.0
-        values = middle_range(torch.tensor(self.quantiles, dtype=torch.float64), low, high)
+        values = of(torch.tensor(self.quantiles, dtype=torch.float64))
         return float(torch.trapezoid(values, torch.tensor(LEVELS, dtype=torch.float64)))
 
     def before_update(self, batch: Batch, ctx: StepContext) -> Mapping[str, float]:
@@ -214,16 +237,22 @@ class BundleRisk(Advantage):
     def tracked(self) -> tuple[float, float] | None:
         return self.tracker.at(self.risk.down, self.risk.up) if self.tracker else None
 
+    def tracked_means(self, tracked: tuple[float, float] | None) -> tuple[float, float]:
+        """Means of middle range and lower tail at the tracked thresholds, whatever a bundle's own are."""
+        if not (self.tracker and self.mean_baseline and tracked):
+            return 0.0, 0.0
+        return self.tracker.middle_mean(*tracked), self.tracker.tail_mean(tracked[0])
+
     def of(self, reward_B: Tensor, group_B: Tensor, tracked: tuple[float, float] | None) -> Out[Tensor]:
         """``[B]``, with thresholds ``tracked`` where the mode wants them and they are there."""
-        mean_B, std_B = group_mean_std(reward_B.double(), group_B)
+        mean_B, std_B = question_means(reward_B, group_B), group_mean_std(reward_B.double(), group_B)[1]
+        means = self.tracked_means(tracked)
         advantage_B = torch.zeros(len(reward_B), dtype=torch.float64)
         limits = []
         for rows_QK in tied(group_B, self.bundle_size):
             score_K = paper_scores(reward_B, rows_QK)
             low, high = thresholds(score_K, self.risk.down, self.risk.up, tracked, self.mode)
-            mean = self.tracker.middle_mean(low, high) if self.tracker and self.mean_baseline else 0.0
-            risk_K = self.risk.advantages(score_K, low, high, mean)
+            risk_K = self.risk.advantages(score_K, low, high, *means)
             own = reward_B.double()[rows_QK]
             made = credited(risk_K, own, mean_B[rows_QK], std_B[rows_QK], self.credit, self.risk.eps)
             advantage_B[rows_QK] = made
@@ -256,7 +285,9 @@ class RiskPO(Method):
     thresholds: str = hp("track", "tau of the bundle, tracked, or the mean of both", choices=THRESHOLDS)
     carry_tracker: bool = hp(False, "keep the tracked quantiles from step to step, as the paper describes")
     lr_q: float = hp(0.1, "step of the tracked quantiles, in units of reward", gt=0)
-    mean_baseline: bool = hp(False, "take the tracked mean from the middle range; needs carry_tracker")
+    mean_baseline: bool = hp(
+        False, "take the tracked means from middle range and lower tail; needs carry_tracker"
+    )
     eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
     eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)

@@ -11,7 +11,6 @@ import torch
 
 from harness.stages.base import Component, Out, Regulariser, Selection, Signals, Stats, StepContext
 from harness.stages.batch import Batch
-from harness.stages.defaults import group_mean_std
 from harness.stages.regularise import kl_estimate
 from harness.stages.token_stats import LOGP
 
@@ -24,7 +23,9 @@ DIFFICULTIES = ("easy", "medium", "hard")
 
 def difficulty(correct_B: Tensor, group_B: Tensor) -> Tensor:
     """0 easy, 1 medium (accuracy of the group below 2/3), 2 hard (below 1/3), ``[B]`` int64."""
-    accuracy_B = group_mean_std(correct_B.double(), group_B)[0]
+    _, index_B, count_G = torch.unique(group_B, return_inverse=True, return_counts=True)
+    right_G = torch.zeros(len(count_G), dtype=torch.float64).index_add(0, index_B, correct_B.double())
+    accuracy_B = (right_G / count_G)[index_B]  # a lone row's is its own: it is no baseline
     return (accuracy_B < 2 / 3).long() + (accuracy_B < 1 / 3).long()
 
 

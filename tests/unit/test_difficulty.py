@@ -74,3 +74,7 @@ def test_words_are_looked_for_in_the_likeliest_token() -> None:
     likeliest = torch.tensor([[1.0, 4.0, 3.0]])  # "b,", "d e", "."
     batch = make_batch(torch.tensor([[1, 1, 0]]), old={"top_token": likeliest})
     assert top_token_says(batch, step.ctx, "b, .").tolist() == [[True, False, False]]
+
+
+def test_a_lone_rollout_is_as_easy_as_it_was_right() -> None:
+    assert difficulty(torch.tensor([1.0, 0.0]), torch.tensor([4, 2])).tolist() == [0, 2]

@@ -7,7 +7,7 @@ import numpy as np
 from harness.registry.golden import GoldenCase
 from harness.stages.loss import FixedBounds, PolicyLoss
 from methods.a_grae import AsymmetricAdvantage
-from tests.methods.support.golden import loss_and_grad, make_batch, plain_context, spread, tensor
+from tests.methods.support.golden import VERL_ROWS, loss_and_grad, make_batch, plain_context, spread, tensor
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -23,7 +23,9 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         bounds=FixedBounds(hp["clip_ratio"], hp["clip_ratio"]), dual_clip=hp["clip_ratio_c"],
         aggregation=hp["loss_agg_mode"],
     )  # fmt: skip
-    loss, grad = loss_and_grad(stage, batch.with_(advantage_BT=advantage), tensor(case, "logp"))[:2]
+    loss, grad = loss_and_grad(stage, batch.with_(advantage_BT=advantage), tensor(case, "logp"), **VERL_ROWS)[
+        :2
+    ]
     out = {
         "out_advantages": advantage,
         "out_batch_mean": made.metrics["a_grae/mean"],

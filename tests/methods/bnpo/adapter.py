@@ -8,7 +8,7 @@ from harness.registry.golden import GoldenCase
 from harness.stages.groups import group_means
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.bnpo import BetaNormalised, beta_parameters
-from tests.methods.support.golden import loss_and_grad, make_batch, plain_context, spread, tensor
+from tests.methods.support.golden import VERL_ROWS, loss_and_grad, make_batch, plain_context, spread, tensor
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         aggregation=hp["loss_agg_mode"],
     )  # fmt: skip
     trained = batch.with_(advantage_BT=spread(advantage, mask))
-    loss, grad = loss_and_grad(loss_stage, trained, tensor(case, "logp"))[:2]
+    loss, grad = loss_and_grad(loss_stage, trained, tensor(case, "logp"), **VERL_ROWS)[:2]
     out = {
         "out_advantages": spread(advantage, mask),
         "out_alpha": alpha,

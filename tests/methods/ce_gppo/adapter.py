@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -26,7 +28,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     log_r = log_ratio(logp, old, None)
     kept, _ = clipped_tokens(log_r.exp(), advantage, low, high)
     before_cap = preserved_surrogate(log_r, log_r.exp(), advantage, low, high, (hp["beta1"], hp["beta2"]))
-    capped = (advantage < 0) & (before_cap > -advantage * cap)
+    capped = (advantage < 0) & (before_cap > -advantage * (math.inf if cap is None else cap))
 
     term = PositiveNLL(hp["positive_loss_coeff"], hp["correct_score"])
     leaf = logp.clone().requires_grad_()

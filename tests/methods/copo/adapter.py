@@ -10,7 +10,7 @@ from harness.stages.blend import BlendedLoss
 from harness.stages.defaults import group_normalised
 from harness.stages.loss import FixedBounds
 from methods.copo import between_groups, entropy_bits, group_rewards, local_weight
-from tests.methods.support.golden import answer_strings, loss_and_grad, make_batch, spread, tensor
+from tests.methods.support.golden import VERL_ROWS, answer_strings, loss_and_grad, make_batch, spread, tensor
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         mask, old={"logp": tensor(case, "old_logp")}, advantage_BT=spread(local, mask),
         tags={"second_advantage": second, "first_weight": weight},
     )  # fmt: skip
-    loss, grad = loss_and_grad(stage, batch, tensor(case, "logp"), length_eps=0.0)[:2]
+    loss, grad = loss_and_grad(stage, batch, tensor(case, "logp"), **VERL_ROWS)[:2]
     out = {
         "out_advantages": spread(local, mask),
         "out_global_advantages": spread(second, mask),

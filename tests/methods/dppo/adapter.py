@@ -22,7 +22,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     batch = make_batch(
         mask, old={"logp": sampled}, rollout_logp_BT=sampled, advantage_BT=tensor(case, "advantages")
     )
-    cap = AbsoluteBounds(0.0, hp["ratio_cap"])
+    cap = AbsoluteBounds(0.0, math.inf if hp["ratio_cap"] is None else hp["ratio_cap"])
     out: dict[str, object] = {
         "out_divergence_tv": probability_change(logp, sampled),
         "out_divergence_kl": binary_kl(logp, sampled, hp["kl_prob_eps"]),

@@ -8,7 +8,7 @@ import torch
 from harness.registry.golden import GoldenCase
 from harness.stages.groups import counted_groups
 from methods.drpo import DecoupledLoss, LengthShare, OldPolicyHinge, log_length_weight
-from tests.methods.support.golden import loss_and_grad, make_batch, plain_context, spread, tensor
+from tests.methods.support.golden import loss_and_grad, make_batch, tensor
 
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
@@ -17,8 +17,9 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     batch = make_batch(
         mask, old={"logp": tensor(case, "old_logp")}, reward_B=reward, group_B=tensor(case, "groups")
     )
-    share = LengthShare(hp["Lambda"])(batch, plain_context(mask)).value
-    batch = counted_groups(batch).with_(advantage_BT=spread(share, mask))
+    share = LengthShare(hp["Lambda"]).of(batch, width)
+    # on all tokens: the loss reads a response's first, which a mask with holes may leave out
+    batch = counted_groups(batch).with_(advantage_BT=share[:, None].expand(mask.shape))
     value, grad = loss_and_grad(DecoupledLoss(hp["tau"]), batch, logp, length_eps=0.0)[:2]
     hinge = OldPolicyHinge(hp["beta"], hp["delta"], hp["kl_type"])
     penalty, own, _, told = loss_and_grad(hinge, batch, logp)

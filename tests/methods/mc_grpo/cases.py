@@ -25,6 +25,8 @@ CASES = Cases(
         "harness.stages.regularise:kl_estimate",
     ],
     inert={
+        ("G",): "the groups tell how many rollouts a prompt has, and may differ",
+        ("rollouts_per_prompt",): "the groups tell",
         ("max_completion_length",): "the stored cases are of the grpo form, which does not divide by it",
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from harness.registry.golden import GoldenCase
 from harness.stages.defaults import group_normalised
@@ -12,6 +13,7 @@ from tests.methods.support.golden import spread, tensor
 
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, end = case.hp, tensor(case, "mask"), tensor(case, "think_end")
+    end = torch.where(end < 0, mask.shape[1], end)  # a response without the mark is all thinking
     think, answer = phase_means(tensor(case, "entropy"), mask, end, end)
     paid = penalty(think, answer, hp["alpha"])
     reward = phase_reward(tensor(case, "correct"), paid, hp["s"], hp["r_fmt"])

@@ -35,15 +35,22 @@ def limits(scores, hp, q):
     return [(a + b) / 2 for a, b in zip(own, tracked, strict=True)]
 
 
+def over_levels(values):
+    """Their integral by trapezoids of width 0.05."""
+    return sum(0.05 * (a + b) / 2 for a, b in zip(values, values[1:], strict=False))
+
+
 def paper_advantage(score, scores, hp, q):
     down, up = hp["quantile_down"], hp["quantile_up"]
     low, high = limits(scores, hp, q)
+    tail = -above(low - score)
     middle = above(score - low) - above(score - high) + (low - high if hp["natural_baseline"] else 0.0)
     if hp["mean_baseline"]:
-        at = [above(v - low) - above(v - high) for v in q]
-        middle -= sum(0.05 * (a + b) / 2 for a, b in zip(at, at[1:], strict=False))
+        low_q, high_q = (q[round(20 * level) - 1] for level in (down, up))
+        middle -= over_levels([above(v - low_q) - above(v - high_q) for v in q])
+        tail -= over_levels([-above(low_q - v) for v in q])
     a = middle / (up - down + 1e-6)
-    tail = -above(low - score) / (down + 1e-6)
+    tail = tail / (down + 1e-6)
     if hp["measure"] == "upper":
         tail = above(score - high) / (1 - up + 1e-6)
     if hp["measure"] != "middle":

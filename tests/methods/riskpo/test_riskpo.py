@@ -109,3 +109,30 @@ def test_entropy_falls_less_than_with_the_mean(sharpness: float) -> None:
     less = fell["risk"] - fell["mean"]
     assert bool((less > -1e-9).all()), "where one action fills all levels from a to b both are a line"
     assert float((less > 1e-8).double().mean()) > 0.8 and len(less) > 50
+
+
+def test_a_lone_rollout_has_no_share_by_its_mean() -> None:
+    """Its reward is its own mean, so it differs from it by nothing; the other prompt bears the paper."""
+    reward, group = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 1, 1, 1])
+    credit = make("riskpo", {"bundle_size": 2, "quantile_down": 0.3}).advantage
+    made = credit.of(reward, group, (3.0, 4.0)).value.tolist()  # type: ignore[attr-defined]
+    assert made[0] == 0.0 and made[1] < 0 and made[2:] == [0.0, 0.0]
+
+
+def test_both_parts_lose_their_tracked_mean() -> None:
+    tracker = QuantileTracker(2, 0.1)
+    tracker.load_state_dict({"quantiles": [2 * level for level in LEVELS]})
+    # -(0.4 - q)+ of q = 2 level, over .05 to .95: a triangle of legs 0.15 and 0.3
+    assert tracker.tail_mean(0.4) == pytest.approx(-0.0225)
+    risk = Risk(norm_by_std=False)
+    plain, moved = (risk.advantages(SCORES, 0.4, 1.6, *means) for means in ((0.0, 0.0), (0.54, -0.0225)))
+    wanted = (1.5 * 0.0225 / 0.2 - 0.54 / 0.6) / 2.5
+    assert (moved - plain).tolist() == pytest.approx([wanted] * 3, abs=1e-5)
+
+
+def test_the_means_are_of_the_tracked_thresholds_in_a_mixture_too() -> None:
+    options = {"carry_tracker": True, "mean_baseline": True, "thresholds": "mix"}
+    credit = make("riskpo", options).advantage
+    credit.tracker.load_state_dict({"quantiles": [2 * level for level in LEVELS]})  # type: ignore[attr-defined]
+    assert credit.tracked_means((0.4, 1.6)) == pytest.approx((0.54, -0.0225))  # type: ignore[attr-defined]
+    assert credit.tracked_means(None) == (0.0, 0.0)  # type: ignore[attr-defined]

@@ -18,6 +18,9 @@ from harness.stages.batch import Batch
 #: TRL's row mean: exact lengths, and rows without a response token count.
 TRL_ROWS: dict[str, Any] = {"length_eps": 0.0, "empty_rows": True}
 
+#: The row mean of verl before it left empty rows out: exact lengths, and a plain mean over all rows.
+VERL_ROWS = TRL_ROWS
+
 AGGREGATION = {
     "token_mean": "token-mean",
     "seq_mean_token_mean": "seq-mean-token-mean",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from harness.registry.golden import GoldenCase
 from harness.stages.answers import elected, rows_by_group
@@ -16,7 +17,9 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     answers = answer_strings(case, missing=-1)
     labels = elected(answers, group)
     reward = agreement(answers, answers, labels).double()
-    keep = first_of_group(group, hp["n_samples"] / hp["n_votes"])
+    keep = torch.zeros(len(group), dtype=torch.bool)
+    for rows in rows_by_group(group):  # a number of each prompt's rollouts, however many voted
+        keep[rows] = first_of_group(group[rows], hp["n_samples"] / len(rows))
     first = [labels[rows[0]] for rows in rows_by_group(group)]
     out = {
         "out_labels": [-1 if row is None or answers[row] is None else int(answers[row]) for row in first],

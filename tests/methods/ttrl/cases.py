@@ -24,4 +24,5 @@ CASES = Cases(
         "harness.stages.downsample:group_normalised",
         "methods.ttrl:agreement",
     ],
+    inert={("n_votes",): "all rollouts of a prompt vote, and the groups tell how many there are"},
 )
