@@ -10,6 +10,7 @@ CASES = Cases(
         ("aepo", {"reinforce_share": 0.2}, {"aepo": {"h": 0.3}}),
         ("aepo", {"reinforce_share": 0.2}, {"aepo": {"h": 0.8}}),
     ],
+    micro={"aepo": {"reinforce_share": 0.25, "extra_share": 0.5}},
     refused=[
         ("aepo", {"t_low": 1.0}, {}, "t_low"),
         ("aepo", {"t_high": 1.0}, {}, "t_high"),

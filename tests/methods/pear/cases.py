@@ -10,6 +10,7 @@ CASES = Cases(
         ("pear", {"mark": "c"}, {}),
         ("pear", {"mark": "c", "alpha": -0.5, "score": 1.5, "wrong": 0.1, "kl_coef": 0.3}, {}),
     ],
+    micro={"pear": {"mark": ","}},
     refused=[
         ("pear", {"mark": ""}, {}, "method.mark is empty"),
         ("pear", {}, {"rollout.group_size": 1}, "group_size >= 2"),

@@ -22,6 +22,7 @@ class Cases:
         options: entry -> hyper-parameters beside the defaults that bring other stages in.
         active: entry -> hyper-parameters at which it does something in a step of sixty tokens and seven
             words, where its defaults do not.
+        micro: entry -> hyper-parameters without which it cannot train on the micro testbed.
         refused: (entry, hyper-parameters, settings of the run, words of the message): combinations that make
             no sense.
         formulas: ``module:function`` of what the golden cases must notice if it is bent.
@@ -31,6 +32,7 @@ class Cases:
     readings: Sequence[tuple[str, Values, Values]] = ()
     options: Mapping[str, Sequence[Values]] = field(default_factory=dict)
     active: Mapping[str, Values] = field(default_factory=dict)
+    micro: Mapping[str, Values] = field(default_factory=dict)
     refused: Sequence[tuple[str, Values, Values, str]] = ()
     formulas: Sequence[str] = ()
     inert: Mapping[tuple[Any, ...], str] = field(default_factory=dict)
