@@ -1,4 +1,4 @@
-"""Every entry trains on the micro testbed, and goes on from a checkpoint as if it had not been interrupted."""
+"""Every entry trains on the micro testbed, and goes on from a checkpoint as if it had never stopped."""
 
 from __future__ import annotations
 
