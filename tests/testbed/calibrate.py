@@ -126,6 +126,7 @@ def base_figures(of: Calibration, folder: str) -> dict[str, Any]:
         size = of.at_once or len(problems)
         rows = defaultdict(list)
         for start in range(0, len(problems), size):
+            print(f"{of.problems.name} {split}: {start} of {len(problems)} problems", flush=True)
             for family, row in _rows(of, policy, problems[start : start + size]):
                 rows["all"].append(row)
                 rows[family].append(row)
@@ -145,9 +146,9 @@ def _rows(of: Calibration, policy: Any, problems: Any) -> Iterator[tuple[str, di
         batch = roll_out(
             policy, [Prompt(problem, i) for i, problem in enumerate(problems)], of.samples,
             keys=[("calibration", problem.id, i) for problem in problems for i in range(of.samples)],
-            temperature=1.0, max_tokens=of.max_tokens,
+            temperature=1.0, max_tokens=of.max_tokens, stats=[ENTROPY],
         )  # fmt: skip
-        entropy_B = policy.stats(batch, [ENTROPY])["entropy"].sum(1)
+    entropy_B = batch.old["entropy"].sum(1)
     for i, problem in enumerate(problems):
         own = slice(i * of.samples, (i + 1) * of.samples)
         verdicts = [of.problems.verify(problem, text) for text in batch.texts[own]]
