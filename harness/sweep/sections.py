@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Tuning:
             their best one.
         at: ``model`` and/or ``training_set``: methods are tuned only there, and the choice holds for the
             others too; ``{training_set: a}`` is a choice for each model. Empty: each setting for itself.
+        lr_from: a method of ``knobs``: those without knobs of their own run at its rate, and stay untuned.
     """
 
     lrs: tuple[float, ...]
@@ -39,6 +40,11 @@ class Tuning:
     settings: Overrides = field(default_factory=dict)
     at: Mapping[str, str] = field(default_factory=dict)
     temperatures: tuple[float, ...] = ()
+    lr_from: str = ""
+
+    def tunes(self, methods: Sequence[str]) -> list[str]:
+        """Those of ``methods`` that are tuned: all, or those with knobs where the others take a rate."""
+        return [name for name in methods if name in self.knobs] if self.lr_from else list(methods)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,9 @@ def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
         for name in mapping_of(raw, "knobs", where)
     }
     metric = raw.get("metric", Tuning.metric)
+    lr_from = method_reference(str(raw["lr_from"]), path.parent) if raw.get("lr_from") else ""
+    if lr_from and lr_from not in knobs:
+        raise UserError(f"{where}: lr_from names {lr_from}, which has no knobs; give it a line under knobs")
     return Tuning(
         lrs=tuple(float(lr) for lr in list_of(raw, "lrs", where)),
         knobs=knobs,
@@ -81,6 +90,7 @@ def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
         temperatures=tuple(
             positive_number(t, f"{where}: temperatures") or 1.0 for t in list_of(raw, "temperatures", where)
         ),
+        lr_from=lr_from,
     )
 
 

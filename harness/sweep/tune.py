@@ -51,7 +51,7 @@ def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
     tuning = tuning_of(sweep)
     found = []
     for setting in sweep.tuning_grid:
-        for name in sweep.methods:
+        for name in tuning.tunes(sweep.methods):
             for lr in tuning.lrs:
                 for index, knob in enumerate(tuning.knobs[name]):
                     settings = {"train.lr": lr, **knob}
@@ -102,12 +102,13 @@ def tuning_of(sweep: Sweep) -> Tuning:
         raise UserError(
             f"{sweep.path}: tuning: at names a model or training set that is left out; do not narrow it away"
         )
-    lacking = [m for m in sweep.methods if m not in tuning.knobs]
+    tuned = tuning.tunes(sweep.methods)
+    lacking = [m for m in tuned if m not in tuning.knobs]
     if lacking:
         raise UserError(
             f"{sweep.path}: tuning: knobs lack {', '.join(lacking)}; every method gets the same trials"
         )
-    sizes = {m: len(tuning.knobs[m]) for m in sweep.methods}
+    sizes = {m: len(tuning.knobs[m]) for m in tuned}
     if len(set(sizes.values())) > 1:
         most, least = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
         raise UserError(

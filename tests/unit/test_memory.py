@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.cli import main
+from harness.cli.memory import machine_mib
 from harness.config.schema import to_dict
 from harness.model.agreement import check_agreement
 from harness.model.memory import KNOWN, find_shape, plan_memory
@@ -110,7 +111,7 @@ def test_an_update_holds_what_the_plan_says(compute: str, recompute: bool) -> No
     batch = trainer.old_pass(batch.with_(advantage_BT=torch.ones(batch.mask_BT.shape)))
     shape = from_config(policy.model.config.to_dict(), "tiny")
     found = plan_memory(shape, to_dict(run), prompt_tokens=PROMPT)
-    expected = sum(part.update for part in found.parts if "assumed" not in part.name)
+    expected = sum(part.update for part in found.parts if "Python" not in part.name)
     with LiveBytes() as held:
         for value in (*policy.model.parameters(), *policy.network.trainable()):
             held.hold(value)
@@ -149,6 +150,16 @@ def test_a_run_that_fits_and_one_that_does_not(capsys: pytest.CaptureFixture[str
     assert "does not fit: " in out and "(train.micro_batch_rows)" in out
     last = out.strip().splitlines()[-1]
     assert last.endswith("fits") and float(last.split(": ")[1].split()[0]) <= 40
+
+
+def test_on_a_cpu_the_memory_is_the_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan-memory", "model=Qwen/Qwen2.5-0.5B", "device=cpu", "train.micro_batch_rows=1"]
+    main(words)
+    out = capsys.readouterr().out
+    assert f"billion parameters on a CPU of {machine_mib()}M" in out
+    assert "Python and its libraries" in out and "CUDA" not in out and "GPU" not in out
+    # a process that holds nothing yet, by measurement a quarter of a gibibyte
+    assert main([*words, "memory=100M"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Every sweep file that is shipped can be planned anywhere: no hub, no data, no model on the machine."""
+"""Every sweep file that is shipped can be planned anywhere: no hub, no data, no model on the machine.
+
+A packaged model alone has to be there: a run of it is named by what its folder holds.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.micro.testbed import BASE_DIR
 from harness.cli import main
 from harness.cli.memory import sweep_notes
+from harness.model import source
 from harness.problem_sets import math_set
 from harness.registry import methods as registry
 from harness.registry.cards import read_card
@@ -38,7 +43,14 @@ def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(math_set, "load", refuse)
 
 
+@pytest.fixture
+def packaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any packaged model is there: the testbed's stands in."""
+    monkeypatch.setattr(source, "packaged_folder", lambda name: BASE_DIR)
+
+
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(FOLDER)) for path in FILES])
+@pytest.mark.usefixtures("packaged")
 def test_it_can_be_planned(path: Path) -> None:
     sweep = load_sweep(path)
     jobs = make_plan(sweep, Runs())
@@ -93,6 +105,28 @@ def test_the_standard_settings_are_fair_and_affordable(path: Path) -> None:
         assert own[0].config["train"]["token_budget"] and setting.gpu_hours
         if path.stem == "std-small":
             assert setting.gpu_hours <= 3
+
+
+@pytest.mark.usefixtures("packaged")
+def test_the_pocket_sweep_tunes_grpo_alone_and_is_affordable() -> None:
+    sweep = load_sweep(FOLDER / "pocket.yaml")
+    assert sweep.tuning is not None and sweep.tuning.lr_from == "grpo"
+    assert len(trials(sweep, Runs())) == len(sweep.tuning.lrs) == 3
+    jobs = make_plan(sweep, Runs())
+    assert len(sweep.methods) >= 8 and len(sweep.seeds) == 2
+    assert {job.config["rollout"]["max_response_tokens"] for job in jobs} == {32}
+    trained = [job for job in jobs if job.role != "base"]
+    assert sweep.gpu_hours is not None and sweep.gpu_hours <= 25 / 60
+    assert sweep.gpu_hours * (len(trained) + len(sweep.tuning.lrs)) <= 12
+
+
+@pytest.mark.parametrize("verb", ["plan", "tune", "submit"])
+def test_the_pocket_sweep_names_the_command_that_fetches_its_weights(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", verb, str(FOLDER / "pocket.yaml")]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and "fetch it: entrobench prefetch-model smollm2-135m" in told[0]
 
 
 @pytest.mark.parametrize("path", [FOLDER / "micro.yaml", *STANDARD], ids=lambda path: path.stem)

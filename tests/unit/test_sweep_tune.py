@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.plan import tuning_notes
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
 from harness.sweep.spec import load_sweep
@@ -98,6 +99,33 @@ def test_the_choice_is_written_and_used(sweep_file: Write, backend: Any, worker:
     assert all(job.choice and job.choice["settings"]["train.lr"] == 3e-4 for job in jobs)
     with pytest.raises(UserError, match="seed that small.tuned.yaml was tuned with"):
         make_plan(load_sweep(sweep_file(seeds=[101])), backend)
+
+
+def test_methods_without_knobs_may_take_the_rate_of_one_that_is_tuned(
+    sweep_file: Write, backend: Any, worker: list[str]
+) -> None:
+    tuning = TUNING | {"knobs": {"grpo": {"eps_high": [0.2, 0.28]}}, "lr_from": "grpo"}
+    path = sweep_file(tuning=tuning, settings={"train.steps": 3, "train.lr": 5e-5, "eval.n": 4})
+    sweep = load_sweep(path, ["workers=2"])
+    found = trials(sweep, backend)
+    assert [trial.method for trial in found] == ["grpo"] * 6
+    assert {j.config["train"]["lr"] for j in make_plan(sweep, backend) if j.role == "method"} == {5e-5}
+    assert tuning_notes(sweep, make_plan(sweep, backend))[-1].endswith("(6 trials)")
+    LocalLauncher(sweep, ledger(sweep, "tuning"), worker).submit([trial.job for trial in found])
+    write_choice(sweep, found, backend)
+
+    jobs = [job for job in make_plan(sweep, backend) if job.role == "method"]
+    assert {job.config["train"]["lr"] for job in jobs} == {3e-4}
+    # the other one has the rate alone, no knob, and does not count as tuned
+    assert {job.label for job in jobs if job.choice is None} == {"dapo"}
+    assert tuning_notes(sweep, jobs) == [
+        "untuned (not ranked): dapo; without knobs a method runs at the rate of grpo"
+    ]
+
+
+def test_a_rate_is_taken_from_a_tuned_method_only(sweep_file: Write) -> None:
+    with pytest.raises(UserError, match="lr_from names steer, which has no knobs; give it a line"):
+        load_sweep(sweep_file(tuning=TUNING | {"lr_from": "steer"}))
 
 
 def test_choices_of_another_sweep(sweep_file: Write, backend: Any) -> None:

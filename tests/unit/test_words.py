@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import get_args
 
 import pytest
 
-from benchmarks.words.problems import FAMILIES, SPLITS, Words, frozen
+from benchmarks.words.problems import FAMILIES, FROZEN_FILE, SPLITS, Words, frozen
 from harness.problem_sets.generated import Level
 from harness.problems.problem import Problem
+from harness.util.environment import ROOT
 from tests.testbed.freeze import digests
 
 
@@ -86,3 +88,16 @@ def test_a_long_response_is_no_answer() -> None:
     meta = {"family": "rise", "count": 40, "low": 1, "high": 100, "parity": "", "digit": ""}
     text = ", ".join(map(str, range(10, 50)))
     assert Words().verify(Problem("x", "", meta=meta), text).status == "unparsed"
+
+
+def test_the_untrained_model_is_where_training_can_move_it() -> None:
+    """And the page shows these figures."""
+    calibration = json.loads((FROZEN_FILE.parent / "calibration.json").read_text())
+    page = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
+    for split in ("validation", "test_id"):
+        figures = calibration["base"][split]["all"]
+        assert 0.05 <= figures["pass@1"] <= 0.25
+        assert 0.50 <= figures["pass@32"] <= 0.90
+        assert figures["max_tokens"] <= 32
+        for family, own in calibration["base"][split].items():
+            assert f"| `{split}` | {family} | {own['pass@1']:.3f} | {own['pass@32']:.3f} |" in page

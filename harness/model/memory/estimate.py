@@ -1,4 +1,4 @@
-"""Bytes on each GPU of a run, by part and phase.
+"""Bytes on each GPU of a run, or of its process on a CPU, by part and phase.
 
 What a layer keeps for its backward pass is counted from the operations of transformers' layers with the
 attention of packed rollouts; ``tests/unit/test_memory.py`` compares it, and a whole update, with what
@@ -27,6 +27,9 @@ CHUNKS_AT_ONCE = 2
 DRAW_BYTES = 4 + 4 + 4 + 4
 #: CUDA's context and libraries, and the share that the allocator cannot use: rules of thumb.
 CONTEXT_BYTES, FRAGMENTED = int(1.5 * GIB), 0.08
+#: What a process on a CPU holds before its model is loaded, measured: Python, torch, transformers. Freed
+#: blocks go back to the system (:mod:`harness.util.heap`), so nothing is added for fragmentation.
+PROCESS_BYTES = int(0.25 * GIB)
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,12 @@ def plan_memory(
         knob = "eval.batch_rows" if at_once * gpus > rows else "rollout.prompts_per_step"
         parts.append(MemoryPart("key-value cache", 0.0, cache, knob))
         parts.append(MemoryPart("draws of the sampler", 0.0, at_once * shape.vocab * DRAW_BYTES, knob))
-    held = max(sum(p.update for p in parts), sum(p.sampling for p in parts))
-    extra = CONTEXT_BYTES + FRAGMENTED * held
-    parts.append(MemoryPart("CUDA and fragmentation (assumed)", extra, extra))
+    if config.get("device") == "cpu":
+        parts.append(MemoryPart("Python and its libraries", PROCESS_BYTES, PROCESS_BYTES))
+    else:
+        held = max(sum(p.update for p in parts), sum(p.sampling for p in parts))
+        extra = CONTEXT_BYTES + FRAGMENTED * held
+        parts.append(MemoryPart("CUDA and fragmentation (assumed)", extra, extra))
     return Plan(shape, gpus, tokens, tuple(parts))
 
 
