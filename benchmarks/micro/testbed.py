@@ -56,7 +56,7 @@ class Micro(GeneratedSet):
     version = VERSION
     salt = "micro"
     families = FAMILIES
-    parts = SPLITS
+    recipes = SPLITS
     whole_frontier = True
     """A frontier takes all validation problems: answers have eight tokens, and curves are to be smooth."""
 

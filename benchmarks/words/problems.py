@@ -59,7 +59,7 @@ class Words(GeneratedSet):
     version = VERSION
     salt = "words"
     families = FAMILIES
-    parts = SPLITS
+    recipes = SPLITS
     shares = (70, 10)
     whole_frontier = True
     """A frontier takes all validation problems: responses are short, and curves are to be smooth."""

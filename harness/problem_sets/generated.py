@@ -61,7 +61,7 @@ class GeneratedSet:
     Class attributes:
         salt: what every hash and every draw begins with; changing it changes every problem.
         families: take turns in every split, so that every prefix of a split is balanced.
-        parts: split -> (bucket of the canonical text, shares of the levels, number of problems).
+        recipes: split -> (bucket of the canonical text, shares of the levels, number of problems).
         shares: percent of canonical texts in training and in validation; the others are for tests.
     """
 
@@ -69,7 +69,7 @@ class GeneratedSet:
     version: ClassVar[str]
     salt: ClassVar[str]
     families: ClassVar[Mapping[str, ProblemFamily]]
-    parts: ClassVar[Mapping[str, tuple[Bucket, Mix, int]]]
+    recipes: ClassVar[Mapping[str, tuple[Bucket, Mix, int]]]
     shares: ClassVar[tuple[int, int]] = (80, 5)
     _made: ClassVar[dict[tuple[type, str], tuple[Problem, ...]]] = {}
 
@@ -95,22 +95,22 @@ class GeneratedSet:
             yield drawn
 
     def splits(self) -> Sequence[str]:
-        return tuple(self.parts)
+        return tuple(self.recipes)
 
     def size(self, split: str) -> int:
-        return self.parts[split][2]
+        return self.recipes[split][2]
 
     def problems(self, split: str) -> Sequence[Problem]:
         """All problems of ``split``; built on first use, always in the same order."""
-        if split not in self.parts:
-            raise ValueError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.parts)}")
+        if split not in self.recipes:
+            raise ValueError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.recipes)}")
         key = type(self), split
         if key not in self._made:
             self._made[key] = tuple(self._drawn(split))
         return self._made[key]
 
     def _drawn(self, split: str) -> Iterator[Problem]:
-        bucket, mix, count = self.parts[split]
+        bucket, mix, count = self.recipes[split]
         streams = [(name, self.stream(f, bucket, mix, split)) for name, f in self.families.items()]
         seen: set[str] = set()
         for number in range(count):

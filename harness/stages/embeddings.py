@@ -121,8 +121,9 @@ def _loaded(folder: str) -> Callable[[str], Tensor]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left")
-    model: Any = AutoModel.from_pretrained(folder, dtype=dtype).to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, truncation_side="left", trust_remote_code=False)
+    model: Any = AutoModel.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+    model = model.to(device).eval()
     how, most = _pooling(Path(folder)), getattr(model.config, "max_position_embeddings", LAST_TOKENS)
 
     @torch.no_grad()

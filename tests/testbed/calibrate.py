@@ -78,7 +78,7 @@ def blind_guess_figures(of: Calibration = MICRO, count: int = GUESSES) -> dict[s
     bench = of.problems
     figures: dict[str, dict[str, float]] = {}
     for split in of.splits:
-        mix = bench.parts[split][1]
+        mix = bench.recipes[split][1]
         scores: dict[str, list[float]] = defaultdict(list)
         guesses: dict[tuple[str, str], list[str]] = {}
         for name, family in bench.families.items():
@@ -108,7 +108,7 @@ def _walks(problem: Problem, count: int) -> list[str]:
 def problem_space(of: Calibration = MICRO) -> dict[str, int]:
     """Different training problems per family among ``of.draws`` draws: a lower bound of the space."""
     bench = of.problems
-    mix = bench.parts["train"][1]
+    mix = bench.recipes["train"][1]
     return {
         name: len({drawn.prompt for drawn in islice(bench.stream(family, "train", mix, "space"), of.draws)})
         for name, family in bench.families.items()

@@ -88,7 +88,8 @@ def test_blind_guessing_stays_below_the_bound() -> None:
     from tests.testbed.calibrate import GUESSES, blind_guess_figures
 
     # fewer guesses than the stored figures are of, which keep to the bound too
-    stored, again = json.loads(CALIBRATION.read_text())["blind_pass@32"], blind_guess_figures(count=GUESSES // 4)
+    stored = json.loads(CALIBRATION.read_text())["blind_pass@32"]
+    again = blind_guess_figures(count=GUESSES // 4)
     for figures in (stored, again):
         for split in EVALUATION:
             for kind in ("grammar", "foreign"):
