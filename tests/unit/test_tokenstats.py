@@ -287,3 +287,20 @@ def test_a_nucleus_entropy_and_its_gradient(inclusive: bool) -> None:
     torch.testing.assert_close(own, entropy, rtol=1e-9, atol=1e-10)
     slope = torch.zeros_like(p).scatter(1, order, -q * (log_q + entropy[:, None]))
     torch.testing.assert_close(grad, slope @ weight, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("sharpness", [0.3, 2.0, 6.0])
+def test_a_nucleus_is_the_same_however_many_tokens_it_is_looked_for_in(
+    inclusive: bool, sharpness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From flat rows, whose nucleus ends at ``top_k``, to sharp ones, which end among the first few."""
+    generator = torch.Generator().manual_seed(4)
+    logits = (sharpness * torch.randn(9, 700, generator=generator, dtype=torch.float64)).requires_grad_()
+    stat = NucleusEntropy(top_p=0.9, top_k=300, inclusive=inclusive)
+    found = []
+    for few in (4, 10**6):
+        monkeypatch.setattr("harness.stages.token_stats.FEW", few)
+        entropy = stat.compute(logits, torch.zeros(9, dtype=torch.long))
+        found.append((entropy, torch.autograd.grad(entropy.sum(), logits)[0]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
