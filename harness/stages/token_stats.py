@@ -128,8 +128,8 @@ class MinPForwardKL(MinPLogProb):
         return (logq_NV.exp() * (logq_NV - logits_NV.log_softmax(1))).sum(1)
 
 
-#: Likeliest tokens that a nucleus is looked for in first: finding ten thousand of a large vocabulary takes more
-#: time than the softmax.
+#: Likeliest tokens that a nucleus is looked for in first: finding ten thousand of a large vocabulary takes
+#: more time than the softmax.
 FEW = 64
 
 
