@@ -11,8 +11,8 @@ import pytest
 from harness.registry.golden import GoldenCase, cases, check_case, load_adapter
 from tests.methods.support.cases import FOLDER
 
-#: Slugs whose outputs depend on the order of all rows, not only of those of a group: buffers and draws; and one
-#: whose controller's traces are by chance as long as its batch.
+#: Slugs whose outputs depend on the order of all rows, not only of those of a group: buffers and draws; and
+#: one whose controller's traces are by chance as long as its batch.
 ORDERED = {"aepo", "clip_cov", "entrocraft", "repo_r"}
 MIXABLE = sorted({c.slug for c in cases(FOLDER) if "groups" in c} - ORDERED)
 
