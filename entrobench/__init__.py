@@ -49,7 +49,7 @@ _EXPORTS = {
     "difficulty": "harness.stages.difficulty",
     "DifficultyKL": "harness.stages.difficulty",
     "DifficultyWeights": "harness.stages.difficulty",
-    "Draw": "harness.stages.base",
+    "Draw": "harness.stages.requests",
     "DrawnProblem": "harness.problem_sets.generated",
     "elected": "harness.stages.answers",
     "embedder": "harness.stages.embeddings",
@@ -61,7 +61,7 @@ _EXPORTS = {
     "FirstRollouts": "harness.stages.downsample",
     "FixedBounds": "harness.stages.loss",
     "following_mean": "harness.stages.top_tokens",
-    "Generate": "harness.stages.base",
+    "Generate": "harness.stages.requests",
     "GeneratedSet": "harness.problem_sets.generated",
     "Grader": "harness.grading.grader",
     "group_mean_std": "harness.stages.defaults",
@@ -109,8 +109,8 @@ _EXPORTS = {
     "probability_change": "harness.stages.trust_region",
     "Problem": "harness.problems.problem",
     "ProblemFamily": "harness.problem_sets.generated",
-    "Program": "harness.stages.base",
-    "Prompt": "harness.stages.base",
+    "Program": "harness.stages.requests",
+    "Prompt": "harness.stages.requests",
     "PROMPT_LOGP": "harness.stages.token_stats",
     "PromptSource": "harness.stages.base",
     "ProposedStep": "harness.stages.proposal",
@@ -133,7 +133,7 @@ _EXPORTS = {
     "row_quantile": "harness.stages.top_tokens",
     "rows_by_group": "harness.stages.answers",
     "RunConfig": "harness.config.schema",
-    "Score": "harness.stages.base",
+    "Score": "harness.stages.requests",
     "score_loss": "harness.stages.score",
     "segment_means": "harness.stages.ratios",
     "segment_numbers": "harness.stages.ratios",
@@ -170,7 +170,7 @@ _EXPORTS = {
     "UserError": "harness.util.errors",
     "Verdict": "harness.problems.problem",
     "VerdictReward": "harness.stages.defaults",
-    "Verify": "harness.stages.base",
+    "Verify": "harness.stages.requests",
     "whitened": "harness.stages.credit",
     "whole_number": "harness.problem_sets.rows",
     "WholeGroups": "harness.stages.groups",
@@ -230,19 +230,14 @@ if TYPE_CHECKING:
     from harness.stages.base import Advantage as Advantage
     from harness.stages.base import Component as Component
     from harness.stages.base import Diagnostic as Diagnostic
-    from harness.stages.base import Draw as Draw
-    from harness.stages.base import Generate as Generate
     from harness.stages.base import GroupFilter as GroupFilter
     from harness.stages.base import Loss as Loss
     from harness.stages.base import Minibatch as Minibatch
     from harness.stages.base import Out as Out
-    from harness.stages.base import Program as Program
-    from harness.stages.base import Prompt as Prompt
     from harness.stages.base import PromptSource as PromptSource
     from harness.stages.base import Regulariser as Regulariser
     from harness.stages.base import Reward as Reward
     from harness.stages.base import RolloutProgram as RolloutProgram
-    from harness.stages.base import Score as Score
     from harness.stages.base import Selection as Selection
     from harness.stages.base import Signals as Signals
     from harness.stages.base import Stage as Stage
@@ -251,7 +246,6 @@ if TYPE_CHECKING:
     from harness.stages.base import StepContext as StepContext
     from harness.stages.base import StepSize as StepSize
     from harness.stages.base import UpdatePlan as UpdatePlan
-    from harness.stages.base import Verify as Verify
     from harness.stages.batch import Batch as Batch
     from harness.stages.batch import concat as concat
     from harness.stages.blend import BlendedLoss as BlendedLoss
@@ -330,6 +324,12 @@ if TYPE_CHECKING:
     from harness.stages.regularise import EntropyBonus as EntropyBonus
     from harness.stages.regularise import ReferenceKL as ReferenceKL
     from harness.stages.regularise import kl_estimate as kl_estimate
+    from harness.stages.requests import Draw as Draw
+    from harness.stages.requests import Generate as Generate
+    from harness.stages.requests import Program as Program
+    from harness.stages.requests import Prompt as Prompt
+    from harness.stages.requests import Score as Score
+    from harness.stages.requests import Verify as Verify
     from harness.stages.score import BoundedWeight as BoundedWeight
     from harness.stages.score import score_loss as score_loss
     from harness.stages.segments import THINK_END as THINK_END

@@ -16,7 +16,7 @@ from harness.model.policy import Policy
 from harness.problems.problem import Benchmark, Problem
 from harness.rollout.finite import not_finite
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
-from harness.stages.base import Prompt
+from harness.stages.requests import Prompt
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.statistics import distinct_answers, maj_at_k
 from harness.util import progress

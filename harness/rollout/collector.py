@@ -22,8 +22,9 @@ from harness.rollout.queue import RolloutQueue
 from harness.rollout.roll_out import Sampler, roll_out, verify_shared
 from harness.rollout.sampled import TAG
 from harness.rollout.settings import context_of
-from harness.stages.base import Component, Draw, Generate, Score, Stages, StepContext, Verify
+from harness.stages.base import Component, Stages, StepContext
 from harness.stages.batch import Batch
+from harness.stages.requests import Draw, Generate, Score, Verify
 from harness.stages.token_stats import TokenStat
 from harness.util import progress
 from harness.util.errors import UserError

@@ -15,8 +15,8 @@ from harness.problems.problem import Benchmark, Verdict, verify_all
 from harness.rollout import sampler
 from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.stopping import until_stop
-from harness.stages.base import Prompt
 from harness.stages.batch import Batch, concat
+from harness.stages.requests import Prompt
 from harness.stages.token_stats import TokenStat
 from harness.util import progress
 

@@ -12,13 +12,9 @@ import torch
 from harness.problems.problem import Problem
 from harness.stages.base import (
     Advantage,
-    Draw,
-    Generate,
     GroupFilter,
     Minibatch,
     Out,
-    Program,
-    Prompt,
     PromptSource,
     Reward,
     RolloutProgram,
@@ -26,10 +22,10 @@ from harness.stages.base import (
     Stages,
     StepContext,
     UpdatePlan,
-    Verify,
 )
 from harness.stages.batch import Batch
 from harness.stages.loss import PolicyLoss
+from harness.stages.requests import Draw, Generate, Program, Prompt, Verify
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.stages.base import Draw, Generate, Program, Prompt, RolloutProgram, StepContext, Verify
+from harness.stages.base import RolloutProgram, StepContext
 from harness.stages.batch import Batch
+from harness.stages.requests import Draw, Generate, Program, Prompt, Verify
 
 if TYPE_CHECKING:
     from torch import Tensor

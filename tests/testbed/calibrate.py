@@ -139,7 +139,7 @@ def _rows(of: Calibration, policy: Any, problems: Any) -> Iterator[tuple[str, di
     import torch
 
     from harness.rollout.roll_out import roll_out
-    from harness.stages.base import Prompt
+    from harness.stages.requests import Prompt
     from harness.stages.token_stats import ENTROPY
 
     with torch.no_grad():

@@ -17,7 +17,7 @@ from harness.rollout.settings import context_of
 from harness.run import execute as runs
 from harness.run.prompts import Fitting, Reader, fitting
 from harness.run.set_up import open_run
-from harness.stages.base import Generate, Prompt
+from harness.stages.requests import Generate, Prompt
 from harness.sweep import prompts as submitted
 from harness.util.errors import UserError
 from tests.helpers.execution import configured

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from harness.rollout.sampled import TAG, sampled_with, why_not
-from harness.stages.base import Verify
 from harness.stages.batch import Batch, concat
+from harness.stages.requests import Verify
 from harness.stages.token_stats import ENTROPY, LOGP, PROMPT_LOGP, LogProb, TokenStat
 from harness.train.metrics import copied
 from harness.train.trainer import Trainer

@@ -16,8 +16,8 @@ from harness.rollout.engines.base import GenerationRequest, Sampling
 from harness.rollout.engines.hf import HfEngine
 from harness.rollout.progress import Counters, step_context
 from harness.rollout.roll_out import roll_out
-from harness.stages.base import Prompt
 from harness.stages.batch import Batch
+from harness.stages.requests import Prompt
 from tests.helpers.tiny import build_model, build_tokenizer, small_run, tiny_policy
 
 FRONT, END = "<|pad|>", "<|end|>"

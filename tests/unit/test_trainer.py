@@ -17,22 +17,17 @@ from harness.run.set_up import open_run
 from harness.stages.base import (
     Advantage,
     Component,
-    Draw,
-    Generate,
     GroupFilter,
     Out,
-    Program,
-    Prompt,
     Reward,
     RolloutProgram,
-    Score,
     Selection,
     Signals,
     StepContext,
-    Verify,
 )
 from harness.stages.batch import Batch
 from harness.stages.defaults import PlainRollout, grpo_stages
+from harness.stages.requests import Draw, Generate, Program, Prompt, Score, Verify
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.train.trainer import Trainer
 from harness.util.errors import UserError

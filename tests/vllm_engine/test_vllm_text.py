@@ -13,8 +13,8 @@ from harness.problems.problem import Problem
 from harness.rollout.engine_sampler import EngineSampler
 from harness.rollout.engines.base import open_engine
 from harness.rollout.roll_out import roll_out
-from harness.stages.base import Prompt
 from harness.stages.batch import Batch
+from harness.stages.requests import Prompt
 from tests.helpers.tiny import build_model, build_tokenizer
 from tests.vllm_engine.conftest import OPTIONS
 

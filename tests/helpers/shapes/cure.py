@@ -6,20 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.stages.base import (
-    Draw,
-    Generate,
-    Program,
-    Prompt,
-    RolloutProgram,
-    Score,
-    Stages,
-    StepContext,
-    Verify,
-)
+from harness.stages.base import RolloutProgram, Stages, StepContext
 from harness.stages.batch import Batch, concat
 from harness.stages.defaults import grpo_stages
 from harness.stages.loss import FixedBounds, PolicyLoss
+from harness.stages.requests import Draw, Generate, Program, Prompt, Score, Verify
 from harness.stages.token_stats import ENTROPY
 
 

@@ -10,23 +10,11 @@ import torch
 from torch import Tensor
 
 from harness.problems.problem import Verdict
-from harness.stages.base import (
-    Advantage,
-    Component,
-    Draw,
-    Generate,
-    Out,
-    Program,
-    Prompt,
-    RolloutProgram,
-    Selection,
-    Stages,
-    StepContext,
-    Verify,
-)
+from harness.stages.base import Advantage, Component, Out, RolloutProgram, Selection, Stages, StepContext
 from harness.stages.batch import Batch, concat
 from harness.stages.defaults import grpo_stages
 from harness.stages.loss import PolicyLoss
+from harness.stages.requests import Draw, Generate, Program, Prompt, Verify
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.registry import methods as registry
-from harness.stages.base import Generate
+from harness.stages.requests import Generate
 from methods.aepo import EntropyState, TemperedRollout
 from tests.methods.support.pipeline import make_step, plan_of, update
 from tests.methods.support.programs import CTX, drive, signals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.stages.base import Draw, Generate
+from harness.stages.requests import Draw, Generate
 from methods.dapo import DynamicSampling, MixedGroups
 from tests.methods.support.programs import CTX, drive
 

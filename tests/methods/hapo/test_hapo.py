@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.registry import methods as registry
-from harness.stages.base import Generate
+from harness.stages.requests import Generate
 from methods.hapo import adaptive_range, sampling_temperature, scale_of, score, token_weighted
 from tests.helpers.tiny import tiny_trainer
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from harness.problems.problem import Problem, Verdict
-from harness.stages.base import Draw, Generate, Signals, StepContext, Verify
+from harness.stages.base import Signals, StepContext
 from harness.stages.batch import Batch
+from harness.stages.requests import Draw, Generate, Verify
 
 CTX = StepContext(
     step=1, fraction=0.1, total_steps=10, seed=0, prompts_per_step=4, group_size=3, max_response_tokens=5,
