@@ -36,7 +36,7 @@ _EXPORTS = {
     "check_whole": "harness.stages.groups",
     "clipped_surrogate": "harness.stages.loss",
     "clipped_tokens": "harness.stages.loss",
-    "ClippedMethod": "harness.stages.outcome",
+    "ClippedMethod": "harness.stages.clipped",
     "cluster_shares": "harness.stages.answers",
     "clustered": "harness.stages.answers",
     "Component": "harness.stages.base",
@@ -95,13 +95,13 @@ _EXPORTS = {
     "MinPForwardKL": "harness.stages.token_stats",
     "MinPLogProb": "harness.stages.token_stats",
     "Mix": "harness.problem_sets.generated",
-    "need_no_negative": "harness.stages.outcome",
-    "need_verdicts": "harness.stages.outcome",
+    "need_no_negative": "harness.stages.refusals",
+    "need_verdicts": "harness.stages.refusals",
     "NucleusEntropy": "harness.stages.token_stats",
     "Out": "harness.stages.base",
     "Part": "harness.problem_sets.rows",
     "pass_at_k": "harness.statistics.estimators",
-    "per_group": "harness.stages.outcome",
+    "per_group": "harness.stages.groups",
     "PlainRollout": "harness.stages.defaults",
     "PolicyLoss": "harness.stages.loss",
     "prefix_minimum": "harness.stages.ratios",
@@ -117,11 +117,11 @@ _EXPORTS = {
     "ratio_band": "harness.stages.trust_region",
     "reference_kl": "harness.stages.credit",
     "ReferenceKL": "harness.stages.regularise",
-    "refuse_large_k": "harness.stages.outcome",
-    "refuse_lone_rollouts": "harness.stages.groups",
-    "refuse_rewards_outside": "harness.stages.groups",
+    "refuse_large_k": "harness.stages.refusals",
+    "refuse_lone_rollouts": "harness.stages.refusals",
+    "refuse_rewards_outside": "harness.stages.refusals",
     "refuse_single_update": "harness.stages.method",
-    "refuse_split_groups": "harness.stages.groups",
+    "refuse_split_groups": "harness.stages.refusals",
     "register": "harness.registry.methods",
     "register_benchmark": "harness.registry.benchmarks",
     "Regulariser": "harness.stages.base",
@@ -131,7 +131,7 @@ _EXPORTS = {
     "REWARD_KL_ESTIMATORS": "harness.stages.credit",
     "RolloutProgram": "harness.stages.base",
     "row_quantile": "harness.stages.top_tokens",
-    "rows_by_group": "harness.stages.answers",
+    "rows_by_group": "harness.stages.groups",
     "RunConfig": "harness.config.schema",
     "Score": "harness.stages.requests",
     "score_loss": "harness.stages.score",
@@ -226,7 +226,6 @@ if TYPE_CHECKING:
     from harness.stages.answers import cluster_shares as cluster_shares
     from harness.stages.answers import clustered as clustered
     from harness.stages.answers import elected as elected
-    from harness.stages.answers import rows_by_group as rows_by_group
     from harness.stages.base import Advantage as Advantage
     from harness.stages.base import Component as Component
     from harness.stages.base import Diagnostic as Diagnostic
@@ -250,6 +249,7 @@ if TYPE_CHECKING:
     from harness.stages.batch import concat as concat
     from harness.stages.blend import BlendedLoss as BlendedLoss
     from harness.stages.bundles import tied as tied
+    from harness.stages.clipped import ClippedMethod as ClippedMethod
     from harness.stages.credit import KL_METRIC as KL_METRIC
     from harness.stages.credit import REWARD_KL_ESTIMATORS as REWARD_KL_ESTIMATORS
     from harness.stages.credit import KLReward as KLReward
@@ -284,9 +284,8 @@ if TYPE_CHECKING:
     from harness.stages.groups import WholeGroups as WholeGroups
     from harness.stages.groups import check_whole as check_whole
     from harness.stages.groups import group_means as group_means
-    from harness.stages.groups import refuse_lone_rollouts as refuse_lone_rollouts
-    from harness.stages.groups import refuse_rewards_outside as refuse_rewards_outside
-    from harness.stages.groups import refuse_split_groups as refuse_split_groups
+    from harness.stages.groups import per_group as per_group
+    from harness.stages.groups import rows_by_group as rows_by_group
     from harness.stages.loss import AbsoluteBounds as AbsoluteBounds
     from harness.stages.loss import Bounds as Bounds
     from harness.stages.loss import FixedBounds as FixedBounds
@@ -307,11 +306,6 @@ if TYPE_CHECKING:
     from harness.stages.loss import share_of as share_of
     from harness.stages.method import Method as Method
     from harness.stages.method import refuse_single_update as refuse_single_update
-    from harness.stages.outcome import ClippedMethod as ClippedMethod
-    from harness.stages.outcome import need_no_negative as need_no_negative
-    from harness.stages.outcome import need_verdicts as need_verdicts
-    from harness.stages.outcome import per_group as per_group
-    from harness.stages.outcome import refuse_large_k as refuse_large_k
     from harness.stages.proposal import ProposedStep as ProposedStep
     from harness.stages.ratios import BehaviourRatio as BehaviourRatio
     from harness.stages.ratios import PrefixMinimumRatio as PrefixMinimumRatio
@@ -320,6 +314,12 @@ if TYPE_CHECKING:
     from harness.stages.ratios import prefix_minimum as prefix_minimum
     from harness.stages.ratios import segment_means as segment_means
     from harness.stages.ratios import segment_numbers as segment_numbers
+    from harness.stages.refusals import need_no_negative as need_no_negative
+    from harness.stages.refusals import need_verdicts as need_verdicts
+    from harness.stages.refusals import refuse_large_k as refuse_large_k
+    from harness.stages.refusals import refuse_lone_rollouts as refuse_lone_rollouts
+    from harness.stages.refusals import refuse_rewards_outside as refuse_rewards_outside
+    from harness.stages.refusals import refuse_split_groups as refuse_split_groups
     from harness.stages.regularise import KL_ESTIMATORS as KL_ESTIMATORS
     from harness.stages.regularise import EntropyBonus as EntropyBonus
     from harness.stages.regularise import ReferenceKL as ReferenceKL

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrobench import (
-    AGGREGATIONS,
     Advantage,
     Batch,
-    FixedBounds,
-    Method,
+    ClippedMethod,
     Out,
-    PolicyLoss,
     RunConfig,
     Stages,
     StepContext,
@@ -77,15 +74,12 @@ class AsymmetricAdvantage(Advantage):
 
 @register("a-grae")
 @dataclass(frozen=True)
-class AGRAE(Method):
+class AGRAE(ClippedMethod):
     """GRPO whose advantages lean to wrong rollouts early and to hard prompts late."""
 
     alpha: float = hp(1.0, "success rate from which right rollouts count in full (Geo3K, medical: 0.5)", gt=0)
     scale: str = hp("group", "divisor of the plain advantage; none is Dr. GRPO", choices=("group", "none"))
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1 (on DAPO 0.28)", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
-    aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
         refuse_lone_rollouts(run, "a-grae needs the success rate of each prompt")
@@ -93,9 +87,5 @@ class AGRAE(Method):
     def stages(self) -> Stages:
         return grpo_stages().with_(
             advantage=AsymmetricAdvantage(self.alpha, self.scale),
-            loss=PolicyLoss(
-                bounds=FixedBounds(self.eps_low, self.eps_high),
-                dual_clip=self.dual_clip,
-                aggregation=self.aggregation,
-            ),
+            loss=self.clipped_loss(),
         )

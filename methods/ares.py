@@ -30,19 +30,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from entrobench import (
-    AGGREGATIONS,
     DIFFICULTIES,
     ENTROPY,
     Batch,
+    ClippedMethod,
     Component,
     DifficultyKL,
     DifficultyWeights,
-    FixedBounds,
     GroupFilter,
     KLRule,
-    Method,
     Out,
-    PolicyLoss,
     Reward,
     RunConfig,
     Selection,
@@ -316,7 +313,7 @@ class TagWindows(TagDifficulty):
 
 
 @dataclass(frozen=True)
-class ARES(Method):
+class ARES(ClippedMethod):
     """What both entries share."""
 
     triggers: str = hp(TRIGGERS, "words that open a window, separated by blanks (ours)")
@@ -325,10 +322,8 @@ class ARES(Method):
     kl_coef: float = hp(0.01, "weight of the KL to the reference, times beta of the difficulty", gt=0)
     kl_target: float = hp(0.01, "KL that the weights hold to, nats per token", gt=0)
     kl_interval: int = hp(100, "optimiser steps between changes of the KL's weights", ge=1)
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
     eps_high: float = hp(0.3, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
-    aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
         if run.rollout.group_size < 2:
@@ -345,11 +340,7 @@ class ARES(Method):
         self, state: AresState, reward: Reward, selection: Selection, *, rho: float = 1.0, band: str = "none"
     ) -> Stages:
         weights = DifficultyWeights(KLRule(self.kl_target, self.kl_interval))
-        loss = PolicyLoss(
-            bounds=FixedBounds(self.eps_low, self.eps_high),
-            dual_clip=self.dual_clip,
-            aggregation=self.aggregation,
-        )
+        loss = self.clipped_loss()
         stages = grpo_stages().with_(
             reward=reward,
             selection=selection,

@@ -24,10 +24,8 @@ from entrobench import (
     AGGREGATIONS,
     Advantage,
     Batch,
-    FixedBounds,
-    Method,
+    ClippedMethod,
     Out,
-    PolicyLoss,
     RunConfig,
     Stages,
     StepContext,
@@ -97,14 +95,13 @@ class BetaNormalised(Advantage):
 
 @register("bnpo")
 @dataclass(frozen=True)
-class BNPO(Method):
+class BNPO(ClippedMethod):
     """Centred rewards divided by a Beta density that is fitted to the batch's success rates."""
 
     r_min: float = hp(0.0, "smallest reward, mapped to 0")
     r_max: float = hp(1.0, "largest reward, mapped to 1")
     divisor: float = hp(3.0, "divisor of the fitted a and b in alpha and beta; the larger, the flatter", gt=0)
     weight_cap: float = hp(1e6, "largest inverse density", gt=0)
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
     eps_high: float = hp(0.28, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(10.0, "cap on -A r for A < 0; null is off", gt=1)
     aggregation: str = hp("seq-mean-token-sum", "reduction of the token losses", choices=AGGREGATIONS)
@@ -117,9 +114,5 @@ class BNPO(Method):
     def stages(self) -> Stages:
         return grpo_stages().with_(
             advantage=BetaNormalised(self.r_min, self.r_max, self.divisor, self.weight_cap),
-            loss=PolicyLoss(
-                bounds=FixedBounds(self.eps_low, self.eps_high),
-                dual_clip=self.dual_clip,
-                aggregation=self.aggregation,
-            ),
+            loss=self.clipped_loss(),
         )

@@ -24,10 +24,8 @@ from entrobench import (
     ENTROPY,
     Advantage,
     Batch,
-    FixedBounds,
-    Method,
+    ClippedMethod,
     Out,
-    PolicyLoss,
     RunConfig,
     Stages,
     StepContext,
@@ -111,7 +109,7 @@ class ModulatedAdvantage(Advantage):
 
 @register("empg")
 @dataclass(frozen=True)
-class EMPG(Method):
+class EMPG(ClippedMethod):
     """GRPO whose advantage follows the entropy of the step and of the next one."""
 
     k: float = hp(1.0, "how fast a step's weight falls with its entropy", ge=0)
@@ -120,20 +118,13 @@ class EMPG(Method):
     step_end: str = hp(
         r"\n\s*\n", "regular expression that ends a step; empty is one step per response (ours)"
     )
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
-    dual_clip: float | None = hp(None, "cap on -A r for A < 0; null is off", gt=1)
     aggregation: str = hp("seq-mean-token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
         step_pattern(self.step_end)
 
     def stages(self) -> Stages:
-        loss = PolicyLoss(
-            bounds=FixedBounds(self.eps_low, self.eps_high),
-            dual_clip=self.dual_clip,
-            aggregation=self.aggregation,
-        )
+        loss = self.clipped_loss()
         return grpo_stages().with_(
             advantage=ModulatedAdvantage(self.k, self.k_next, self.zeta, self.step_end), loss=loss
         )

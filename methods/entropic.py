@@ -23,11 +23,9 @@ from entrobench import (
     ENTROPY,
     LOGP,
     Batch,
+    ClippedMethod,
     Component,
-    FixedBounds,
-    Method,
     Out,
-    PolicyLoss,
     Regulariser,
     Signals,
     Stage,
@@ -127,7 +125,7 @@ class SureTokens(Regulariser):
 
 @register("entropic")
 @dataclass(frozen=True)
-class EntroPIC(Method):
+class EntroPIC(ClippedMethod):
     """GRPO with a term on sure tokens whose weight a PI controller moves to hold a target entropy."""
 
     target_entropy: float = hp(0.1, "H*, nats per token", gt=0)
@@ -135,17 +133,11 @@ class EntroPIC(Method):
     ki: float = hp(0.01, "integral gain, 1/nat per optimiser step", ge=0)
     alpha_limit: float = hp(1.0, "largest |alpha|", gt=0)
     p_min: float = hp(0.95, "tokens more likely than this are sure", gt=0, lt=1)
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
     aggregation: str = hp("token-mean", "reduction, of either term over its own tokens", choices=AGGREGATIONS)
 
     def stages(self) -> Stages:
         control = PIController(self.target_entropy, self.kp, self.ki, self.alpha_limit)
-        loss = PolicyLoss(
-            bounds=FixedBounds(self.eps_low, self.eps_high),
-            dual_clip=self.dual_clip,
-            aggregation=self.aggregation,
-        )
+        loss = self.clipped_loss()
         sure = SureTokens(control, self.p_min, self.aggregation)
         return grpo_stages().with_(loss=loss, regularisers=(sure,), components={"entropic": control})

@@ -26,12 +26,10 @@ from entrobench import (
     AGGREGATIONS,
     ENTROPY,
     Batch,
+    ClippedMethod,
     Component,
     EntropyBonus,
-    FixedBounds,
-    Method,
     Out,
-    PolicyLoss,
     Regulariser,
     RunConfig,
     Signals,
@@ -194,15 +192,13 @@ class HingeCorridor(Corridor):
 
 
 @dataclass(frozen=True)
-class EPO(Method):
+class EPO(ClippedMethod):
     """What both entries share."""
 
     entropy_coef: float = hp(0.001, "lambda, weight of the entropy and the corridor", gt=0)
     kappa_l: float = hp(0.0, "lower edge of the corridor in units of the history", ge=0)
     kappa_r: float = hp(2.0, "upper edge of the corridor in units of the history", gt=0)
     alpha: float = hp(0.1, "size of the penalty outside the corridor", gt=0)
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
     aggregation: str = hp("token-mean", "reduction of the policy's token losses", choices=AGGREGATIONS)
 
@@ -211,11 +207,7 @@ class EPO(Method):
             raise UserError("method.kappa_l must be below method.kappa_r; lower it or raise kappa_r")
 
     def with_corridor(self, corridor: Corridor) -> Stages:
-        loss = PolicyLoss(
-            bounds=FixedBounds(self.eps_low, self.eps_high),
-            dual_clip=self.dual_clip,
-            aggregation=self.aggregation,
-        )
+        loss = self.clipped_loss()
         bonus = EntropyBonus(self.entropy_coef, corridor.aggregation)
         return grpo_stages().with_(
             loss=loss, regularisers=(bonus, corridor), components={"epo": corridor.history}

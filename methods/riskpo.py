@@ -27,14 +27,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from entrobench import (
-    AGGREGATIONS,
     Advantage,
     Batch,
+    ClippedMethod,
     Component,
-    FixedBounds,
-    Method,
     Out,
-    PolicyLoss,
     RunConfig,
     Signals,
     Stages,
@@ -267,7 +264,7 @@ class BundleRisk(Advantage):
 
 @register("riskpo")
 @dataclass(frozen=True)
-class RiskPO(Method):
+class RiskPO(ClippedMethod):
     """GRPO's loss on the risk of bundles of prompts: their hard papers weigh more than their good ones."""
 
     bundle_size: int = hp(5, "prompts in a bundle; the last may have fewer", ge=1)
@@ -288,10 +285,7 @@ class RiskPO(Method):
     mean_baseline: bool = hp(
         False, "take the tracked means from middle range and lower tail; needs carry_tracker"
     )
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
-    aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
         if self.quantile_down >= self.quantile_up:
@@ -314,10 +308,6 @@ class RiskPO(Method):
             advantage=BundleRisk(
                 risk, self.bundle_size, self.credit, self.thresholds, tracker, self.mean_baseline
             ),
-            loss=PolicyLoss(
-                bounds=FixedBounds(self.eps_low, self.eps_high),
-                dual_clip=self.dual_clip,
-                aggregation=self.aggregation,
-            ),
+            loss=self.clipped_loss(),
             components={"riskpo": tracker} if tracker else {},
         )

@@ -19,15 +19,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from entrobench import (
-    AGGREGATIONS,
     ANSWER_FORMS,
     Batch,
+    ClippedMethod,
     FirstAdvantage,
     FirstRollouts,
-    FixedBounds,
-    Method,
     Out,
-    PolicyLoss,
     ReferenceKL,
     Reward,
     RunConfig,
@@ -105,7 +102,7 @@ class MajorityReward(Reward):
 
 @register("ttrl")
 @dataclass(frozen=True)
-class TTRL(Method):
+class TTRL(ClippedMethod):
     """GRPO with the majority answer in place of the reference answer."""
 
     train_share: float = hp(
@@ -113,11 +110,8 @@ class TTRL(Method):
     )
     drop_empty_votes: bool = hp(False, "responses without an answer do not vote")
     answers: str = hp("canonical", "what is voted on: the grader's form or the writing", choices=ANSWER_FORMS)
-    eps_low: float = hp(0.2, "ratio clip below 1", ge=0, lt=1)
-    eps_high: float = hp(0.2, "ratio clip above 1", ge=0)
     dual_clip: float | None = hp(3.0, "cap on -A r for A < 0; null is off", gt=1)
     kl_coef: float = hp(0.001, "weight of the k3 KL to the frozen reference", ge=0)
-    aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
         refuse_few(run, self.train_share, "ttrl")
@@ -128,10 +122,6 @@ class TTRL(Method):
             reward=MajorityReward(self.answers, self.drop_empty_votes),
             advantage=FirstAdvantage(self.train_share),
             selection=FirstRollouts(self.train_share),
-            loss=PolicyLoss(
-                bounds=FixedBounds(self.eps_low, self.eps_high),
-                dual_clip=self.dual_clip,
-                aggregation=self.aggregation,
-            ),
+            loss=self.clipped_loss(),
             regularisers=(kl,) if self.kl_coef else (),
         )

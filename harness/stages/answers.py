@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from harness.grading.extract import extract
 from harness.stages.batch import Batch
+from harness.stages.credit import group_size_of
+from harness.stages.groups import rows_by_group
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,12 +46,6 @@ def answers_of(batch: Batch, form: str = "canonical") -> list[str | None]:
     if batch.verdicts is None:
         raise ValueError("the batch has no verdicts yet: yield Verify(batch) in the rollout program first")
     return [verdict.canonical for verdict in batch.verdicts]
-
-
-def rows_by_group(group_B: Tensor) -> Iterator[list[int]]:
-    """Row numbers of each group, in the order of the rows; groups by number."""
-    for group in torch.unique(group_B):
-        yield (group_B == group).nonzero().flatten().tolist()
 
 
 def clustered(
@@ -85,14 +81,8 @@ def _same(first: str | None, other: str | None, equal: Equivalence, missing: str
 
 def cluster_shares(cluster_B: Tensor, group_B: Tensor) -> Tensor:
     """Size of each row's cluster over the size of its group, ``[B]`` float64."""
-    size_B, total_B = (_count(number_B) for number_B in (cluster_B, group_B))
+    size_B, total_B = (group_size_of(number_B) for number_B in (cluster_B, group_B))
     return size_B.double() / total_B.double()
-
-
-def _count(number_B: Tensor) -> Tensor:
-    """How many rows have each row's number, ``[B]``."""
-    _, index_B, count = torch.unique(number_B, return_inverse=True, return_counts=True)
-    return count[index_B]
 
 
 def elected(answers: Answers, group_B: Tensor, *, missing_votes: bool = True) -> list[int | None]:

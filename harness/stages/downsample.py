@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.stages.answers import rows_by_group
 from harness.stages.base import Advantage, Out, Selection, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
+from harness.stages.groups import rows_by_group
 from harness.stages.loss import share_of
 
 if TYPE_CHECKING:

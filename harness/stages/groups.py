@@ -1,7 +1,8 @@
-"""Groups as wholes: their means, what a formula needs of them, and minibatches that do not split them."""
+"""Groups as wholes: their rows and means, a formula for each, and minibatches that do not split them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,11 @@ import torch
 
 from harness.stages.base import Minibatch, Out, StepContext, UpdatePlan
 from harness.stages.batch import Batch
+from harness.stages.credit import group_size_of
 from harness.stages.defaults import ShuffledMinibatches
-from harness.util.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from harness.config.schema import RunConfig
 
 
 def group_means(value_B: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,41 +27,27 @@ def group_means(value_B: Tensor, group_B: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(count_G == 1, 0.0, total_G / count_G), index_B
 
 
-def refuse_lone_rollouts(run: RunConfig, why: str) -> None:
-    """Refuse groups of one rollout.
+def rows_by_group(group_B: Tensor) -> Iterator[list[int]]:
+    """Row numbers of each group, in the order of the rows; groups by number."""
+    for group in torch.unique(group_B):
+        yield (group_B == group).nonzero().flatten().tolist()
+
+
+def per_group(formula: Callable[..., Tensor], group_B: Tensor, *values_B: Tensor) -> Tensor:
+    """``formula`` of each group's values, ``[B]``: computed in float64, returned in the first value's type.
 
     Args:
-        why: what they lack, for the message: ``A-GRAE compares the rollouts of a prompt``.
-
-    Raises:
-        UserError: ``rollout.group_size`` is 1.
+        formula: takes the values of one group, ``[n]`` each, in the order of the batch, and gives ``[n]``.
     """
-    if run.rollout.group_size < 2:
-        raise UserError(f"{why}, and rollout.group_size=1 leaves nothing to compare; use at least 2")
-
-
-def refuse_rewards_outside(reward_B: Tensor, low: float, high: float, name: str, remedy: str) -> None:
-    """Refuse rewards that a formula is not defined for.
-
-    Args:
-        low, high: what they may be, the ends included.
-        name: whose formula it is.
-        remedy: what to do, for the message.
-
-    Raises:
-        UserError: a reward is outside.
-    """
-    if len(reward_B) and not (float(reward_B.min()) >= low and float(reward_B.max()) <= high):
-        raise UserError(
-            f"{name} needs rewards from {low:g} to {high:g}, and this step has {float(reward_B.min()):g} to "
-            f"{float(reward_B.max()):g}; {remedy}"
-        )
+    out = torch.zeros(len(group_B), dtype=torch.float64)
+    for rows in rows_by_group(group_B):
+        out[rows] = formula(*(value[rows].double() for value in values_B))
+    return out.to(values_B[0].dtype)
 
 
 def counted_groups(batch: Batch) -> Batch:
     """``batch`` with the number of rows of each row's group as the tag ``group_rows``."""
-    _, index_B, count_G = torch.unique(batch.group_B, return_inverse=True, return_counts=True)
-    return batch.with_tags(group_rows=count_G[index_B].float())
+    return batch.with_tags(group_rows=group_size_of(batch.group_B).float())
 
 
 @dataclass(frozen=True)
@@ -93,22 +78,4 @@ def check_whole(batch: Batch, group_rows_B: Tensor) -> None:
     if not torch.equal(there, group_rows_B):
         raise ValueError(
             "a group is split: this loss needs whole groups, from WholeGroups and minibatch scope"
-        )
-
-
-def refuse_split_groups(run: RunConfig, name: str) -> None:
-    """Refuse settings that would split groups, or make fewer minibatches than asked for.
-
-    Args:
-        name: the method that needs whole groups.
-
-    Raises:
-        UserError: names the remedy.
-    """
-    if run.train.scope == "micro":
-        raise UserError(f"{name} needs whole groups, which micro-batches split; use train.scope=minibatch")
-    if run.train.minibatches > run.rollout.prompts_per_step:
-        raise UserError(
-            f"{name} keeps the rollouts of a prompt in one minibatch, so train.minibatches="
-            f"{run.train.minibatches} needs as many prompts; lower it or raise rollout.prompts_per_step"
         )

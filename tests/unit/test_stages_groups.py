@@ -7,14 +7,8 @@ import torch
 
 from harness.config.schema import RunConfig
 from harness.stages.defaults import ShuffledMinibatches
-from harness.stages.groups import (
-    WholeGroups,
-    check_whole,
-    group_means,
-    refuse_lone_rollouts,
-    refuse_rewards_outside,
-    refuse_split_groups,
-)
+from harness.stages.groups import WholeGroups, check_whole, group_means
+from harness.stages.refusals import refuse_lone_rollouts, refuse_rewards_outside, refuse_split_groups
 from harness.util.errors import UserError
 from tests.methods.support.golden import make_batch, plain_context
 

@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from harness.config.fields import hp
+from harness.stages.clipped import ClippedMethod
+from harness.stages.groups import per_group
 from harness.stages.loss import FixedBounds, TokenRatio
-from harness.stages.outcome import (
-    ClippedMethod,
-    need_no_negative,
-    need_verdicts,
-    per_group,
-    refuse_large_k,
-)
+from harness.stages.refusals import need_no_negative, need_verdicts, refuse_large_k
 from harness.util.errors import UserError
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.registry.golden import GoldenCase
+from harness.stages.groups import per_group
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
-from harness.stages.outcome import per_group
 from methods.canon import conditional_advantage, scheduled_mu
 from tests.methods.support.golden import loss_and_grad, make_batch, spread, tensor
 

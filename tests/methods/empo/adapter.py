@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from harness.registry.golden import GoldenCase
-from harness.stages.answers import answer_entropy, clustered, rows_by_group
+from harness.stages.answers import answer_entropy, clustered
 from harness.stages.defaults import group_normalised
+from harness.stages.groups import rows_by_group
 from methods.empo import consensus
 from tests.methods.support.golden import answer_strings, tensor
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from harness.registry.golden import GoldenCase
-from harness.stages.outcome import per_group
+from harness.stages.groups import per_group
 from methods.passk import best_advantage, max_at_k, pass_chance, pkpo_advantage, training_advantage
 from tests.methods.support.golden import spread, tensor
 

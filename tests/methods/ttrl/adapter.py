@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from harness.registry.golden import GoldenCase
-from harness.stages.answers import elected, rows_by_group
+from harness.stages.answers import elected
 from harness.stages.downsample import advantage_of, first_of_group
+from harness.stages.groups import rows_by_group
 from methods.ttrl import agreement
 from tests.methods.support.golden import answer_strings, tensor
 

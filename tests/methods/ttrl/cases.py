@@ -19,7 +19,7 @@ CASES = Cases(
         ("ttrl", {"train_share": 1.0}, {"rollout.group_size": 1}, "rollout.group_size or method.train_share"),
     ],
     formulas=[
-        "harness.stages.answers:rows_by_group",
+        "harness.stages.groups:rows_by_group",
         "harness.stages.downsample:first_of_group",
         "harness.stages.downsample:group_normalised",
         "methods.ttrl:agreement",
