@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from harness.model.policy import Policy, load_policy
 from harness.registry import methods as registry
 from harness.run.compose import compose
 from harness.train.trainer import Trainer
-from tests.helpers.two_steps import NOT_OF_THE_METHOD
 from tests.methods.support.cases import CASES, folder_of
 
 SETTINGS = {
@@ -38,10 +36,6 @@ def _trainer(name: str) -> Trainer:
     policy = Policy(copy.deepcopy(_base().model), _base().tokenizer, 1.0)
     policy.network.ways, policy.network.curve = _base().network.ways, _base().network.curve
     return Trainer(run, policy, Micro(), run.method.stages())
-
-
-def _plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metrics.items() if key not in NOT_OF_THE_METHOD}
 
 
 @pytest.mark.parametrize("name", sorted(registry.entries()))
