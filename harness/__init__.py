@@ -1,7 +1,7 @@
 """The machinery of entrobench, in layers that the folders show; imports run downwards only.
 
     cli            parses and prints; a command a file
-    sweep          a sweep file -> plan -> tune -> submit -> collect, here or on Slurm
+    sweep | analyses                 a sweep file -> plan -> tune -> submit -> collect; analyses of runs
     run            one run and its folder
     report, evaluation, train        leaderboards; scores; the training step
     rollout        what answers a rollout program, and the engines that draw

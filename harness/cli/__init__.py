@@ -32,6 +32,7 @@ COMMANDS = {
     "prefetch-model": ("harness.cli.gguf:prefetch_model", "name accept_terms"),
     "report": ("harness.cli.report:report", "source options select compare to readme numerics"),
     "verify": ("harness.cli.verify:verify", "record options"),
+    "analyse": ("harness.cli.analyse:analyse", "name words to"),
     "methods": ("harness.cli.methods:list_methods", ""),
     "methods show": ("harness.cli.methods:show_method", "name"),
     "methods docs": ("harness.cli.methods:write_pages", "folder check"),

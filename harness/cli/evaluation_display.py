@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from harness.evaluation.draw import Progress
-from harness.sweep.live import HEARTBEAT_S, REDRAW_S, duration
-from harness.util.progress import Event, Phase, listening, phase
+from harness.sweep.live import REDRAW_S
+from harness.util.progress import HEARTBEAT_S, Event, Phase, duration, listening, phase
 
 
 class EvaluationDisplay:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.config.hydra import parse
@@ -12,11 +12,14 @@ from harness.config.schema import to_dict
 from harness.model.checks import check_vocabulary
 from harness.model.memory import Plan, find_shape, plan_memory
 from harness.model.memory.estimate import GIB, PROMPT_TOKENS
+from harness.model.memory.machine import machine_mib
 from harness.model.source import resolve_model
 from harness.registry import benchmarks
+from harness.rollout.second_model import held_beside
 from harness.run.compose import compose
 from harness.sweep.resources import slurm_resources
 from harness.util.errors import UserError
+from harness.util.words import counted
 
 #: Memory of the GPU that is assumed unless ``memory=`` says otherwise; with ``device=cpu`` this machine's.
 MEMORY = "80G"
@@ -24,7 +27,7 @@ MEMORY = "80G"
 
 def plan_memory_of(words: Sequence[str]) -> int:
     """Print the table for the run that ``words`` describe; exit code 1 when it does not fit."""
-    own = {"gpus": "1", "memory": "", "prompt_tokens": str(PROMPT_TOKENS)}
+    own = {"gpus": "1", "memory": "", "prompt_tokens": ""}
     typed = []
     for word in words:
         key, sign, value = word.partition("=")
@@ -32,7 +35,8 @@ def plan_memory_of(words: Sequence[str]) -> int:
             own[key] = value
         else:
             typed.append(f"model.path={value}" if key == "model" and sign else word)
-    gpus, prompt = (_whole(own[key], key) for key in ("gpus", "prompt_tokens"))
+    gpus = _whole(own["gpus"], "gpus")
+    given = _whole(own["prompt_tokens"], "prompt_tokens") if own["prompt_tokens"] else None
     run = compose(parse(typed))
     cpu = run.device == "cpu"
     own["memory"] = own["memory"] or (f"{machine_mib()}M" if cpu else MEMORY)
@@ -40,19 +44,25 @@ def plan_memory_of(words: Sequence[str]) -> int:
     path = resolve_model(run.model.path, benchmarks.shipped_models())
     shape = find_shape(path, run.model.revision)
     check_vocabulary(shape.vocab, run.train.logits_chunk_mib)
+    read = None if given else longest_prompt(path, run.data.benchmark)
+    prompt = given or read or PROMPT_TOKENS
     reference = any(stage.needs_reference for stage in run.method.stages().of_step())
+
+    beside = {key: find_shape(*place) for key, place in held_beside(run).items()}
 
     def plan(config: Mapping[str, Any], on: int = gpus) -> Plan:
         return plan_memory(
-            shape, config, gpus=on, gpu_bytes=memory, prompt_tokens=prompt, reference=reference
+            shape, config, gpus=on, gpu_bytes=memory, prompt_tokens=prompt, reference=reference, beside=beside
         )
 
     config = to_dict(run)
     found = plan(config)
-    cards = "a CPU" if cpu else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+    cards = "a CPU" if cpu else counted(gpus, "GPU")
     print(f"{run.model.path}: {shape.params / 1e9:.2f} billion parameters on {cards} of {own['memory']}")
     passes = run.model.dtype if run.model.compute_dtype == "same" else run.model.compute_dtype
-    print(f"weights {run.model.dtype}, passes {passes}; micro-batches of {found.tokens} tokens at most\n")
+    print(f"weights {run.model.dtype}, passes {passes}; micro-batches of {found.tokens} tokens at most")
+    known = "as given" if given else f"the longest of {run.data.benchmark}" if read else "assumed"
+    print(f"prompts of {prompt} tokens ({known}), responses of {run.rollout.max_response_tokens}\n")
     for line in table(found, "GiB" if cpu else "GiB on each GPU"):
         print(line)
     print(f"\n{verdict(found, memory, own['memory'])}")
@@ -64,9 +74,19 @@ def plan_memory_of(words: Sequence[str]) -> int:
     return 1
 
 
-def machine_mib() -> int:
-    """Memory of this machine, MiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+def longest_prompt(path: str, name: str) -> int | None:
+    """Tokens of the longest training prompt of a drawn set; None where data would have to be fetched.
+
+    Args:
+        path: of the model; its tokenizer is read where it is a folder.
+    """
+    benchmark = benchmarks.load(name)
+    if not getattr(benchmark, "own_prompts", False) or not (Path(path) / "tokenizer_config.json").is_file():
+        return None
+    from harness.model.text import encode, load_tokenizer
+
+    tokenizer = load_tokenizer(path)
+    return max(len(encode(tokenizer, problem.prompt)) for problem in benchmark.problems("train"))
 
 
 def table(plan: Plan, what: str = "GiB on each GPU") -> list[str]:

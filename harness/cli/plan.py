@@ -16,6 +16,7 @@ from harness.sweep.plan import Ledger, table_name
 from harness.sweep.slurm.preview import ID, PROBE_ID, scripts
 from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import stale_words
+from harness.util.words import counted
 
 _HEADINGS = ("row", "role", "tuned", "seeds", "done", "state", "tokens a run", "hours a run")
 
@@ -46,7 +47,8 @@ def show_plan(
 
 def show_scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> int:
     """Print the sbatch scripts that a submission to Slurm would queue for ``jobs``."""
-    print(f"# {sweep.name}: {len(jobs)} runs to start; {ID} and {PROBE_ID} are known once it is submitted")
+    runs = counted(len(jobs), "run")
+    print(f"# {sweep.name}: {runs} to start; {ID} and {PROBE_ID} are known once it is submitted")
     for what, text in scripts(sweep, jobs, book):
         print(f"\n# --- {what} ---\n{text}")
     return 0
@@ -98,7 +100,9 @@ def summary(
     """Runs by state, tokens, hours by source, what is not tuned, and what a recipe reproduces."""
     count = Counter(state.state for state in states)
     total = totals(jobs, states, found)
-    lines = [f"{len(jobs)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))]
+    lines = [
+        f"{counted(len(jobs), 'run')}: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))
+    ]
     most = "" if total.bounded else "at most "
     lines.append(
         f"budget: {most}{amount(total.tokens)} generated tokens in training, "
@@ -111,7 +115,7 @@ def summary(
             "stated": "by the file's own estimate, not measured",
         }  # fmt: skip
         parts = [f"{_number(hours)} {words[source]}" for source, hours in total.hours.items()]
-        rest = f"; unknown for {total.unknown} runs" if total.unknown else ""
+        rest = f"; unknown for {counted(total.unknown, 'run')}" if total.unknown else ""
         lines.append(f"{unit}: {_number(sum(total.hours.values()))} ({', '.join(parts)}){rest}")
     else:
         lines.append(f"{unit}: unknown until a run has finished (or give gpu_hours, an estimate of one run)")
@@ -152,7 +156,8 @@ def tuning_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
                 return lines
         if waiting:
             lines[0] += f"; left out until a temperature is chosen: {', '.join(waiting)}"
-        lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials)")
+        grow = ", more where the best rate lies on an edge" if tuning.extend else ""
+        lines.append(f"tune them first: entrobench sweep tune {sweep.path} ({trials} trials{grow})")
     return lines
 
 

@@ -30,6 +30,7 @@ from harness.sweep.plan import plan
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.files import write_json
+from harness.util.words import counted
 
 #: What a report knows besides the records: title, subtitle and the planned seeds, beside the records.
 SELECTED = "selected"
@@ -113,7 +114,8 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
     take = f"entrobench sweep collect {path}"
     if not found.records and found.finished:
         raise UserError(
-            f"no records of {path} yet; {found.finished} finished runs of it are here, take them in: {take}"
+            f"no records of {path} yet; {counted(found.finished, 'finished run')} of it "
+            f"{'is' if found.finished == 1 else 'are'} here, take them in: {take}"
         )
     if not found.records:
         raise UserError(f"no finished runs of {path} yet; start them with: entrobench sweep submit {path}")
@@ -142,7 +144,8 @@ def _of_sweep(path: Path, options: Sequence[str], select: Sequence[str]) -> int:
 
 def _tell_of_runs(found: Standing, take: str) -> None:
     if found.finished:
-        print(f"not in the records: {found.finished} finished runs of this machine; take them in: {take}")
+        runs = counted(found.finished, "finished run")
+        print(f"not in the records: {runs} of this machine; take them in: {take}")
 
 
 def _write(

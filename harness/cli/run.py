@@ -22,13 +22,14 @@ from harness.run.compose import from_dict
 from harness.run.state import state_of
 from harness.statistics import mean_pass_at_ks, printable_ks
 from harness.sweep.jobs import Runs
-from harness.sweep.live import HEARTBEAT_S, duration, number, sentence
+from harness.sweep.live import number, sentence
 from harness.sweep.plan import table_name
 from harness.train.processes import local_size
 from harness.util.errors import UserError
 from harness.util.files import read_json
 from harness.util.locks import holder, lock_path, locked
 from harness.util.preemption import Preemption
+from harness.util.progress import HEARTBEAT_S, duration
 
 Event = Callable[[dict[str, Any]], None]
 

@@ -6,7 +6,7 @@ import sys
 import time
 from threading import Timer
 
-from harness.util.progress import Event, Phase
+from harness.util.progress import HEARTBEAT_S, Event, Phase, duration
 
 #: Seconds that what announces itself may take before it is worth a line.
 QUIET_S = 3.0
@@ -21,8 +21,6 @@ class Speaker:
         self._waits: Timer | None = None
 
     def __call__(self, phase: Phase, event: Event) -> None:
-        from harness.sweep.live import HEARTBEAT_S
-
         if event == "end" and self._waits is not None:
             self._waits.cancel()
         elif event == "begin" and phase.announce:
@@ -33,8 +31,6 @@ class Speaker:
             self._say(phase)
 
     def _say(self, phase: Phase) -> None:
-        from harness.sweep.live import duration
-
         self._last = time.monotonic()
         counts = f" {phase.done}/{phase.total} {phase.unit}" if phase.total else ""
         left = f", {duration(phase.left_s)} left" if phase.left_s is not None else ""

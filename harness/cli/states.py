@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from harness.run.state import RunState
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import Launcher
-from harness.sweep.live import doing, duration, number, step_text
+from harness.sweep.live import doing, number, step_text
 from harness.sweep.sweep import Sweep
 from harness.util.errors import UserError
+from harness.util.progress import duration
+from harness.util.words import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +68,7 @@ def print_states(
 
 def totals(found: Sequence[RunState]) -> str:
     count = Counter(state.state for state in found)
-    return f"{len(found)} runs: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))
+    return f"{counted(len(found), 'run')}: " + ", ".join(f"{n} {state}" for state, n in sorted(count.items()))
 
 
 def state_table(

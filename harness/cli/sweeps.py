@@ -15,7 +15,6 @@ from harness.run.state import needs_retry, needs_start
 from harness.sweep.collect import collect, told
 from harness.sweep.jobs import Job, Runs
 from harness.sweep.launcher import Launcher, LaunchOutcome, open_launcher
-from harness.sweep.live import duration
 from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.prefetch import check_present
 from harness.sweep.prompts import left_out
@@ -26,6 +25,8 @@ from harness.sweep.trial_records import collect_trials
 from harness.sweep.tune import trials, untried, write_choice
 from harness.sweep.tuned import refuse_stale
 from harness.util.errors import UserError, unknown
+from harness.util.progress import duration
+from harness.util.words import counted
 
 #: Lines of each log file that ``sweep logs`` shows.
 LOG_LINES = 60
@@ -92,7 +93,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
         print(f"{sweep.name}: {line}")
     awaited = f", waiting for {len(shared)} that another process makes" if shared else ""
     print(
-        f"{sweep.name}: starting {len(chosen)} of {len(jobs)} runs, {count['done']} done{awaited}", flush=True
+        f"{sweep.name}: starting {len(chosen)} of {counted(len(jobs), 'run')}, {count['done']} done{awaited}",
+        flush=True,
     )
     start = time.monotonic()
     book.record(jobs)
@@ -100,11 +102,12 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
     if outcome.queued:
         return _tell_queued(sweep, outcome, f"entrobench sweep status {sweep.path}")
     if outcome.failed:
-        print(f"{sweep.name}: {len(outcome.failed)} of {outcome.started} runs failed:")
+        print(f"{sweep.name}: {len(outcome.failed)} of {counted(outcome.started, 'run')} failed:")
         for run_id, lines in outcome.failed.items():
             print(f"  {run_id}: {' | '.join(lines)}")
         return 1
-    print(f"{sweep.name}: {outcome.started} runs finished in {duration(time.monotonic() - start)}; "
+    runs, took = counted(outcome.started, "run"), duration(time.monotonic() - start)
+    print(f"{sweep.name}: {runs} finished in {took}; "
           f"take them into the records: entrobench sweep collect {sweep.path}")  # fmt: skip
     return 0
 
@@ -118,7 +121,9 @@ def _tell_queued(sweep: Sweep, outcome: LaunchOutcome, watch: str) -> int:
     if not outcome.started:
         print(f"{sweep.name}: nothing queued: another submitter has just taken them all")
     else:
-        print(f"{sweep.name}: queued {outcome.started} runs as {outcome.note}; watch them: {watch}")
+        print(
+            f"{sweep.name}: queued {counted(outcome.started, 'run')} as {outcome.note}; watch them: {watch}"
+        )
     return 0
 
 
@@ -129,7 +134,7 @@ def cancel(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher) -> int:
     if tuning is not None:
         count += tuning.cancel(trials)
     what = "running or waiting" if any(s.queued for s in launcher.status(jobs)) else "running"
-    print(f"{sweep.name}: stopping {count} runs" if count else f"{sweep.name}: nothing is {what}")
+    print(f"{sweep.name}: stopping {counted(count, 'run')}" if count else f"{sweep.name}: nothing is {what}")
     return 0
 
 
@@ -181,10 +186,16 @@ def tune(sweep: Sweep) -> int:
     backend = Runs()
     every = trials(sweep, backend)
     found = untried(sweep, every)
-    if found:
+    while found:
         code = _carry_out(sweep, [trial.job for trial in found], "trials")
         if code is not None:
             return code
+        known, every = len(every), trials(sweep, backend)
+        if len(every) == known:
+            break
+        print(f"{sweep.name}: {len(every) - known} more, where the best rate lies on the grid's edge")
+        found = untried(sweep, every)
+    if found:
         path = write_choice(sweep, found, backend)
         methods = {trial.method for trial in found}
         print(f"{sweep.name}: wrote the choice of {len(methods)} methods to {path}")

@@ -26,6 +26,7 @@ def hp(
     lt: float | None = None,
     choices: Sequence[str] | None = None,
     absent: Any = ALWAYS_COUNTS,
+    names_model: bool = False,
 ) -> Any:
     """A hyper-parameter: a dataclass field with its meaning and its valid range.
 
@@ -38,9 +39,12 @@ def hp(
             were before the setting existed. A run's identity does not mention the setting then.
             :data:`NEVER_COUNTS` for a setting that does not influence the numbers at all,
             :data:`COUNTS_BY_OUTCOME` for one that an identity names by what it comes to.
+        names_model: the value names a model besides the policy; its weights belong to a run's identity.
     """
     rule = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices) if choices else None}
     metadata = {"help": help, **{k: v for k, v in rule.items() if v is not None}}
+    if names_model:
+        metadata["names_model"] = True
     return field(default=default, metadata=metadata | ({} if absent is ALWAYS_COUNTS else {"absent": absent}))
 
 

@@ -35,6 +35,10 @@ class DataConfig:
     train_split: str = hp("train", "split the prompts are drawn from")
     validation_split: str = hp("validation", "split of the entropy probe, the frontier and the tuning score")
     template: str = hp("", "prompt template; empty is the benchmark's own", absent="")
+    demonstrations: str = hp(
+        "", "file of demonstrations for fine-tuning, JSON lines with prompt and response; empty is the "
+        "benchmark's own right answers", absent=COUNTS_BY_OUTCOME,
+    )  # fmt: skip
 
 
 @dataclass
@@ -117,6 +121,27 @@ class TrainConfig:
 
 
 @dataclass
+class SftConfig:
+    """Steps on demonstrations before the method's own: SFT, then RL as one run (docs/fine-tuning.md)."""
+
+    steps: int = hp(0, "steps on demonstrations before the first rollout", ge=0, absent=COUNTS_BY_OUTCOME)
+    method: str = hp("sft", "fine-tuning method of these steps", absent=COUNTS_BY_OUTCOME)
+    settings: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "hyper-parameters of that method, e.g. [alpha:0.5]", "absent": COUNTS_BY_OUTCOME,
+        },
+    )  # fmt: skip
+    batch: int = hp(128, "demonstrations of one step", ge=1, absent=COUNTS_BY_OUTCOME)
+    minibatches: int = hp(
+        4, "optimiser steps per pass over a step's demonstrations", ge=1, absent=COUNTS_BY_OUTCOME
+    )
+    epochs: int = hp(1, "passes over a step's demonstrations", ge=1, absent=COUNTS_BY_OUTCOME)
+    lr: float = hp(1e-4, "peak learning rate of AdamW in these steps", gt=0, absent=COUNTS_BY_OUTCOME)
+    warmup_steps: int = hp(5, "optimiser steps of linear warm-up", ge=0, absent=COUNTS_BY_OUTCOME)
+
+
+@dataclass
 class ProbeConfig:
     """The one entropy for all: fresh rollouts at T=1 on fixed held-out prompts."""
 
@@ -169,11 +194,17 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     seed: int = hp(1, "seed of prompts, sampling and minibatch order", ge=0)
     device: str = hp("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
     runs_dir: str = hp("runs", "where the folders of the runs are", absent=NEVER_COUNTS)
+
+    @property
+    def last_step(self) -> int:
+        """Number of the last step that the run may take, those on demonstrations before it included."""
+        return self.sft.steps + self.train.steps
 
 
 SECTIONS: dict[str, Any] = {
@@ -193,7 +224,8 @@ def identity_dict(run: RunConfig) -> dict[str, Any]:
         value = getattr(run, f.name)
         if f.name in SECTIONS:
             inner = ((g, getattr(value, g.name)) for g in _fields(SECTIONS[f.name]))
-            out[f.name] = {g.name: own for g, own in inner if counts(g, own)}
+            kept = {g.name: own for g, own in inner if counts(g, own)}
+            out |= {f.name: kept} if kept else {}
         elif f.name == "method":
             out[f.name] = _plain(value)
         elif f.name != "method_name" and counts(f, value):

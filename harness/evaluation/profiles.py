@@ -48,6 +48,8 @@ class Profile:
         max_tokens: limit of a response; None is fixed by the model: three quarters of its context, at most
             8192.
         stop_texts: end a response besides the template's own stop texts.
+        limit: problems of each set; None for all of them.
+        limit_seed: they are drawn with this seed; None takes the first ones.
         changes: what the user set differently from the named profile; a profile with changes is another one.
     """
 
@@ -59,6 +61,7 @@ class Profile:
     note: str
     stop_texts: tuple[str, ...] = ()
     limit: int | None = None
+    limit_seed: int | None = None
     changes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -74,15 +77,22 @@ class Profile:
 
     def as_record(self) -> dict[str, Any]:
         """All of it, the template's words included."""
-        body = asdict(self) | {"template": asdict(templates.find(self.template))}
+        body = self._values() | {"template": asdict(templates.find(self.template))}
         return body | {"label": self.label, "hash": self.hash, "changes": dict(self.changes)}
 
     @property
     def hash(self) -> str:
         """12 hex digits of what influences the numbers; note, name and the list of changes do not."""
-        body = {k: v for k, v in asdict(self).items() if k not in ("name", "note", "changes")}
+        body = {k: v for k, v in self._values().items() if k not in ("name", "note", "changes")}
         body["template"] = templates.digest(templates.find(self.template))
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _values(self) -> dict[str, Any]:
+        """All fields; a seed that nothing is drawn with is none, as in records from before there was one."""
+        body = asdict(self)
+        if self.limit_seed is None:
+            del body["limit_seed"]
+        return body
 
 
 def _one(temperature: float, top_p: float, small: int, large: int) -> tuple[Draws, ...]:
@@ -171,9 +181,10 @@ def _changed(profile: Profile, key: str, value: str) -> Profile:
         return replace(profile, template=value, grader=profile.grader if same else grader)
     if key == "grader":
         return replace(profile, grader=value)
-    if key in ("max_tokens", "limit"):
-        number = whole(key, value)
-        return replace(profile, max_tokens=number) if key == "max_tokens" else replace(profile, limit=number)
+    if key == "max_tokens":
+        return replace(profile, max_tokens=whole(key, value))
+    if key == "limit":
+        return _limited(profile, value)
     which, _, setting = key.rpartition(".")
     if setting not in OF_DRAWS or which not in ("", *(d.name for d in profile.draws)):
         known = [
@@ -194,6 +205,17 @@ def _changed(profile: Profile, key: str, value: str) -> Profile:
             f"profile {profile.name} samples in {len(draws)} ways; say {names} instead of {setting}"
         )
     return replace(profile, draws=draws)
+
+
+def _limited(profile: Profile, value: str) -> Profile:
+    """``profile`` with ``limit=N`` (the first N problems) or ``limit=N@SEED`` (N that are drawn)."""
+    count, sign, seed = value.partition("@")
+    if sign and not (seed.isascii() and seed.isdigit()):
+        raise UserError(
+            f"limit={value}: the seed behind @ must be a whole number, e.g. limit={count or 100}@1; limit=N "
+            "without it takes the first N problems"
+        )
+    return replace(profile, limit=whole("limit", count), limit_seed=int(seed) if sign else None)
 
 
 def _set(draws: Draws, setting: str, value: str) -> Draws:

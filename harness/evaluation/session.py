@@ -26,9 +26,10 @@ from harness.evaluation.sets import (
     with_prompts,
 )
 from harness.grading.grader import Grader
+from harness.model.memory.machine import check_drawing
 from harness.model.text import load_tokenizer, stop_ids
 from harness.registry import benchmarks
-from harness.rollout.engines.base import Engine, open_engine
+from harness.rollout.engines.base import Engine, choose_device, open_engine
 from harness.util.environment import commit, hardware, versions
 from harness.util.errors import UserError
 from harness.util.intact import read_sealed, write_sealed
@@ -116,6 +117,7 @@ class Session:
 
     def _open_engine(self) -> Engine:
         request = self.request
+        _check_memory(request, self.weights)
         engine = open_engine(
             request.engine, self.weights.path, revision=self.weights.revision, dtype=request.dtype,
             device=request.device, **request.engine_options,
@@ -148,6 +150,8 @@ def enter(
         "source": chosen.source, "digest": chosen.digest, "problems": len(chosen.problems),
         "fingerprint": chosen.benchmark.fingerprint(), "version": chosen.benchmark.version,
     }  # fmt: skip
+    if chosen.seed is not None:
+        entry["data"] |= {"drawn_of": chosen.of, "drawn_with_seed": chosen.seed}
     entry.setdefault("draws", {})[draws.name] = body
     write_sealed(folder / "record.json", record)
 
@@ -166,6 +170,14 @@ def check_all_ks(request: EvaluationRequest, sets: Sequence[EvaluationSet]) -> N
     for chosen in sets:
         draws = score_draws(request.profile, chosen)
         check_ks(request.ks, draws.n(chosen.small), f"{chosen.name} ({draws.name})")
+
+
+def _check_memory(request: EvaluationRequest, weights: Weights) -> None:
+    """Refuse a model that the memory of this machine does not hold, where a CPU draws."""
+    if choose_device(request.device) == "cpu":
+        given = request.engine_options.get("kv_cache_gib", 4.0)
+        cache = float(given) if request.engine == "vllm" and isinstance(given, (int, float)) else 0.0
+        check_drawing(weights.label, weights.path, weights.revision, request.dtype, cache)
 
 
 def check_stored_ks(record: dict[str, Any], ks: Sequence[int]) -> None:

@@ -36,6 +36,8 @@ class EvaluationSet:
         digest: of the problems' ids, questions and answers.
         source: file or hub id they were read from.
         own_verifier: the benchmark judges by itself and its prompts are used as they are.
+        of: problems that the set has in all.
+        seed: the problems were drawn from it with this seed; None where they are the first ones, or all.
     """
 
     name: str
@@ -45,6 +47,8 @@ class EvaluationSet:
     digest: str
     source: str
     own_verifier: bool
+    of: int = 0
+    seed: int | None = None
 
     def stem(self, draws: Draws) -> str:
         """Name of the samples file; other content never meets these samples."""
@@ -55,7 +59,8 @@ def open_set(benchmark: Benchmark, profile: Profile, split: str = "") -> Evaluat
     """Load the problems of ``benchmark`` that are evaluated: ``split``, by default ``test``.
 
     Raises:
-        UserError: data that cannot be read or is not what it should be, or a set without a test split.
+        UserError: data that cannot be read or is not what it should be, a set without a test split, or more
+            problems to draw than it has.
     """
     chosen = split or "test"
     if chosen not in benchmark.splits():
@@ -63,21 +68,41 @@ def open_set(benchmark: Benchmark, profile: Profile, split: str = "") -> Evaluat
             f"split of {benchmark.name}", chosen, benchmark.splits(), f"(write {benchmark.name}:SPLIT)"
         )
     problems = tuple(benchmark.problems(chosen))
-    empty = next((p.id for p in problems if "question" in p.meta and not p.answer.strip()), None)
+    own = getattr(benchmark, "own_prompts", False) or any("question" not in p.meta for p in problems)
+    empty = next((p.id for p in problems if not own and not p.answer.strip()), None)
     if empty:
         raise UserError(f"problem {empty} of {benchmark.name} has an empty answer; fill it in or remove it")
     small = bool(getattr(benchmark, "small", len(problems) <= 100))
     loaded = getattr(benchmark, "loaded", None)
+    total = len(problems)
     if profile.limit:
-        problems = problems[: profile.limit]
+        problems = _limited(benchmark.name, problems, profile.limit, profile.limit_seed)
     text = "\0".join(f"{p.id}\1{p.meta.get('question', p.prompt)}\1{p.answer}" for p in problems)
     return EvaluationSet(
         name=f"{benchmark.name}:{split}" if split else benchmark.name,
         benchmark=benchmark, problems=problems, small=small,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         source=loaded(chosen).source if loaded else f"{benchmark.name}@{benchmark.version}",
-        own_verifier=any("question" not in p.meta for p in problems),
+        own_verifier=own, of=total,
+        seed=profile.limit_seed,
     )  # fmt: skip
+
+
+def _limited(name: str, problems: tuple[Problem, ...], limit: int, seed: int | None) -> tuple[Problem, ...]:
+    """The first ``limit`` problems; with a seed, as many drawn by their ids, in the set's order.
+
+    Which are drawn depends on the seed and the ids alone, and fewer of them are among more of them.
+    """
+    if seed is None:
+        return problems[:limit]
+    if limit > len(problems):
+        raise UserError(
+            f"limit={limit}@{seed}: {name} has {len(problems)} problems; say limit={len(problems)}@{seed} or "
+            "less, or leave limit out for all of them"
+        )
+    keys = [hashlib.sha256(f"limit|{seed}|{problem.id}".encode()).digest() for problem in problems]
+    kept = sorted(sorted(range(len(problems)), key=keys.__getitem__)[:limit])
+    return tuple(problems[i] for i in kept)
 
 
 def with_prompts(chosen: EvaluationSet, profile: Profile, tokenizer: Any) -> EvaluationSet:

@@ -13,15 +13,19 @@ import torch
 from harness.distributed.world import world
 from harness.evaluation.scores import digest, votes
 from harness.model.policy import Policy
-from harness.problems.problem import Benchmark, Problem
+from harness.problems.problem import Benchmark, Problem, verify_all
 from harness.rollout.finite import not_finite
-from harness.rollout.roll_out import Sampler, roll_out, verify_shared
+from harness.rollout.roll_out import Sampler, judge_shared, roll_out
+from harness.stages.batch import Batch
 from harness.stages.requests import Prompt
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.statistics import distinct_answers, maj_at_k
 from harness.util import progress
 from harness.util.files import replacing
 
+#: Blocks of so many tokens at most are drawn in one go, further rows beginning as others end. It is what is
+#: lost when an evaluation is killed.
+UNIT_TOKENS = 65536
 #: Columns of a samples file.
 COLUMNS = ("problem_id", "sample", "text", "tokens", "truncated", "status", "canonical", "logp_sum")
 
@@ -48,6 +52,7 @@ def evaluate_problems(
     Args:
         path: the samples file (parquet). Blocks of problems are written beside it as they come and merged at
             the end, so a killed evaluation goes on where it was. An existing file is returned as it is.
+        batch_rows: rows that are drawn side by side, those of a problem together.
         seed: draws depend on (seed, problem, sample) only.
         on_progress: called with (problems done, problems).
         by: who draws; by default the policy itself.
@@ -62,19 +67,35 @@ def evaluate_problems(
             part.unlink()
         return read_table(path)
     block = max(1, batch_rows // n)
-    parts = []
-    for start in range(0, len(problems), block):
-        part = path.with_name(f"{path.stem}.part-{start:06d}.parquet")
-        some = problems[start : start + block]
-        found = here.run_on_main(partial(_kept, part))
-        if not found:
-            rows = _judge(policy, benchmark, some, n, temperature, top_p, max_tokens, seed, by)
-            if here.is_main:
-                _write_table(part, pd.DataFrame(rows, columns=list(COLUMNS)))
-        parts.append(part)
-        progress.settle(len(some) * n, found=found)
-        if on_progress:
-            on_progress(min(start + block, len(problems)), len(problems))
+    many = block * max(1, UNIT_TOKENS // (block * n * max_tokens))
+    draw = partial(
+        _draw, policy, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed,
+        batch_rows=batch_rows, by=by,
+    )  # fmt: skip
+    parts = list[Path]()
+    for first in range(0, len(problems), many):
+        unit = problems[first : first + many]
+        blocks = [unit[start : start + block] for start in range(0, len(unit), block)]
+        files = [
+            path.with_name(f"{path.stem}.part-{first + i * block:06d}.parquet") for i in range(len(blocks))
+        ]
+        kept = [here.run_on_main(partial(_kept, file)) for file in files]
+        parts += files
+        left = sum(len(some) for some, there in zip(blocks, kept, strict=True) if not there)
+        if left < len(unit):
+            progress.settle((len(unit) - left) * n, found=True)
+        if left:  # the whole unit: what is drawn beside a response has a part in how its logits are rounded
+            with progress.within(0, left / len(unit)):
+                batch = draw(unit)
+            progress.settle(left * n)
+        for i, (some, file) in enumerate(zip(blocks, files, strict=True)):
+            if not kept[i]:
+                at = range(i * block * n, (i * block + len(some)) * n)
+                rows = _judged(benchmark, batch.rows(at), n)
+                if here.is_main:
+                    _write_table(file, pd.DataFrame(rows, columns=list(COLUMNS)))
+            if on_progress:
+                on_progress(first + i * block + len(some), len(problems))
     if not here.is_main:
         return None
     table = pd.concat([read_table(p) for p in parts], ignore_index=True)
@@ -120,18 +141,21 @@ def _kept(path: Path) -> bool:
     return True
 
 
-def _judge(
-    policy: Policy, benchmark: Benchmark, problems: Sequence[Problem], n: int, temperature: float,
-    top_p: float, max_tokens: int, seed: int, by: Sampler | None,
-) -> list[tuple[Any, ...]]:  # fmt: skip
-    batch = roll_out(
+def _draw(
+    policy: Policy, problems: Sequence[Problem], *, n: int, temperature: float, top_p: float, max_tokens: int,
+    seed: int, batch_rows: int, by: Sampler | None,
+) -> Batch:  # fmt: skip
+    return roll_out(
         policy, [Prompt(p, i) for i, p in enumerate(problems)], n,
         keys=[("evaluation", seed, p.id, i) for p in problems for i in range(n)],
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, by=by,
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, at_once=batch_rows, by=by,
     )  # fmt: skip
+
+
+def _judged(benchmark: Benchmark, batch: Batch, n: int) -> list[tuple[Any, ...]]:
     logp_sum_B = (batch.rollout_logp_BT * batch.mask_BT).sum(1)
     rows = []
-    verdicts = verify_shared(benchmark, batch)
+    verdicts = judge_shared(partial(verify_all, benchmark), batch)
     for i, (problem, text, verdict) in enumerate(zip(batch.problems, batch.texts, verdicts, strict=True)):
         rows.append((
             problem.id, i % n, text, int(batch.length_B[i]), bool(batch.truncated_B[i]), verdict.status,

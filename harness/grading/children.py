@@ -40,11 +40,11 @@ class Forker:
     nothing of the program that grades is imported a second time.
     """
 
-    def __init__(self, memory_mb: int) -> None:
+    def __init__(self, memory_mb: int, loads: str = "") -> None:
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(_MESSAGE_S)
         with theirs:
-            self.process = start(_START, theirs, memory_mb)
+            self.process = start(_START, theirs, memory_mb, loads)
 
     def fileno(self) -> int:
         return self.channel.fileno()

@@ -28,13 +28,16 @@ _POLL_S = 1.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve requests until the parent goes. Arguments: socket descriptor, parent's pid, memory in MiB."""
+    """Serve requests until the parent goes.
+
+    Arguments: socket descriptor, parent's pid, memory in MiB, and what workers are for.
+    """
     channel, parent, memory_mb = socket.socket(fileno=int(arguments[0])), int(arguments[1]), int(arguments[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with collector_paused():  # a fifth of the time that the imports take
-            worker.load()
+            worker.load(*arguments[3:])
         gc.collect()
         gc.freeze()  # keeps the shared pages shared
     except Exception as error:

@@ -58,7 +58,9 @@ class Pool:
     ran out of time or memory, or died, is a ``timeout``; the rest of the job goes on in a fresh worker.
     """
 
-    def __init__(self, workers: int, limits: Limits) -> None:
+    def __init__(self, workers: int, limits: Limits, loads: str = "") -> None:
+        """``loads`` names what workers are for, where that is not answers (:func:`worker.load`)."""
+        self._loads = loads
         self.most = workers
         self.limits = limits
         self.failure: BaseException | None = None
@@ -244,7 +246,7 @@ class Pool:
     def _ask_for_worker(self) -> None:
         assert self._selector is not None
         if self._forker is None:
-            self._forker = Forker(self.limits.memory_mb)
+            self._forker = Forker(self.limits.memory_mb, self._loads)
             self._forker_ready = False
             self._selector.register(self._forker, selectors.EVENT_READ, self._forker)
         self._numbers += 1

@@ -10,12 +10,19 @@ from typing import Any
 
 from harness.grading import confine, first, rules, second, units, wire
 from harness.grading.errors import where
+from harness.grading.programs import work
 
 _RECURSION = 3000
 
 
-def load() -> None:
-    """Import everything before the fork, and take away what must not be used."""
+def load(what: str = "") -> None:
+    """Import everything before the fork, and take away what must not be used.
+
+    Args:
+        what: ``program`` where workers run programs alone, which need no computer algebra.
+    """
+    if what == work.PART:
+        return
     first.load()
     second.load()
     confine.never_evaluate()
@@ -47,6 +54,8 @@ def judge(part: str, gold: str, pred: str) -> dict[str, Any]:
     """Verdict of one grader; whatever the text does to it, the answer is a message."""
     random.seed(0)
     try:
+        if part == work.PART:
+            return work.answered(gold, pred)
         return _judged(first if part == "first" else second, gold, pred)
     except MemoryError:
         return {"status": "timeout", "spent": True}

@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.model.decoding import decoding
 from harness.model.exchange import give_back, take_over
 from harness.model.fused import fuse, unfuse
-from harness.model.logits import HeadCurve
+from harness.model.head import HeadCurve
 from harness.model.own import Ways, head_of, hidden_states, text_config
 from harness.stages.batch import Batch
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat

@@ -21,7 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from harness.model.around import go_around, hooked
 from harness.model.attention import Layout, attend_back, attend_out
+from harness.model.head import by_hand
+from harness.model.made import MADE, Made
+from harness.model.norms import eps_of, norm_back, normed, rstd_of
 from harness.model.own import layers_of
 
 _LINEAR = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
@@ -81,6 +85,11 @@ class _Kept(NamedTuple):
     gate_LI: Tensor
     up_LI: Tensor
 
+    def before_attention(self, at: Tensor) -> _Kept:
+        """What is kept up to there, at other places."""
+        moved = [_at(value, at) for value in self[:4]]
+        return self._replace(**dict(zip(self._fields, moved, strict=False)))
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -116,34 +125,20 @@ def parts_of(layer: Any) -> Parts | None:
         or any(type(module) is not torch.nn.Linear for module in linear)
         or not isinstance(size, int)
         or type(act).__name__ not in ("SiLU", "SiLUActivation")
-        or any(_eps(norm) is None for norm in norms[2:])
+        or any(eps_of(norm) is None for norm in norms[2:])
         or getattr(modules.get("self_attn"), "sliding_window", None) is not None
-        or any(_hooked(module) for name, module in modules.items() if name)
+        or any(hooked(module) for name, module in modules.items() if name)
     ):
         return None
     q, k, v = (module.out_features // size for module in linear[:3])  # type: ignore[union-attr]
     head_norms = [norm for norm in norms[:2] if norm is not None]
     if k != v or q % k or len(head_norms) == 1:
         return None
-    if any(_eps(norm) is None or norm.weight.shape != (size,) for norm in head_norms):
+    if any(eps_of(norm) is None or norm.weight.shape != (size,) for norm in head_norms):
         return None
-    eps = tuple(_eps(norm) or 0.0 for norm in norms[1:])
+    eps = tuple(eps_of(norm) or 0.0 for norm in norms[1:])
     scale = float(getattr(modules["self_attn"], "scaling", size**-0.5))
     return Parts(q, k, scale, eps)  # type: ignore[arg-type]
-
-
-def _eps(norm: Any) -> float | None:
-    """The number that an RMS norm adds to the mean square; None of anything else."""
-    if "RMSNorm" not in type(norm).__name__:
-        return None
-    for name in ("variance_epsilon", "eps"):
-        if isinstance(value := getattr(norm, name, None), float):
-            return value
-    return None
-
-
-def _hooked(module: Any) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def fuse(model: Any) -> bool:
@@ -156,12 +151,14 @@ def fuse(model: Any) -> bool:
     if not layers or len(parts) < len(layers):
         return False
     for layer, p in zip(layers, parts, strict=True):
-        layer.forward = partial(_forward, layer, p, layer.forward)
+        layer.forward = partial(_forward, layer, p, [_place(layer, n) for n in WEIGHTS], layer.forward)
+    go_around(model)
     return True
 
 
 def unfuse(model: Any) -> None:
     """Undo :func:`fuse`."""
+    vars(model).pop("packed_pass", None)
     for layer in layers_of(model):
         del layer.forward
 
@@ -175,11 +172,14 @@ def is_fused(layer: Any) -> bool:
 def unfused(model: Any) -> Iterator[None]:
     """While open, every layer computes with the model's own code, which hooks can listen to."""
     held = {layer: layer.forward for layer in layers_of(model) if is_fused(layer)}
+    around = vars(model).pop("packed_pass", None)
     for layer in held:
         del layer.forward
     try:
         yield
     finally:
+        if around is not None:
+            model.packed_pass = around
         for layer, forward in held.items():
             layer.forward = forward
 
@@ -187,23 +187,29 @@ def unfused(model: Any) -> Iterator[None]:
 def _forward(
     layer: Any,
     parts: Parts,
+    places: Sequence[tuple[dict[str, Any] | None, str]],
     own: Callable[..., Any],
     hidden_states: Tensor,
     *arguments: Any,
     layout: Any = None,
+    made_by: Callable[[Any], Made] | None = None,
     **more: Any,
 ) -> Any:
-    """A layer's forward pass: of a packed row in one step, else the layer's own."""
+    """A layer's forward pass: of a packed row in one step, else the layer's own.
+
+    ``made_by`` says of a layer how the gradients of its weights are made in the one step. ``places`` are
+    where the weights stand: looking for them in every pass takes longer than a small product.
+    """
     rotary = more.get("position_embeddings")
-    usual = hidden_states.device.type == "cpu" and hidden_states.dtype in (torch.float32, torch.float64)
     if layout is None:
         return own(hidden_states, *arguments, **more)
-    if rotary is None or rotary[0].shape[-1] != layer.self_attn.head_dim or not usual:
+    if rotary is None or rotary[0].shape[-1] != layer.self_attn.head_dim or not by_hand(hidden_states):
         return own(hidden_states, *arguments, layout=layout, **more)
     x_LD, cos_L1E, sin_L1E = hidden_states[0], *(value[0][:, None] for value in rotary)
-    weights = [_at(layer, name) for name in WEIGHTS]
+    weights: list[Any] = [None if place is None else place[key] for place, key in places]
     if torch.is_grad_enabled():
-        return _Layer.apply(x_LD, cos_L1E, sin_L1E, layout, parts, *weights)[None]
+        made = MADE if made_by is None else made_by(layer)
+        return _Layer.apply(x_LD, cos_L1E, sin_L1E, layout, parts, made, *weights)[None]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return layout.attend(layer.self_attn, q, k, v, parts.scale)  # type: ignore[no-any-return]
@@ -211,10 +217,15 @@ def _forward(
     return _passed(x_LD, cos_L1E, sin_L1E, parts, _Weights(*weights), attend)[0][None]
 
 
-def _at(layer: Any, name: str) -> Any:
-    for step in name.split("."):
+def _place(layer: Any, name: str) -> tuple[dict[str, Any] | None, str]:
+    """The module's own table in which a weight stands under its name; None where there is no such module.
+
+    Whoever puts another tensor in a weight's place (sharding does) puts it into this table.
+    """
+    *path, key = name.split(".")
+    for step in path:
         layer = getattr(layer, step, None)
-    return layer
+    return (None if layer is None else layer._parameters), key
 
 
 class _Layer(torch.autograd.Function):
@@ -222,136 +233,136 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, parts: Parts, *weights: Any
-    ) -> Tensor:
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, parts: Parts, made: Made,
+        *weights: Any,
+    ) -> Tensor:  # fmt: skip
         lse: list[Tensor] = []
+        each = made.each
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out, sums = attend_out(layout, q, k, v, parts.scale)
+            out, sums = attend_out(each.layout if each else layout, q, k, v, parts.scale)
             lse.append(sums)
             return out
 
-        y, kept = _passed(x, cos, sin, parts, _Weights(*weights), attend)
+        first_U = None if each is None else each.first_U
+        once = [_at(v, first_U) for v in (x, cos, sin)]
+        y, kept = _passed(once[0], once[1], once[2], parts, _Weights(*weights), attend)
         ctx.save_for_backward(x, cos, sin, *lse, *kept, *weights)
-        ctx.layout, ctx.parts = layout, parts
-        return y
+        ctx.layout, ctx.parts, ctx.made = layout, parts, made
+        return y if each is None else y[each.of_L]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, cos, sin, lse, *rest = ctx.saved_tensors
         kept, w = _Kept(*rest[: len(_Kept._fields)]), _Weights(*rest[len(_Kept._fields) :])
-        d_mid, mlp = _mlp_back(grads[0], kept, w)
+        made, each = ctx.made, ctx.made.each
+        if each is None:
+            d_mid, d_out, mlp = _mlp_back(grads[0], kept, w, made)
+        else:
+            d_mid, d_out, mlp = _mlp_back(each.read(grads[0]), kept, w, made, each.read(each.of_L))
+            d_mid, d_out = each.spread(d_mid), each.spread(d_out)
+            lse, kept = lse[each.of_L], kept.before_attention(each.of_L)
 
         def attend_back_to(d_out: Tensor, dqkv: Sequence[Tensor]) -> None:
             qkv = kept.qkv_LJE.split(ctx.parts.split, 1)
             attend_back(ctx.layout, d_out, qkv, kept.out_LHE, lse, ctx.parts.scale, dqkv)
 
-        dx, attention = _attention_back(d_mid, x, cos, sin, kept, w, ctx.parts, attend_back_to)
+        dx, attention = _attention_back(d_out, x, cos, sin, kept, w, ctx.parts, made, attend_back_to)
         d: dict[str, Any] = {**mlp, **attention}
-        return dx, None, None, None, None, *_Weights(**d)
+        return dx.add_(d_mid), None, None, None, None, None, *_Weights(**d)
+
+
+def _at(value: Any, index: Tensor | None) -> Any:
+    return value if value is None or index is None else value.index_select(0, index)
 
 
 def _passed(
     x: Tensor, cos: Tensor, sin: Tensor, parts: Parts, w: _Weights, attend: Callable[..., Tensor]
 ) -> tuple[Tensor, _Kept]:
     """The layer's output, and what its gradient takes."""
-    rstd_in = _rstd(x, parts.eps[1])
-    normed = _normed(x, rstd_in, w.norm_in)
+    rstd_in = rstd_of(x, parts.eps[1])
+    given = normed(x, rstd_in, w.norm_in)
     qkv_LJE = x.new_empty(len(x), sum(parts.split), len(w.q) // parts.heads)
     flat = qkv_LJE.flatten(1)
     for columns, weight, bias in w.qkv():
-        _linear(normed, weight, bias, flat[:, columns])
+        _linear(given, weight, bias, flat[:, columns])
     qk_LJE, raw = qkv_LJE[:, : parts.heads + parts.groups], None
     if w.q_norm is not None and w.k_norm is not None:
         raw = qk_LJE.clone()
         q, k = qk_LJE.split(parts.split[:2], 1)
-        q.mul_(_rstd(q, parts.eps[0])).mul_(w.q_norm)
-        k.mul_(_rstd(k, parts.eps[0])).mul_(w.k_norm)
+        q.mul_(rstd_of(q, parts.eps[0])).mul_(w.q_norm)
+        k.mul_(rstd_of(k, parts.eps[0])).mul_(w.k_norm)
     _rotate(qk_LJE, cos, sin)
     out_LHE = attend(*qkv_LJE.split(parts.split, 1))
     mid = _linear(out_LHE.flatten(1), w.o, w.o_bias).add_(x)
-    rstd_mid = _rstd(mid, parts.eps[2])
-    normed = _normed(mid, rstd_mid, w.norm_mid)
-    gate, up = _linear(normed, w.gate), _linear(normed, w.up)
+    rstd_mid = rstd_of(mid, parts.eps[2])
+    given = normed(mid, rstd_mid, w.norm_mid)
+    gate, up = _linear(given, w.gate), _linear(given, w.up)
     y = torch.addmm(mid, torch.nn.functional.silu(gate).mul_(up), w.down.T)
     return y, _Kept(rstd_in, qkv_LJE, raw, out_LHE, mid, rstd_mid, gate, up)
 
 
-def _mlp_back(dy: Tensor, kept: _Kept, w: _Weights) -> tuple[Tensor, dict[str, Tensor]]:
-    """The gradient of ``kept.mid_LD``, and those of the weights behind it by name."""
+def _mlp_back(
+    dy: Tensor, kept: _Kept, w: _Weights, made: Made, at: Tensor | None = None
+) -> tuple[Tensor, Tensor, dict[str, Tensor | None]]:
+    """Gradients of ``kept.mid_LD`` and of the attention's output, and of the weights behind it by name.
+
+    Args:
+        at: the token of ``kept`` that each of ``dy`` is; None where they are the same.
+    """
     sigmoid = kept.gate_LI.sigmoid()
     silu = kept.gate_LI * sigmoid
-    d = {"down": dy.T @ (silu * kept.up_LI)}
+    d = {"down": made.linear("mlp.down_proj", dy, _at(silu * kept.up_LI, at))}
     d_act = dy @ w.down
-    d_up = d_act * silu
+    d_up = d_act * _at(silu, at)
     # with s the sigmoid, silu = gate * s and its slope is s + silu (1 - s)
-    d_gate = sigmoid.addcmul_(sigmoid, silu, value=-1).add_(silu).mul_(kept.up_LI).mul_(d_act)
-    normed = _normed(kept.mid_LD, kept.rstd_mid, w.norm_mid)
-    d["gate"], d["up"] = d_gate.T @ normed, d_up.T @ normed
-    d_normed = (d_gate @ w.gate).addmm_(d_up, w.up)
-    d_mid, d["norm_mid"] = _norm_back(d_normed, kept.mid_LD, kept.rstd_mid, w.norm_mid)
-    return d_mid.add_(dy), d
+    slope = sigmoid.addcmul_(sigmoid, silu, value=-1).add_(silu).mul_(kept.up_LI)
+    d_gate = _at(slope, at).mul_(d_act)
+    mid, rstd, out = _at(kept.mid_LD, at), _at(kept.rstd_mid, at), _at(kept.out_LHE, at)
+    unit = mid * rstd
+    given = unit * w.norm_mid
+    d["gate"] = made.linear("mlp.gate_proj", d_gate, given)
+    d["up"] = made.linear("mlp.up_proj", d_up, given)
+    d_given = (d_gate @ w.gate).addmm_(d_up, w.up)
+    d_mid, scale = norm_back(d_given, unit, rstd, w.norm_mid)
+    d["norm_mid"] = made.norm("post_attention_layernorm", scale)
+    d_mid.add_(dy)
+    d["o"] = made.linear("self_attn.o_proj", d_mid, out.flatten(1))
+    d["o_bias"] = None if w.o_bias is None else made.bias(d_mid)
+    return d_mid, (d_mid @ w.o).view_as(out), d
 
 
 def _attention_back(
-    d_mid: Tensor, x: Tensor, cos: Tensor, sin: Tensor, kept: _Kept, w: _Weights, parts: Parts,
+    d_out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, kept: _Kept, w: _Weights, parts: Parts, made: Made,
     attend_back_to: Callable[[Tensor, Sequence[Tensor]], None],
 ) -> tuple[Tensor, dict[str, Tensor | None]]:  # fmt: skip
-    """The gradient of the layer's input, and those of the weights before ``kept.mid_LD`` by name."""
-    d: dict[str, Tensor | None] = {
-        "o": d_mid.T @ kept.out_LHE.flatten(1), "o_bias": _bias_back(d_mid, w.o_bias),
-        "q_norm": None, "k_norm": None,
-    }  # fmt: skip
+    """The gradient of the layer's input by way of the attention's output, and of the weights before it."""
+    d: dict[str, Tensor | None] = {"q_norm": None, "k_norm": None}
     dqkv_LJE = torch.zeros_like(kept.qkv_LJE)
     dq, dk, dv = dqkv_LJE.split(parts.split, 1)
-    attend_back_to((d_mid @ w.o).view_as(kept.out_LHE), (dq, dk, dv))
+    attend_back_to(d_out, (dq, dk, dv))
     _rotate(dqkv_LJE[:, : parts.heads + parts.groups], cos, sin, -1)
     if kept.raw is not None and w.q_norm is not None and w.k_norm is not None:
-        raw_q, raw_k = kept.raw.split(parts.split[:2], 1)
-        d["q_norm"] = _head_norm_back(dq, raw_q, parts.eps[0], w.q_norm)
-        d["k_norm"] = _head_norm_back(dk, raw_k, parts.eps[0], w.k_norm)
-    normed = _normed(x, kept.rstd_in, w.norm_in)
-    d_normed, flat = torch.zeros_like(x), dqkv_LJE.flatten(1)
+        raw = kept.raw.split(parts.split[:2], 1)
+        for name, dx, x_LHE, weight in zip("qk", (dq, dk), raw, (w.q_norm, w.k_norm), strict=True):
+            rstd = rstd_of(x_LHE, parts.eps[0])
+            d[f"{name}_norm"] = made.norm(
+                f"self_attn.{name}_norm", norm_back(dx, x_LHE * rstd, rstd, weight)[1]
+            )
+    unit, flat = x * kept.rstd_in, dqkv_LJE.flatten(1)
+    given, d_given = unit * w.norm_in, torch.empty_like(x)
     for name, (columns, weight, bias) in zip("qkv", w.qkv(), strict=True):
-        d[name], d[f"{name}_bias"] = flat[:, columns].T @ normed, _bias_back(flat[:, columns], bias)
-        d_normed.addmm_(flat[:, columns], weight)
-    dx, d["norm_in"] = _norm_back(d_normed, x, kept.rstd_in, w.norm_in)
-    return dx.add_(d_mid), d
+        part = flat[:, columns]
+        d[name] = made.linear(f"self_attn.{name}_proj", part, given)
+        d[f"{name}_bias"] = None if bias is None else made.bias(part)
+        d_given.addmm_(part, weight, beta=0.0 if name == "q" else 1.0)
+    dx, scale = norm_back(d_given, unit, kept.rstd_in, w.norm_in)
+    d["norm_in"] = made.norm("input_layernorm", scale)
+    return dx, d
 
 
 def _linear(x: Tensor, w: Tensor, b: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     return torch.mm(x, w.T, out=out) if b is None else torch.addmm(b, x, w.T, out=out)
-
-
-def _bias_back(d: Tensor, b: Tensor | None) -> Tensor | None:
-    return None if b is None else d.sum(0)
-
-
-def _rstd(x: Tensor, eps: float) -> Tensor:
-    """``[…,1]``: one over the root of the mean square of the last dimension."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.mul_(norm).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-
-
-def _normed(x: Tensor, rstd: Tensor, w: Tensor) -> Tensor:
-    return (x * rstd).mul_(w)
-
-
-def _norm_back(d: Tensor, x: Tensor, rstd: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the input and the weight of an RMS norm from ``[L,D]``; ``d`` is used up."""
-    unit = x * rstd
-    product = d * unit
-    mean = (product @ w).mul_(1 / x.shape[-1])[:, None]
-    return d.mul_(w).addcmul_(unit, mean, value=-1).mul_(rstd), product.sum(0)
-
-
-def _head_norm_back(d: Tensor, x: Tensor, eps: float, w: Tensor) -> Tensor:
-    """The gradient of the weight; ``d [L,heads,E]`` becomes that of the input."""
-    unit = x * (rstd := _rstd(x, eps))
-    product = d * unit
-    mean = (product @ w).mul_(1 / x.shape[-1])[..., None]
-    d.mul_(w).addcmul_(unit, mean, value=-1).mul_(rstd)
-    return product.sum((0, 1))
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, way: int = 1) -> None:

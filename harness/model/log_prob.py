@@ -69,7 +69,7 @@ def tiles(positions: int, tokens: int, cells: int) -> Iterator[list[Tile]]:
         ]
 
 
-class _Head:
+class Head:
     """The head's logits, tile by tile, in memory that is used again."""
 
     def __init__(
@@ -97,7 +97,12 @@ class _Head:
     def logits(self, tile: Tile, fresh: bool = False) -> Tensor:
         """``[R,C]``, in memory of its own if ``fresh``."""
         shape = (tile.height, tile.width)
-        out = self.hidden.new_empty(shape, dtype=self.dtype) if fresh else self.space(tile, 0)
+        return self.write(
+            tile, self.hidden.new_empty(shape, dtype=self.dtype) if fresh else self.space(tile, 0)
+        )
+
+    def write(self, tile: Tile, out: Tensor) -> Tensor:
+        """A tile's logits into ``out``, ``[R,C]``."""
         add_product(out, self.hidden[tile.rows], self.weight.T, first=True)
         if self.bias is not None:
             out.add_(self.bias[tile.columns])
@@ -113,21 +118,24 @@ class _Head:
         return self.curve.slope(logits) / self.temperature
 
 
-class _Gradients:
+class Gradients:
     """Of hidden states, head and bias, of those that need one: sums in fp32 or wider."""
 
-    def __init__(self, head: _Head, bias: Tensor | None, needed: Sequence[bool]) -> None:
+    def __init__(self, head: Head, bias: Tensor | None, needed: Sequence[bool]) -> None:
         self._head = head
         self.hidden = torch.zeros_like(head.hidden, dtype=head.dtype) if needed[0] else None
         written = len(head.hidden) > 0
         self.weight = (torch.empty_like if written else torch.zeros_like)(head.of) if needed[1] else None
         self.bias = torch.zeros_like(bias, dtype=head.dtype) if bias is not None and needed[2] else None
 
-    def turn_to(self, block: Sequence[Tile]) -> None:
-        """Tiles of these tokens come next."""
+    def turn_to(self, block: Sequence[Tile], begun: bool = False) -> None:
+        """Tiles of these tokens come next; ``begun`` where they add to what other positions have given."""
+        self._first = None if begun else block[0].row
         if self.weight is not None:
             part, dtype = self.weight[block[0].columns], self._head.dtype
-            self._part = part if part.dtype == dtype else torch.empty_like(part, dtype=dtype)
+            if part.dtype != dtype:
+                part = part.to(dtype) if begun else torch.empty_like(part, dtype=dtype)
+            self._part = part
 
     def add(self, tile: Tile, grad_RC: Tensor) -> None:
         """What a tile has to add: the gradient of the head's products."""
@@ -136,7 +144,7 @@ class _Gradients:
         if self.hidden is not None:
             add_product(self.hidden[tile.rows], local, weight)
         if self.weight is not None:
-            add_product(self._part, local.T, hidden, first=tile.row == 0)
+            add_product(self._part, local.T, hidden, first=tile.row == self._first)
             if self._part.dtype != self.weight.dtype:
                 self.weight[tile.columns] = self._part  # the last of the block's tiles stays
         if self.bias is not None:
@@ -156,6 +164,7 @@ class LogProbEntropy(torch.autograd.Function):
     """``[N]`` log-probs and ``[N]`` entropies, see the module's docstring.
 
     ``cells`` is the number of logits that may be held at once; ``keep`` says whether a backward pass follows;
+    without ``bends`` there are no entropies but None;
     ``seen`` is called with each tile and the gradient ``[R,C]`` of the head's products there; tiles then hold
     all positions, as far as ``cells`` allow it.
     """
@@ -171,26 +180,27 @@ class LogProbEntropy(torch.autograd.Function):
         cells: int,
         curve: HeadCurve,
         keep: bool,
+        bends: bool = True,
         seen: Seen | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         n, vocab = hidden.shape[0], weight.shape[0]
         size = tile_cells(cells, hidden.device, 0 if seen is None else n)
         room = cells - min(size, n * vocab) if keep else 0
-        head = _Head(hidden, weight, bias, temperature, curve)
-        state_4N = torch.zeros(4, n, dtype=head.dtype, device=hidden.device)
+        head = Head(hidden, weight, bias, temperature, curve)
+        state_XN = torch.zeros(3 + bends, n, dtype=head.dtype, device=hidden.device)
         kept: dict[Tile, tuple[Tensor, Tensor]] = {}
         for block in tiles(n, vocab, size):
             head.turn_to(block)
             for tile in block:
                 held = tile.cells <= room
                 z = head.logits(tile, fresh=held)
-                top = _join(state_4N[:, tile.rows], z, target[tile.rows], tile, head.space(tile, 1))
+                top = _join(state_XN[:, tile.rows], z, target[tile.rows], tile, head.space(tile, 1))
                 if held:
                     room -= tile.cells
                     kept[tile] = z, top
-        top, total, moment, chosen = state_4N
+        top, total, chosen = state_XN[:3]
         log_total = total.log()
-        entropy = log_total - moment / total
+        entropy = log_total - state_XN[3] / total if bends else None
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(hidden, weight, bias, target, top + log_total, entropy)
         ctx.temperature, ctx.size, ctx.curve, ctx.kept, ctx.seen = temperature, size, curve, kept, seen
@@ -206,9 +216,9 @@ class LogProbEntropy(torch.autograd.Function):
         if bend is not None:
             along = bend * entropy if grad_logp is None else grad_logp + bend * entropy
         if along is None:
-            return (None,) * 9
-        head = _Head(hidden, weight, bias, ctx.temperature, ctx.curve)
-        sums = _Gradients(head, bias, ctx.needs_input_grad)
+            return (None,) * 10
+        head = Head(hidden, weight, bias, ctx.temperature, ctx.curve)
+        sums = Gradients(head, bias, ctx.needs_input_grad)
         for block in tiles(hidden.shape[0], weight.shape[0], ctx.size):
             head.turn_to(block)
             sums.turn_to(block)
@@ -232,21 +242,21 @@ class LogProbEntropy(torch.autograd.Function):
                 if ctx.seen is not None:
                     ctx.seen(tile, grad)
         found = [s if s is None else s.to(x.dtype) for s, x in ((sums.hidden, hidden), (sums.bias, bias))]
-        return found[0], sums.weight, found[1], None, None, None, None, None, None
+        return found[0], sums.weight, found[1], None, None, None, None, None, None, None
 
 
-def _join(state_4R: Tensor, z_RC: Tensor, target_R: Tensor, tile: Tile, space_RC: Tensor) -> Tensor:
+def _join(state_XR: Tensor, z_RC: Tensor, target_R: Tensor, tile: Tile, space_RC: Tensor) -> Tensor:
     """Put a tile's logits beside what is known of its positions from the tiles before it.
 
     Args:
-        state_4R: the largest logit; relative to it: the sum of the exponentials, the same weighted by their
-            exponents, and the target's logit. Updated in place.
+        state_XR: the largest logit; relative to it: the sum of the exponentials, the target's logit and, if
+            wanted, the sum of the exponentials weighted by their exponents. Updated in place.
         z_RC: becomes relative to the largest logit.
 
     Returns:
         ``[R]``: the largest logit so far.
     """
-    top, total, moment, chosen = state_4R
+    top, total, chosen = state_XR[:3]
     first = tile.column == 0
     most = z_RC.amax(1) if first else torch.maximum(z_RC.amax(1), top)
     z_RC.sub_(most[:, None])
@@ -254,14 +264,15 @@ def _join(state_4R: Tensor, z_RC: Tensor, target_R: Tensor, tile: Tile, space_RC
     found = z_RC.gather(1, at).squeeze(1)
     e_RC = torch.exp(z_RC, out=space_RC)
     sums = e_RC.sum(1)
-    moments = e_RC.mul_(z_RC).sum(1)
+    moments = e_RC.mul_(z_RC).sum(1) if len(state_XR) > 3 else None
     if not first:
         rise = top - most
         shrink = rise.exp()
-        moments += shrink * (moment + rise * total)
+        if moments is not None:
+            moments += shrink * (state_XR[3] + rise * total)
         sums += shrink * total
         found = torch.where(inside, found, chosen + rise)
-    for kept, value in zip(state_4R, (most, sums, moments, found), strict=True):
+    for kept, value in zip(state_XR, (most, sums, found, moments), strict=False):
         kept.copy_(value)
     return most
 

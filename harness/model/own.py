@@ -132,6 +132,8 @@ def _caught(head: Any, answer: Answer) -> Iterator[list[Tensor]]:
 def hidden_states(model: Any, inputs: Mapping[str, Any], answer: Answer | None = None) -> tuple[Tensor, Any]:
     """Hidden states ``[R,L,D]`` as they enter the head, and the model's own output.
 
+    Packed rows go the shorter way where there is one (:mod:`harness.model.around`); there is no output then.
+
     Args:
         inputs: of the model's ``forward``.
         answer: stands for the head's products; by default one number a position, which nobody reads.
@@ -139,6 +141,14 @@ def hidden_states(model: Any, inputs: Mapping[str, Any], answer: Answer | None =
     Raises:
         ValueError: the model's pass does not go through its head, or more than once.
     """
+    around = vars(model).get("packed_pass")
+    if (
+        around is not None
+        and answer is None
+        and "layout" in inputs
+        and (hidden := around(inputs)) is not None
+    ):
+        return hidden, None
     with _caught(head_of(model), answer or _first) as seen:
         output = model(**inputs)
     if len(seen) != 1:

@@ -21,6 +21,7 @@ from harness.model.loading import load_model
 from harness.model.own import context_of, vocabulary_of
 from harness.model.packing import pack, row_lengths
 from harness.model.sharding import Network, share, whole
+from harness.problems.templates import render_chat
 from harness.stages.batch import Batch
 from harness.stages.token_stats import TokenStat
 from harness.util import heap, progress
@@ -88,6 +89,18 @@ class Policy:
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a prompt."""
         return text.encode(self.tokenizer, prompt)
+
+    def encode_inside(self, text_inside: str) -> list[int]:
+        """Token ids of a text that stands inside a sequence."""
+        return text.encode_inside(self.tokenizer, text_inside)
+
+    def chat(self, turns: Sequence[Mapping[str, str]]) -> str:
+        """``turns`` by the model's own chat template, up to where it is to answer.
+
+        Raises:
+            UserError: it has none, or refuses them.
+        """
+        return render_chat(self.tokenizer, turns)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Texts of token rows, special tokens left out."""

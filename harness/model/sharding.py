@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from harness.distributed.world import world
-from harness.model.logits import PLAIN, HeadCurve, chunk_rows, token_stats
+from harness.model.head import PLAIN, HeadCurve
+from harness.model.logits import chunk_rows, token_stats
 from harness.model.own import (
     Ways,
     head_of,

@@ -84,6 +84,12 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     return [*front[: len(front) - written], *bare]
 
 
+def encode_inside(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that stands inside a sequence: nothing is put in front of it or behind."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def decode(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
     """Texts of token rows, special tokens left out."""
     texts: list[str] = tokenizer.batch_decode([list(row) for row in rows], skip_special_tokens=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -63,6 +63,7 @@ class GeneratedSet:
         families: take turns in every split, so that every prefix of a split is balanced.
         recipes: split -> (bucket of the canonical text, shares of the levels, number of problems).
         shares: percent of canonical texts in training and in validation; the others are for tests.
+        own_prompts: no template is put around a question, and the set judges responses by itself.
     """
 
     name: ClassVar[str]
@@ -71,6 +72,7 @@ class GeneratedSet:
     families: ClassVar[Mapping[str, ProblemFamily]]
     recipes: ClassVar[Mapping[str, tuple[Bucket, Mix, int]]]
     shares: ClassVar[tuple[int, int]] = (80, 5)
+    own_prompts: ClassVar[bool] = True
     _made: ClassVar[dict[tuple[type, str], tuple[Problem, ...]]] = {}
 
     @classmethod
@@ -119,7 +121,12 @@ class GeneratedSet:
             if drawn is None:
                 raise ValueError(f"{self.name}: family {name} has too few problems for {count} in {split}")
             seen.add(drawn.prompt)
-            yield self.problem(f"{self.salt}/{split}/{number:05d}", name, drawn)
+            problem = self.problem(f"{self.salt}/{split}/{number:05d}", name, drawn)
+            yield replace(problem, solution=drawn.solution)
+
+    def demonstration(self, problem: Problem) -> str:
+        """The solution that ``problem`` was drawn with: a right answer."""
+        return problem.solution
 
     def problem(self, key: str, family: str, drawn: DrawnProblem) -> Problem:
         """What the model is given of a drawn problem."""

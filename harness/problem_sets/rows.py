@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from harness.util.offline import cache_folder
 
 #: Environment variable: the folder (or file) that sets are read from instead of the hub.
 DATA_VARIABLE = "ENTROBENCH_DATA"
+#: A date with what datasets puts behind it.
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d 00:00:00")
 #: Environment variable: where fetched copies are kept, by default in ``$HF_HOME/entrobench``.
 CACHE_VARIABLE = "ENTROBENCH_CACHE"
 
@@ -219,6 +222,7 @@ def _hub_rows(name: str, part: Part) -> Iterator[ProblemRow]:
         for column, own in (("problem", problem), ("answer", value)):
             if own is not None:
                 _check_type(own, column, where)
+                _check_date(own, column, name, part, where)
         problem = (problem or "").strip()
         answer = "" if value is None else hub.read_answer(value).strip()
         if not answer and hub.drop_empty:
@@ -226,6 +230,16 @@ def _hub_rows(name: str, part: Part) -> Iterator[ProblemRow]:
         if not problem or not answer:
             raise UserError(f"{where} has an empty {'answer' if problem else 'problem'}; use another copy")
         yield ProblemRow(f"{name}-{text_hash(problem)}", problem, answer)
+
+
+def _check_date(value: Any, column: str, name: str, part: Part, where: str) -> None:
+    """Refuse a date with midnight behind it: datasets 5.2.0 makes one of "2024-03-01" in a column of dates,
+    even of one that is declared a string (findings/datasets_dates_become_timestamps.sh)."""
+    if isinstance(value, str) and _MIDNIGHT.fullmatch(value):
+        raise UserError(
+            f"{where}: {column} is '{value}', which the library datasets makes of '{value[:10]}'; for {name} "
+            f"give data_dir= (or {DATA_VARIABLE}) with a file {part.file}.jsonl, which is read as written"
+        )
 
 
 def _hub_table(name: str, part: Part) -> Any:

@@ -14,13 +14,15 @@ class Problem:
     """One problem as the trainer and the evaluation see it.
 
     ``prompt`` is the final text given to the policy (template applied), ``answer`` the reference
-    answer where there is a single one, ``meta`` whatever the verifier needs.
+    answer where there is a single one, ``meta`` whatever the verifier needs. ``solution`` is a right response
+    where the problem set knows one; no verdict and no fingerprint depends on it.
     """
 
     id: str
     prompt: str
     answer: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    solution: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Benchmark(Protocol):
 
     def fingerprint(self) -> str:
         """Hex digest of everything that influences the numbers (problems, verifier version)."""
+
+
+def demonstration_of(benchmark: Benchmark, problem: Problem) -> str | None:
+    """A right answer to ``problem`` that the benchmark itself has (``demonstration(problem)``), or None."""
+    own = getattr(benchmark, "demonstration", None)
+    return own(problem) if own is not None else None
 
 
 def verify_all(benchmark: Benchmark, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:

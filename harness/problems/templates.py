@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
-from harness.problems.problem import Benchmark, Problem, Verdict, verify_all
+from harness.problems.problem import Benchmark, Problem, Verdict, demonstration_of, verify_all
 from harness.util.errors import UserError, unknown
 
 #: The day that chat templates with today's date are told: the one that Llama 3.1's names where nobody tells
@@ -264,6 +264,9 @@ class Templated:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         return self._benchmark.verify(problem, text)
+
+    def demonstration(self, problem: Problem) -> str | None:
+        return demonstration_of(self._benchmark, problem)
 
     def verify_all(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         return verify_all(self._benchmark, problems, texts)

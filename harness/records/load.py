@@ -14,6 +14,7 @@ import msgspec
 
 from harness.records import migrate
 from harness.records.record import ROLES, Record, RunResult
+from harness.util.collector import collector_paused
 from harness.util.errors import UserError
 from harness.util.files import parse_json
 
@@ -48,7 +49,7 @@ def load_records(path: Path) -> LoadedRecords:
     try:
         with path.open("rb", buffering=1 << 20) as lines, _nothing_to_collect():
             for number, line in enumerate(lines, 1):
-                if not line.strip():
+                if line.isspace():
                     continue
                 try:
                     records.append(read_record(line))
@@ -65,14 +66,11 @@ def _nothing_to_collect() -> Iterator[None]:
 
     Nor need the collector look through it later, so it is frozen.
     """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was:
-            gc.enable()
+    with collector_paused():
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 def read_record(text: str | bytes) -> Record:

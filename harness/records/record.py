@@ -126,7 +126,7 @@ class Budget(_Part, kw_only=True, frozen=True):
 
     Attributes:
         generated_tokens: of training rollouts; train_tokens: passed through the update.
-        updates: optimiser steps; steps: rollout steps.
+        updates: optimiser steps; steps: rollout steps, and those on demonstrations.
         extra_forward_tokens: passed forward beyond what plain training needs.
         verifier_calls: answers judged in training.
         wall_s: seconds.
@@ -172,7 +172,8 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
         model: path or name of the starting weights; benchmark: of the training problems, with its version.
         numerics_version: raised when the harness changes numbers.
         evals: set -> what was measured on it; empty for a tuning trial.
-        hyperparameters: of the method; train: section ``train`` of the configuration.
+        hyperparameters: of the method; train: section ``train`` of the configuration; sft: section ``sft``
+            with its method's hash and hyper-parameters, where steps on demonstrations came first.
         config_hash, method_hash, data_hash, model_hash: digests of what the numbers depend on.
         commit: of the checkout, ``+changes`` where files differ; hardware: CPU or GPUs.
         untested_on_gpu: ways that it took and that nobody had tried on a GPU.
@@ -199,6 +200,7 @@ class RunResult(_Part, tag_field="schema", tag=SCHEMA, kw_only=True, frozen=True
     role: Role = "method"
     hyperparameters: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    sft: dict[str, Any] = {}
     config_hash: str | None = None
     method_hash: str | None = None
     data_hash: str | None = None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.registry.analyses import AnalysisEntry
 from harness.registry.methods import ComposedEntry, MethodEntry
 from harness.stages.compose import changes
 from harness.stages.method import Method
@@ -17,6 +18,8 @@ from harness.util.errors import UserError
 from harness.util.plain_yaml import parse_yaml
 
 TRACKS = ("main", "off-policy", "label-free", "extra-supervision", "length", "sft-then-rl")
+#: The track of what trains nothing (:mod:`harness.registry.analyses`).
+ANALYSIS = "analysis"
 COMPOSED = "composed"
 FIDELITIES = ("code-verified", "paper-verified", "reconstruction", "baseline", "own")
 
@@ -73,12 +76,14 @@ def read_card(entry: MethodEntry) -> Card:
             raise UserError(f"{path.name}: the header lacks '{key}'")
         return raw[key]
 
-    if need("track") not in TRACKS:
-        raise UserError(f"{path.name}: track '{raw['track']}' is not one of {', '.join(TRACKS)}")
+    trains = not isinstance(entry, AnalysisEntry)
+    tracks = TRACKS if trains else (ANALYSIS,)
+    if need("track") not in tracks:
+        raise UserError(f"{path.name}: track '{raw['track']}' is not one of {', '.join(tracks)}")
     if need("fidelity") not in FIDELITIES:
         raise UserError(f"{path.name}: fidelity '{raw['fidelity']}' is not one of {', '.join(FIDELITIES)}")
     reduction = raw.get("reduces_to")
-    if not reduction and not raw.get("no_reduction"):
+    if trains and not reduction and not raw.get("no_reduction"):
         raise UserError(f"{path.name}: say what the method reduces_to, or no_reduction: <the reason>")
     return Card(
         title=need("title"),

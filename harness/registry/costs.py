@@ -12,6 +12,8 @@ from typing import Any
 from harness.util.files import read_json
 
 MEASURED = Path("results/performance/methods.json")
+#: By how much passes' tokens may grow otherwise than response tokens before the table says so.
+NOTED = 0.1
 _HEAD = (
     "method", "update / GRPO's (min to max)", "tokens", "per token", "step without rollouts", "beyond GRPO",
 )  # fmt: skip
@@ -27,7 +29,11 @@ beyond GRPO lie from 1 is the machine's noise.
 - *step without rollouts*: also the old pass, the reference, rewards to update plan, the log;
 - *beyond GRPO*: extra passes in response tokens. *scoring* (by the rollout program) and *reference* are
   multiples of the rollouts' tokens, *pre-pass* (without gradient) and *gradient* (a row's own gradient, say)
-  of those in the optimiser steps. *statistic*: what a pass computes per token beside log-prob and entropy.
+  of those in the optimiser steps, and so is *head*: products with the head behind an inner layer, beside
+  those of the full policy, which the log needs. *statistic*: what a pass computes per token beside log-prob
+  and entropy; it reads the logits of the whole vocabulary again. *with prompts*: tokens of the passes with
+  gradient, prompts included, where they are not as many times GRPO's as the response tokens are: GRPO's rows
+  share their prompts, and a pass takes a prompt once.
 
 Rollouts are not in it: a program that samples more of them pays before the step, and the leaderboard counts
 the tokens."""
@@ -44,6 +50,10 @@ def _cells(found: Mapping[str, Any]) -> list[str]:
     update, counted = found["update"], found["updated_tokens"]
     beyond = [f"{value:.2g} {kind}" for kind, value in found["extra_passes"].items()]
     beyond += [f"statistic `{name}`" for name in found["extra_statistics"]]
+    if "network_tokens" in found:
+        network = found["network_tokens"]["ours"] / found["network_tokens"]["grpo"]
+        if abs(network * counted["grpo"] / counted["ours"] - 1) > NOTED:
+            beyond.append(f"{network:.2f} times the tokens with prompts")
     return [
         f"{update['ratio_median']:.2f} ({update['ratio_min']:.2f} to {update['ratio_max']:.2f})",
         f"{counted['ours'] / counted['grpo']:.2f}",

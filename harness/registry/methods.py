@@ -10,8 +10,10 @@ imported when the method is used. A file outside the package is named ``path/to/
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,8 +123,14 @@ def entries(folder: Path | None = None) -> dict[str, MethodEntry]:
     Raises:
         ValueError: two files register the same name.
     """
+    return dict(_entries(tuple(_versions(folder))))
+
+
+@lru_cache(maxsize=16)
+def _entries(versions: tuple[tuple[str, int, int], ...]) -> dict[str, MethodEntry]:
+    """Read once per state of the folders: a plan of a thousand runs asks hundreds of times."""
     found: dict[str, MethodEntry] = {}
-    for file in _files(folder):
+    for file in [Path(path) for path, _, _ in versions]:
         for name in names_in(file):
             if name in found:
                 there = found[name].file
@@ -132,9 +140,13 @@ def entries(folder: Path | None = None) -> dict[str, MethodEntry]:
     return dict(sorted(found.items()))
 
 
-def _files(folder: Path | None) -> list[Path]:
-    places = [folder] if folder else [home.path for home in folders("methods")]
-    return [file for place in places for file in sorted(place.glob("*.py")) if file.name != "__init__.py"]
+def _versions(folder: Path | None) -> Iterator[tuple[str, int, int]]:
+    """Every method file with its time and size."""
+    for place in [folder] if folder else [home.path for home in folders("methods")]:
+        if place.is_dir():
+            with os.scandir(place) as found:
+                files = [f for f in found if f.name.endswith(".py") and f.name != "__init__.py"]
+            yield from sorted((f.path, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
 
 
 def find(name: str) -> MethodEntry:
@@ -201,7 +213,8 @@ def _load(entry: MethodEntry) -> type[Method]:
 
 def diagnostics() -> dict[str, Path]:
     """The file of every registered diagnostic by name, sorted."""
-    return dict(sorted((name, file) for file in _files(None) for name in names_in(file, "diagnostic")))
+    files = [Path(path) for path, _, _ in _versions(None)]
+    return dict(sorted((name, file) for file in files for name in names_in(file, "diagnostic")))
 
 
 def find_diagnostic(name: str) -> Path:

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.fields import range_text
-from harness.registry import cards, methods
+from harness.registry import analyses, cards, methods
 from harness.registry.costs import cost_page
 from harness.registry.golden import METHODS
 from harness.registry.peers import peer_page
-from harness.stages.method import Method
 from harness.util.environment import ROOT
 from harness.util.errors import UserError
 from harness.util.files import write_text
@@ -65,7 +64,8 @@ def checkout() -> Path:
 
 def pages(root: Path) -> dict[str, str]:
     """Every page by file name; ``root`` is the checkout whose golden cases are counted."""
-    groups = groupby(methods.entries().values(), lambda entry: entry.slug)
+    known = [*methods.entries().values(), *analyses.entries().values()]
+    groups = groupby(sorted(known, key=lambda entry: entry.name), lambda entry: entry.slug)
     of_slug = [(slug, tuple(entries)) for slug, entries in groups]
     found = [
         _Page(slug, entries, golden_cases(root / METHODS / entries[0].file.stem)) for slug, entries in of_slug
@@ -154,7 +154,7 @@ class _Page:
         parts = [MARK, "", "[All methods](README.md)", ""]
         bodies: list[str] = []
         for entry, card in zip(self.entries, self.cards, strict=True):
-            parts += [*card_head(entry.name, entry.file.name, card, methods.load(entry.name)), ""]
+            parts += [*card_head(entry.name, entry.file.name, card, _loaded(entry)), ""]
             bodies += [card.body] if card.body not in bodies else []
         parts += [
             "\n\n".join(bodies),
@@ -169,7 +169,7 @@ class _Page:
         card = self.cards[0]
         names = "<br>".join(f"[`{entry.name}`]({self.slug}.md)" for entry in self.entries)
         kinds = "<br>".join(card.fidelity for card in self.cards)
-        changes = [cards.changes_text(methods.load(entry.name)) for entry in self.entries]
+        changes = [changes_of(entry) for entry in self.entries]
         cells = (
             names,
             _escaped(card.title),
@@ -181,13 +181,25 @@ class _Page:
         return f"| {' | '.join(cells)} |"
 
 
-def card_text(name: str, file: str, card: Any, cls: type[Method]) -> str:
+def _loaded(entry: Any) -> Any:
+    return (analyses if isinstance(entry, analyses.AnalysisEntry) else methods).load(entry.name)
+
+
+def changes_of(entry: Any) -> str:
+    """The stages that a method changes, or the command of an analysis."""
+    if isinstance(entry, analyses.AnalysisEntry):
+        return f"nothing: `entrobench analyse {entry.name}`"
+    return cards.changes_text(methods.load(entry.name))
+
+
+def card_text(name: str, file: str, card: Any, cls: type) -> str:
     """The card as Markdown, hyper-parameters from the class itself."""
     return "\n".join([*card_head(name, file, card, cls), "", card.body])
 
 
-def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
+def card_head(name: str, file: str, card: Any, cls: type) -> list[str]:
     """What stands above a card's body: facts, hyper-parameters, deviations."""
+    trains = card.track != cards.ANALYSIS
     lines = [f"# {card.title} (`{name}`)", ""]
     if card.reconstruction:
         lines += ["**Reconstruction: parts of the method are our choice; it is never ranked.**", ""]
@@ -196,7 +208,11 @@ def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
         "official code": card.official_code,
         "track": card.track,
         "fidelity": card.fidelity,
-        "changes": cards.changes_text(cls),
+        **(
+            {"changes": cards.changes_text(cls)}
+            if trains
+            else {"command": f"`entrobench analyse {name} RUN…`"}
+        ),
         "file": file,
     }
     lines += [f"- {key}: {value}" for key, value in facts.items()]
@@ -204,11 +220,17 @@ def card_head(name: str, file: str, card: Any, cls: type[Method]) -> list[str]:
         r = card.reduces_to
         values = ", ".join(f"{k}={v}" for k, v in r.values.items()) or "its defaults"
         lines.append(f"- reduces to: {r.base} with {values} ({r.when})")
-    else:
+    elif trains:
         lines.append(f"- reduces to nothing: {card.no_reduction}")
     lines += [f"- {variant}: {meaning}" for variant, meaning in card.variants.items()]
-    lines += ["", "## Hyper-parameters", "", "| name | default | valid | meaning |", "|---|---|---|---|"]
-    lines += _knobs(cls, "method")
+    lines += [
+        "",
+        "## Hyper-parameters" if trains else "## Settings",
+        "",
+        "| name | default | valid | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += _knobs(cls, "method." if trains else "")
     lines += ["", "## Deviations", ""]
     return lines + ([f"- {text}" for text in card.deviations] or ["- none known"])
 
@@ -219,9 +241,9 @@ def _knobs(cls: type, where: str) -> list[str]:
     for field in fields(cls):
         if "help" in field.metadata:
             valid, meaning = _escaped(range_text(field.metadata)), _escaped(field.metadata["help"])
-            lines.append(f"| {where}.{field.name} | {field.default} | {valid} | {meaning} |")
+            lines.append(f"| {where}{field.name} | {field.default} | {valid} | {meaning} |")
         elif isinstance(field.default_factory, type):
-            lines += _knobs(field.default_factory, f"{where}.{field.name}")
+            lines += _knobs(field.default_factory, f"{where}{field.name}.")
     return lines
 
 
@@ -229,9 +251,10 @@ def _knobs(cls: type, where: str) -> list[str]:
 
 
 def _index(found: Sequence[_Page]) -> str:
-    number = sum(len(page.entries) for page in found)
-    lines = [MARK, "", "# Methods", "", f"{number} entries by {len(found)} methods. {_ABOUT}"]
-    for track in cards.TRACKS:
+    trained = [page for page in found if page.cards[0].track != cards.ANALYSIS]
+    number = sum(len(page.entries) for page in trained)
+    lines = [MARK, "", "# Methods", "", f"{number} entries by {len(trained)} methods. {_ABOUT}"]
+    for track in (*cards.TRACKS, cards.ANALYSIS):
         of_track = [page for page in found if page.cards[0].track == track]
         if of_track:
             lines += ["", f"## Track: {track}", ""]

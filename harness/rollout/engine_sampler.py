@@ -17,6 +17,7 @@ from harness.registry import benchmarks
 from harness.rollout import settings as rollout_settings
 from harness.rollout.engines.base import Completion, Engine, GenerationRequest, Sampling, open_engine
 from harness.rollout.engines.weights import checksum
+from harness.rollout.mixing import Mixing
 from harness.rollout.roll_out import BuiltIn
 from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.settings import engine_options
@@ -83,13 +84,17 @@ class EngineSampler:
 
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
-        temperature: float, top_p: float, max_tokens: int,
+        temperature: float, top_p: float, max_tokens: int, at_once: int | None = None,
         token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
+        mixing: Mixing | None = None,
     ) -> Samples:  # fmt: skip
         if stats:  # its log-probs are its own, so the old pass is another one
             raise ValueError("an engine takes no statistics of the policy")
-        if token_temperature is not None:  # methods that need one are refused before a run starts
+        # methods that need these are refused before a run starts
+        if token_temperature is not None:
             raise ValueError("this engine has one temperature for a whole response")
+        if mixing is not None:
+            raise ValueError("this engine draws from one model")
         ends = self._policy.eos_ids
         sampling = Sampling(
             temperature, top_p, max_tokens, stop_ids=ends, stop_texts=self._policy.stop_texts

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.config.schema import RunConfig
 from harness.model.out_of_memory import naming_memory
 from harness.model.policy import Policy
+from harness.rollout.settings import context_of
 from harness.stages.base import StepContext
 from harness.util.progress import phase
 
@@ -19,12 +20,16 @@ _CALLED = {"old": "old pass"}
 
 @dataclass
 class Counters:
-    """What a run has used so far; reported beside every score. A trainer and its stages share one."""
+    """What a run has used so far; reported beside every score. A trainer and its stages share one.
+
+    ``updates_before`` are the optimiser steps of the phase before this one, on demonstrations.
+    """
 
     step: int = 0
     updates: int = 0
     generated_tokens: int = 0
     train_tokens: int = 0
+    updates_before: int = 0
     extra_forward_tokens: int = 0
     verifier_calls: int = 0
 
@@ -39,8 +44,8 @@ class Counters:
 
 
 def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int | None = None) -> StepContext:
-    """What stages know about ``step``, by default the one at work."""
-    step = counters.step if step is None else step
+    """What stages know about ``step``, by default the one at work; those on demonstrations do not count."""
+    step = counters.step - run.sft.steps if step is None else step
     budget = run.train.token_budget
     used = counters.generated_tokens / budget if budget else step / run.train.steps
     started = used if budget else (step - 1) / run.train.steps
@@ -50,6 +55,7 @@ def step_context(run: RunConfig, policy: Policy, counters: Counters, step: int |
         max_response_tokens=run.rollout.max_response_tokens, temperature=run.rollout.temperature,
         minibatches=run.train.minibatches, epochs=run.train.epochs, eos_id=policy.eos_id,
         started=min(started, 1.0), decode=policy.decode, pieces=policy.pieces,
+        context=context_of(run, policy.max_positions), encode=policy.encode_inside, chat=policy.chat,
     )  # fmt: skip
 
 

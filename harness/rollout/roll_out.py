@@ -11,12 +11,13 @@ import torch
 from harness.distributed.world import world
 from harness.model.decoding import left_padded
 from harness.model.policy import Policy
-from harness.problems.problem import Benchmark, Verdict, verify_all
+from harness.problems.problem import Verdict
 from harness.rollout import sampler
+from harness.rollout.mixing import Mixing
 from harness.rollout.sampler import Samples, TokenTemperature
 from harness.rollout.stopping import until_stop
 from harness.stages.batch import Batch, concat
-from harness.stages.requests import Prompt
+from harness.stages.requests import Judging, Prompt
 from harness.stages.token_stats import TokenStat
 from harness.util import progress
 
@@ -39,8 +40,9 @@ class Sampler(Protocol):
 
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
-        temperature: float, top_p: float, max_tokens: int,
+        temperature: float, top_p: float, max_tokens: int, at_once: int | None = None,
         token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
+        mixing: Mixing | None = None,
     ) -> Samples:  # fmt: skip
         """``n`` responses to each prompt; see :func:`harness.rollout.sampler.sample`."""
 
@@ -69,12 +71,13 @@ class BuiltIn:
 
     def sample(
         self, prompts: Sequence[Sequence[int]], n: int, *, keys: Sequence[tuple[object, ...]],
-        temperature: float, top_p: float, max_tokens: int,
+        temperature: float, top_p: float, max_tokens: int, at_once: int | None = None,
         token_temperature: TokenTemperature | None = None, stats: Sequence[TokenStat] = (),
+        mixing: Mixing | None = None,
     ) -> Samples:  # fmt: skip
         return sampler.sample(
             self._policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-            token_temperature=token_temperature, stats=stats,
+            at_once=at_once, token_temperature=token_temperature, stats=stats, mixing=mixing,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -90,18 +93,22 @@ def roll_out(
     temperature: float,
     top_p: float = 1.0,
     max_tokens: int,
+    at_once: int | None = None,
     sample_offset: int = 0,
     by: Sampler | None = None,
     token_temperature: TokenTemperature | None = None,
     stats: Sequence[TokenStat] = (),
+    mixing: Mixing | None = None,
 ) -> Batch:
     """``n`` responses to each prompt as an unverified batch, prompt-major; the processes share the prompts.
 
     Args:
         keys: one per response; its draws depend on nothing else (see :func:`harness.rollout.sampler.sample`).
+        at_once: rows that are under way at a time in all processes together; by default all are.
         sample_offset: number of the first sample of each prompt.
         by: who draws; by default the policy itself.
         stats: taken while sampling, if the policy itself draws, as ``old`` of the batch.
+        mixing: a second model that the policy itself draws with.
     """
     here = world()
     drawer: Sampler = by or BuiltIn(policy)
@@ -112,8 +119,9 @@ def roll_out(
             return None
         return _roll_out(
             drawer, policy, prompts[mine.start : mine.stop], n, keys=keys[mine.start * n : mine.stop * n],
-            temperature=temperature, top_p=top_p, max_tokens=max_tokens, sample_offset=sample_offset,
-            token_temperature=token_temperature, stats=stats,
+            temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+            at_once=None if at_once is None else -(-at_once // here.size), sample_offset=sample_offset,
+            token_temperature=token_temperature, stats=stats, mixing=mixing,
         )  # fmt: skip
 
     with drawer.awake():
@@ -125,12 +133,13 @@ def roll_out(
 def _roll_out(
     drawer: Sampler, policy: Policy, prompts: Sequence[Prompt], n: int, *,
     keys: Sequence[tuple[object, ...]], temperature: float, top_p: float, max_tokens: int,
-    sample_offset: int, token_temperature: TokenTemperature | None, stats: Sequence[TokenStat],
+    at_once: int | None, sample_offset: int, token_temperature: TokenTemperature | None,
+    stats: Sequence[TokenStat], mixing: Mixing | None,
 ) -> Batch:  # fmt: skip
     ids = [[*policy.encode(p.problem.prompt), *p.prefix] for p in prompts]
     out = drawer.sample(
-        ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-        token_temperature=token_temperature, stats=stats,
+        ids, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens, at_once=at_once,
+        token_temperature=token_temperature, stats=stats, mixing=mixing,
     )  # fmt: skip
     ids_GP, mask_GP = left_padded(ids, policy.pad_id)
     rows = [p for p in prompts for _ in range(n)]
@@ -158,10 +167,8 @@ def _roll_out(
     )
 
 
-def verify_shared(benchmark: Benchmark, batch: Batch) -> tuple[Verdict, ...]:
+def judge_shared(judge: Judging, batch: Batch) -> tuple[Verdict, ...]:
     """A verdict for each row; the processes share the rows."""
     progress.note("judging")
     pairs = list(zip(batch.problems, batch.texts, strict=True))
-    return tuple(
-        world().spread(pairs, lambda part: verify_all(benchmark, [p for p, _ in part], [t for _, t in part]))
-    )
+    return tuple(world().spread(pairs, lambda part: list(judge([p for p, _ in part], [t for _, t in part]))))

@@ -1,8 +1,9 @@
 """The built-in sampler: batched decoding with a KV cache, for CPU or one GPU.
 
-A group's prompt is prefilled once and its cache repeated; finished rows leave the batch. The uniform numbers
-behind the draws come from a counter-based generator keyed by (seed, step, prompt, sample), so a sample does
-not depend on the batch it is drawn in (up to the last bits of the logits).
+A group's prompt is read once for all of its responses; finished rows leave the batch, and where a limit of
+rows is given, further prompts take their place. The uniform numbers behind the draws come from a
+counter-based generator keyed by (seed, step, prompt, sample), so a sample does not depend on the batch it is
+drawn in (up to the last bits of the logits).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.decoding import decoding
 from harness.model.policy import Policy
 from harness.rollout.finite import not_finite
+from harness.rollout.mixing import Mixing
+from harness.rollout.rows import Rows, can_join
 from harness.rollout.stopping import StopTexts
 from harness.stages.token_stats import LOGP, Entropy, TokenStat
 from harness.util import progress
@@ -28,7 +30,7 @@ from harness.util.errors import UserError
 TokenTemperature = Callable[[Tensor], Tensor]
 
 #: What this engine offers to rollout programs.
-CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature", "token_temperature"})
+CAPABILITIES = frozenset({"rollout_logp", "prefix", "temperature", "token_temperature", "mixture"})
 
 #: Tokens that a draw looks at together before it looks at each.
 _BLOCK = 256
@@ -99,8 +101,10 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_tokens: int,
+    at_once: int | None = None,
     token_temperature: TokenTemperature | None = None,
     stats: Sequence[TokenStat] = (),
+    mixing: Mixing | None = None,
 ) -> Samples:
     """``n`` responses to each prompt, up to an end token or a stop text of the policy.
 
@@ -110,47 +114,51 @@ def sample(
         temperature: sampling temperature; the returned log-probs stay at the policy's.
         top_p: nucleus; 1 is the full softmax.
         max_tokens: limit, the end token included.
+        at_once: about so many rows are under way at a time, those of a prompt together; further prompts begin
+            as rows end, where the model can do that. None begins all at once.
         token_temperature: sampling temperatures ``[N]`` from raw logits ``[N,V]``, not ``temperature``.
         stats: statistics of the response's tokens to take on the way, at the policy's temperature.
+        mixing: a second model that tokens are drawn with; log-probs and statistics stay the policy's.
 
     Raises:
         UserError: a prompt plus ``max_tokens`` does not fit the model's context, or logits that are NaN or
             infinite.
     """
     longest = max(len(p) for p in prompts)
-    if policy.max_positions and longest + max_tokens > policy.max_positions:
+    models = [policy] if mixing is None else [policy, mixing.model]
+    context = min((model.max_positions for model in models if model.max_positions), default=None)
+    if context and longest + max_tokens > context:
         raise UserError(
             f"a prompt of {longest} tokens plus {max_tokens} response tokens exceeds the model's context of "
-            f"{policy.max_positions}; lower the token limit"
+            f"{context}; lower the token limit"
         )
-    lengths = {len(p) for p in prompts}
-    if not policy.network.ways.pad and len(lengths) > 1:
-        return _by_length(
-            policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
-            token_temperature=token_temperature, stats=stats,
+    parts = _apart(policy, prompts, n, at_once, mixing)
+    if len(parts) > 1:
+        return _in_parts(
+            parts, policy, prompts, n, keys=keys, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
+            at_once=at_once, token_temperature=token_temperature, stats=stats, mixing=mixing,
         )  # fmt: skip
     device, eos = policy.device, torch.tensor(policy.eos_ids, device=policy.device)
-    rows = len(prompts) * n
+    count = len(prompts) * n
     stops = StopTexts(policy.tokenizer, policy.stop_texts)
     uniform = torch.from_numpy(uniforms(keys, max_tokens)).to(device)
-    tokens = torch.full((rows, max_tokens), policy.pad_id, device=device)
-    valid = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
+    tokens = torch.full((count, max_tokens), policy.pad_id, device=device)
+    valid = torch.zeros(count, max_tokens, dtype=torch.bool, device=device)
     wide = torch.promote_types(next(policy.model.parameters()).dtype, torch.float32)
-    taken = {stat.name: torch.zeros(rows, max_tokens, device=device, dtype=wide) for stat in (LOGP, *stats)}
-    network = policy.network
-    rollout = decoding(policy.model, network.curve, network.ways, prompts, policy.pad_id)
-    rollout.repeat(n)
-    alive = torch.arange(rows, device=device)  # the row of the output that each decoding row fills
-    live = torch.ones(rows, dtype=torch.bool, device=device)
-    for t in range(max_tokens):
-        logits = rollout.logits()
-        broken = live & ~logits.sum(1).isfinite()  # looked at below, where the device is waited for anyway
+    taken = {stat.name: torch.zeros(count, max_tokens, device=device, dtype=wide) for stat in (LOGP, *stats)}
+    rows = Rows(policy, prompts, n, at_once, mixing)
+    steps = 0
+    while rows.begin():
+        logits = rows.logits()
+        # looked at below, where the device is waited for anyway
+        broken = rows.live_M & ~logits.sum(1).isfinite()
         each = temperature if token_temperature is None else token_temperature(logits)[:, None]
         z = logits if policy.temperature == 1.0 else logits / policy.temperature
         lse = z.logsumexp(1)
         plain = token_temperature is None and temperature == policy.temperature
         probs = (z - lse[:, None]).exp_() if plain else (logits / each).softmax(1)
-        token = draw(nucleus(probs, top_p), uniform[alive, t])
+        drawn_from = probs if rows.beside is None else rows.beside.mixed(probs, each)
+        token = draw(nucleus(drawn_from, top_p), uniform[rows.row_M, rows.said_M])
         values = {LOGP.name: z.gather(1, token[:, None]).squeeze(1) - lse}
         for stat in stats:
             if stat.name not in values:
@@ -160,26 +168,24 @@ def sample(
                     if known
                     else stat.at_temperature(z, token, policy.temperature)
                 )
-        tokens[alive[live], t] = token[live]
+        live = rows.live_M
+        at = rows.row_M[live], rows.said_M[live]
+        tokens[at] = token[live]
         for name, value in values.items():
-            taken[name][alive[live], t] = value[live].to(taken[name].dtype)
-        valid[alive[live], t] = True
-        live = live & ~torch.isin(token, eos)
-        live = stops.unmet(tokens, alive, live, t + 1)
-        n_live, n_broken = torch.stack([live.sum(), broken.sum()]).tolist()
+            taken[name][at] = value[live].to(taken[name].dtype)
+        valid[at] = True
+        said = rows.said_M + 1
+        live = live & ~torch.isin(token, eos) & (said < max_tokens)
+        rows.live_M = stops.unmet(tokens, rows.row_M, live, said)
+        left, n_broken = rows.left(broken)
         if n_broken:
-            raise not_finite(policy.source, keys[int(alive[broken][0])], t + 1)
+            first = broken.nonzero()[0, 0]
+            raise not_finite(policy.source, keys[int(rows.row_M[first])], int(said[first]))
+        steps += 1
         # rows that go on may go on to the limit, so as much of the work is done as of their tokens
-        last = n_live == 0 or t == max_tokens - 1
-        ended = rows if last else rows - n_live
-        progress.tell(ended, rows, share=max(ended / rows, (t + 1) / max_tokens))
-        if last:
-            break
-        if n_live < 0.8 * len(live):  # compacting copies the cache, so not for every finished row
-            keep = live.nonzero().flatten()
-            rollout.keep(keep)
-            alive, token, live = alive[keep], token[keep], live[keep]
-        rollout.append(token)
+        ended = rows.began * n - sum(left)
+        progress.tell(ended, count, share=max(ended / count, steps / max_tokens if at_once is None else 0))
+        rows.go_on(token, left)
     stopped = stops.cut(tokens, valid)
     tokens = tokens.masked_fill(~valid, policy.pad_id)
     taken = {name: value.masked_fill(~valid, 0.0) for name, value in taken.items()}
@@ -194,7 +200,23 @@ def sample(
     )
 
 
-def _by_length(
+def _apart(
+    policy: Policy, prompts: Sequence[Sequence[int]], n: int, at_once: int | None, mixing: Mixing | None
+) -> list[list[int]]:
+    """Numbers of the prompts that are drawn in a call of their own."""
+    pads = policy.network.ways.pad and (mixing is None or mixing.model.network.ways.pad)
+    lengths = sorted({len(p) for p in prompts})
+    alike = [list(range(len(prompts)))]
+    if not pads and len(lengths) > 1:  # one length at a time
+        alike = [[i for i, p in enumerate(prompts) if len(p) == length] for length in lengths]
+    if at_once is None or can_join(policy, mixing):
+        return alike
+    few = max(1, at_once // n)
+    return [part[i : i + few] for part in alike for i in range(0, len(part), few)]
+
+
+def _in_parts(
+    parts: Sequence[Sequence[int]],
     policy: Policy,
     prompts: Sequence[Sequence[int]],
     n: int,
@@ -202,26 +224,25 @@ def _by_length(
     keys: Sequence[tuple[object, ...]],
     **how: Any,
 ) -> Samples:
-    """:func:`sample` for a model that may not be padded: prompts of one length at a time."""
-    parts, order = [], list[int]()
-    for length in sorted({len(p) for p in prompts}):
-        alike = [i for i, p in enumerate(prompts) if len(p) == length]
-        rows = [i * n + j for i in alike for j in range(n)]
+    """:func:`sample` of some prompts at a time, joined in the order of the prompts."""
+    drawn, order = [], list[int]()
+    for part in parts:
+        rows = [i * n + j for i in part for j in range(n)]
         with progress.within(len(order) / len(keys), (len(order) + len(rows)) / len(keys)):
-            parts.append(sample(policy, [prompts[i] for i in alike], n, keys=[keys[r] for r in rows], **how))
+            drawn.append(sample(policy, [prompts[i] for i in part], n, keys=[keys[r] for r in rows], **how))
         order += rows
-    width, back = max(part.tokens_NT.shape[1] for part in parts), torch.tensor(order).argsort()
+    width, back = max(part.tokens_NT.shape[1] for part in drawn), torch.tensor(order).argsort()
 
     def joined(values: Sequence[Tensor], fill: float) -> Tensor:
         wide = [torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill) for v in values]
         return torch.cat(wide)[back]
 
     return Samples(
-        joined([part.tokens_NT for part in parts], policy.pad_id),
-        joined([part.mask_NT for part in parts], False),
-        joined([part.logp_NT for part in parts], 0.0),
-        torch.cat([part.truncated_N for part in parts])[back],
-        {name: joined([part.stats[name] for part in parts], 0.0) for name in parts[0].stats},
+        joined([part.tokens_NT for part in drawn], policy.pad_id),
+        joined([part.mask_NT for part in drawn], False),
+        joined([part.logp_NT for part in drawn], 0.0),
+        torch.cat([part.truncated_N for part in drawn])[back],
+        {name: joined([part.stats[name] for part in drawn], 0.0) for name in drawn[0].stats},
     )
 
 

@@ -22,19 +22,22 @@ class StopTexts:
         # a token may hold less than a character, but never less than a byte of it
         self._tail = LOOK_EVERY + max((len(text.encode()) for text in texts), default=0)
 
-    def unmet(self, tokens_NT: Tensor, rows_M: Tensor, live_M: Tensor, count: int) -> Tensor:
+    def unmet(self, tokens_NT: Tensor, rows_M: Tensor, live_M: Tensor, count_M: Tensor) -> Tensor:
         """``live_M`` without the rows that say a stop text.
 
         Args:
-            rows_M: which rows of ``tokens_NT`` are decoded; of each live one ``count`` tokens are drawn.
+            rows_M: which rows of ``tokens_NT`` are decoded; of each live one ``count_M`` tokens are drawn.
         """
-        if not self._texts or count % LOOK_EVERY or not live_M.any():
+        if not self._texts:
+            return live_M
+        at = (live_M & (count_M % LOOK_EVERY == 0)).nonzero().flatten()
+        if not len(at):
             return live_M
         out_M = live_M.clone()
-        at = live_M.nonzero().flatten().tolist()
-        drawn = tokens_NT[rows_M[live_M], :count].tolist()
+        counts = count_M[at].tolist()
+        drawn = [row[:count] for row, count in zip(tokens_NT[rows_M[at]].tolist(), counts, strict=True)]
         tails = decode(self._tokenizer, [row[-self._tail :] for row in drawn])
-        for i, row, tail in zip(at, drawn, tails, strict=True):
+        for i, row, tail in zip(at.tolist(), drawn, tails, strict=True):
             if any(text in tail for text in self._texts):  # a tail may read otherwise than the whole
                 out_M[i] = first_stop(self._tokenizer, row, self._texts) is None
         return out_M

@@ -36,6 +36,10 @@ class Checkpoints:
         self._run_folder, self._keep = folder, keep
         self._saved: int | None = None
 
+    def written_at(self, step: int) -> None:
+        """A phase before this one has saved ``step``, its last."""
+        self._saved = step
+
     def rest(self) -> dict[str, Any]:
         """A copy of what a step changes before its first update; see :meth:`save`."""
         return copy.deepcopy(self._trainer.rest_dict())
@@ -127,8 +131,21 @@ def _damage(path: Path) -> str:
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The content of the newest checkpoint that can be read, of a folder without the optimiser's tensors."""
     path = newest(folder)
-    if path is None:
-        return None
+    return None if path is None else _content(path)
+
+
+def state_in(path: Path) -> dict[str, Any]:
+    """The content of one checkpoint, without the optimiser's tensors where it is a folder.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    if wrong := _damage(path):
+        raise UserError(f"checkpoint {path} is {wrong}; restore it, or take another step's")
+    return _content(path)
+
+
+def _content(path: Path) -> dict[str, Any]:
     if path.is_dir():
         rest: dict[str, Any] = torch.load(path / shards.REST, weights_only=True)
         return rest | {"weights": shards.weights_of(path)}

@@ -13,7 +13,8 @@ from harness.config.schema import SECTIONS, EvalConfig, RunConfig
 from harness.config.values import RENAMED, flatten, made, typed, types_of, whole
 from harness.registry import methods
 from harness.rollout.settings import check_rollouts
-from harness.stages.method import Method
+from harness.run.fine_tuning import check_fine_tuning
+from harness.stages.method import FineTuning, Method
 from harness.util.errors import UserError, nearest, unknown
 
 #: Sections and single values of a run; the method's hyper-parameters are beside them.
@@ -42,7 +43,7 @@ def compose(settings: Mapping[str, Any], *, load: Callable[[str], Any] = methods
         if key not in known:
             raise _unknown(key, cls, name)
         values[key] = typed(key, value, known[key])
-    return _checked(values, cls, name)
+    return _checked(values, cls, name, load)
 
 
 def from_dict(raw: Mapping[str, Any]) -> RunConfig:
@@ -58,7 +59,9 @@ def _types(cls: type) -> dict[str, Any]:
     return general | {f"method.{k}": kind for k, kind in types_of(cls).items()}
 
 
-def _checked(values: Mapping[str, Any], cls: type[Method], name: str) -> RunConfig:
+def _checked(
+    values: Mapping[str, Any], cls: type[Method], name: str, load: Callable[[str], Any]
+) -> RunConfig:
     run = made(RunConfig, values)
     run.method, run.method_name = made(cls, values, "method."), name
     if run.eval.benchmarks and run.eval.splits == EvalConfig().splits:
@@ -70,6 +73,7 @@ def _checked(values: Mapping[str, Any], cls: type[Method], name: str) -> RunConf
     check_ranges(run.method, "method")
     _check_combinations(run)
     run.method.validate(run)
+    check_fine_tuning(run, load)
     return run
 
 
@@ -96,7 +100,8 @@ def _check_combinations(run: RunConfig) -> None:
             f"train.minibatches={run.train.minibatches} exceeds the {rows} rollouts of a step; "
             "lower it or raise rollout.prompts_per_step"
         )
-    if run.rollout.group_size == 1 and getattr(run.method, "scale", "group") == "group":
+    compares = not isinstance(run.method, FineTuning) and getattr(run.method, "scale", "group") == "group"
+    if run.rollout.group_size == 1 and compares:
         raise UserError("rollout.group_size=1 leaves a group without a baseline; use at least 2")
     check_rollouts(run)
     for name, n in (("n", run.eval.n), ("frontier_n", run.eval.frontier_n)):

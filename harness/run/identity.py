@@ -15,6 +15,8 @@ from harness.evaluation.in_run import evaluation_parts
 from harness.model.source import model_fingerprint, resolve_model
 from harness.records.record import RunResult
 from harness.registry import benchmarks, methods
+from harness.rollout.second_model import second_model_paths
+from harness.run.fine_tuning import file_digest, sft_parts
 from harness.run.measuring import frontier_limit
 from harness.run.untested import untested_in
 from harness.util.environment import commit, hardware, versions
@@ -59,6 +61,12 @@ def identity_parts(run: RunConfig) -> dict[str, Any]:
         parts["frontier_problems"] = limit
     if run.eval.benchmarks:
         parts["evaluation"] = evaluation_parts(run)
+    if run.data.demonstrations:
+        parts["demonstrations"] = file_digest(run.data.demonstrations)
+    if run.sft.steps:
+        parts["sft"] = sft_parts(run, _method(run.sft.method).name, _method_hash(run.sft.method))
+    if beside := second_model_paths(run):  # by content, since names say nothing of weights
+        parts["second_models"] = {key: model_fingerprint(path, None) for key, path in beside.items()}
     return parts
 
 
@@ -101,6 +109,7 @@ def new_result(
         run_id=run_id(run), method=methods.find(run.method_name).name,
         seed=run.seed, model=run.model.path, benchmark=f"{benchmark.name}@{benchmark.version}",
         hyperparameters=run.method.hyperparameters(), train=dataclasses.asdict(run.train),
+        sft=parts.get("sft", {}),
         config_hash=identity(run), method_hash=parts["method_hash"], data_hash=parts["data"],
         model_hash=parts["model"], numerics_version=NUMERICS_VERSION, commit=commit(),
         hardware=hardware(device), untested_on_gpu=untested_in(to_dict(run), device, processes), **body,

@@ -33,14 +33,18 @@ def probe(trainer: Trainer) -> dict[str, float]:
         )  # fmt: skip
 
 
-def frontier(trainer: Trainer, folder: Path) -> None:
-    """Sample validation problems; kept as a file per step, so a resumed run does not repeat it."""
+def frontier(trainer: Trainer, folder: Path) -> int:
+    """Sample validation problems; kept as a file per step, so a resumed run does not repeat it.
+
+    Returns:
+        responses sampled; 0 where the file was there.
+    """
     run, step = trainer.run, trainer.counters.step
     path = folder / "eval" / f"frontier-{step:06d}.json"
     if world().run_on_main(path.exists):
-        return
+        return 0
     problems = taken(trainer.benchmark.problems(run.data.validation_split), frontier_limit(run))
-    responses = len(problems) * run.eval.frontier_n
+    responses = frontier_responses(trainer)
     with naming_memory(run, "evaluation"), progress.phase("frontier", responses, "responses"):
         table = evaluate_problems(
             trainer.policy, trainer.benchmark, problems, path.with_suffix(".parquet"),
@@ -52,6 +56,14 @@ def frontier(trainer: Trainer, folder: Path) -> None:
     if world().is_main:
         write_json(path, point)
         forget_worse(folder)
+    return responses
+
+
+def frontier_responses(trainer: Trainer) -> int:
+    """How many responses a point of the frontier has."""
+    run = trainer.run
+    size, limit = len(trainer.benchmark.problems(run.data.validation_split)), frontier_limit(run)
+    return min(size, size if limit is None else limit) * run.eval.frontier_n
 
 
 def evaluate(trainer: Trainer, folder: Path) -> dict[str, Any]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.config.schema import RunConfig
 from harness.distributed.world import world
+from harness.evaluation.in_run import evaluation_tokens
 from harness.problems.problem import Benchmark
 from harness.records.record import RunResult
+from harness.rollout.progress import Counters
+from harness.rollout.settings import check_stages
 from harness.run import measures
 from harness.run.best import load_best
-from harness.run.checkpoints import Checkpoints
+from harness.run.checkpoints import Checkpoints, newest, step_of
+from harness.run.fine_tuning import phase_of
 from harness.run.prompts import Fitting
+from harness.run.remaining import Pace, work_left
 from harness.run.result import run_result
 from harness.run.reuse import take_over
 from harness.run.set_up import open_run, stages_of
@@ -35,21 +42,50 @@ def train_and_evaluate(
     Raises:
         Stopped: the run had to go; it goes on from where it was when it is started again.
     """
+    tuned = _fine_tuned(run, folder, status, preemption) if run.sft.steps else None
     with preemption.leaving():
         trainer = _opened(run, folder)
     with closing(trainer.rollouts.sampler):
         with phase("look for a finished training", announce=True):
             trained_by = world().run_on_main(lambda: take_over(run, folder))
-        logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
-        checkpoints = Checkpoints(trainer, folder, logs, keep=run.train.keep_checkpoints)
-        life = _Life(trainer, folder, status, checkpoints, preemption)
-        life.begin()
+        life = _Life.of(trainer, folder, status, preemption)
+        life.begin(tuned)
         with tracked(run, folder) as tracking:
-            life.train(tracking)
+            life.train(tracking, evaluation_tokens(run) if evaluate else 0)
             result = life.evaluate(evaluate, trained_by)
             if result is not None:
                 tracking.summarise(result)
     return result
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """What the steps on demonstrations leave to those that follow."""
+
+    weights: Mapping[str, Any]
+    counters: Counters
+    sizes: frozenset[int]
+
+
+def _fine_tuned(run: RunConfig, folder: Path, status: Status, preemption: Preemption) -> _Tuned | None:
+    """Take the steps on demonstrations that are left; None where the run is past them.
+
+    A checkpoint up to their last step is of this phase, a later one of the next.
+    """
+    check_stages(run, run.method.stages().of_step())  # now, not when all of this is done
+    with phase("look for a finished training", announce=True):
+        world().run_on_main(lambda: take_over(run, folder))
+        reached = world().run_on_main(lambda: newest(folder / "checkpoints"))
+    if reached is not None and step_of(reached) > run.sft.steps:
+        return None
+    with preemption.leaving():
+        trainer = _opened(phase_of(run), folder)
+    with closing(trainer.rollouts.sampler):
+        life = _Life.of(trainer, folder, status, preemption)
+        life.begin()
+        with tracked(run, folder) as tracking:
+            life.train(tracking, called="sft")
+    return _Tuned(trainer.policy.weights(), trainer.counters, frozenset(trainer.sizes))
 
 
 def evaluate_only(
@@ -67,6 +103,9 @@ def _opened(run: RunConfig, folder: Path) -> Trainer:
     _tell_of_prompts(benchmark, folder)
     with phase("set up training", announce=True):
         trainer = Trainer(run, policy, benchmark, stages_of(run))
+    if trainer.demonstrations is not None and _tells(folder):
+        for line in trainer.demonstrations.told:
+            print(f"entrobench: {line}", file=sys.stderr, flush=True)
     if (why := trainer.passes_itself) and _tells(folder):
         print(f"entrobench: log-probs before the update take a pass of their own: {why}", file=sys.stderr)
     return trainer
@@ -104,9 +143,26 @@ class _Life:
     status: Status
     checkpoints: Checkpoints
     preemption: Preemption
+    pace: Pace = field(default_factory=Pace)
 
-    def begin(self) -> None:
-        """Go on from the last checkpoint, with what was still to be done there; or measure step 0."""
+    @classmethod
+    def of(cls, trainer: Trainer, folder: Path, status: Status, preemption: Preemption) -> _Life:
+        """That of ``trainer`` in ``folder``, with its checkpoints."""
+        logs = [folder / "metrics.jsonl", folder / "timings.jsonl"]
+        checkpoints = Checkpoints(trainer, folder, logs, keep=trainer.run.train.keep_checkpoints)
+        return cls(trainer, folder, status, checkpoints, preemption)
+
+    def begin(self, tuned: _Tuned | None = None) -> None:
+        """Go on from the last checkpoint, with what was still to be done there; or measure step 0.
+
+        Args:
+            tuned: start from this; the last checkpoint is that of the phase before.
+        """
+        if tuned is not None:
+            self.trainer.begin_at(tuned.weights, tuned.counters)
+            self.trainer.sizes |= tuned.sizes
+            self.checkpoints.written_at(self.trainer.counters.step)
+            return
         with phase("read checkpoint", announce=True):
             pending = self.checkpoints.restore()
         if pending is None:
@@ -114,16 +170,22 @@ class _Life:
         if pending:
             self._finish_step(pending)
 
-    def train(self, tracking: Copy) -> None:
-        """Take the steps that are left."""
-        counters = self.trainer.counters
-        self.status.write(state="running", phase="train", step=counters.step)
-        while not self.trainer.finished():
+    def train(self, tracking: Copy, to_evaluate: int = 0, called: str = "train") -> None:
+        """Take the steps that are left; the status calls this ``called``, and ``to_evaluate`` tokens may be
+        drawn after them."""
+        trainer, counters = self.trainer, self.trainer.counters
+        left = partial(
+            work_left, trainer.run, frontier_responses=measures.frontier_responses(trainer),
+            evaluation_tokens=to_evaluate,
+        )  # fmt: skip
+        self.status.write(state="running", phase=called, step=counters.step)
+        while not trainer.finished():
             row = self._finish_step(self._step())
             tracking.send(row)
+            eta_s = self.pace.left_s(left(counters.step, counters.generated_tokens))
             self.status.write(
-                state="running", phase="train", step=counters.step,
-                generated_tokens=counters.generated_tokens, eta_s=round(self._eta_s(), 1),
+                state="running", phase=called, step=counters.step,
+                generated_tokens=counters.generated_tokens, eta_s=round(eta_s, 1),
                 **{k: row[k] for k in ("reward", "accuracy", "entropy", "probe_entropy") if k in row},
             )  # fmt: skip
 
@@ -158,6 +220,10 @@ class _Life:
         finally:
             hook.remove()
         wall_s = self.status.elapsed_s - start
+        self.pace.add("step", wall_s)
+        run = trainer.run
+        rows = run.rollout.prompts_per_step * run.rollout.group_size
+        self.pace.add("rollout", trainer.clock.seconds["rollout"], rows * run.rollout.max_response_tokens)
         return {"metrics": metrics, "timing": {"wall_s": wall_s, **trainer.clock.seconds}}
 
     def _finish_step(self, done: dict[str, Any]) -> dict[str, Any]:
@@ -171,9 +237,13 @@ class _Life:
         try:
             with self.preemption.leaving():
                 if (step % run.probe.every == 0 or last) and "probe_entropy" not in metrics:
-                    metrics |= measures.probe(trainer)
+                    with self.pace.timed("probe") as took:
+                        metrics |= measures.probe(trainer)
+                        took(run.probe.prompts * run.probe.samples * run.rollout.max_response_tokens)
                 if step % run.eval.frontier_every == 0 or last:
-                    measures.frontier(trainer, self.folder)
+                    with self.pace.timed("frontier") as took:
+                        responses = measures.frontier(trainer, self.folder)
+                        took(responses * run.rollout.max_response_tokens)
             trainer.rollouts.sampler.rest()
         except Stopped:
             self.checkpoints.save(pending=done)
@@ -183,17 +253,12 @@ class _Life:
         if "timing" in done:
             _append(self.folder / "timings.jsonl", {"step": step, **done["timing"]})
         if step % run.train.checkpoint_every == 0 or last:
-            with self.preemption.timed("save"), phase("save checkpoint", announce=True):
+            with (
+                self.preemption.timed("save"), self.pace.timed("save"),
+                phase("save checkpoint", announce=True),
+            ):  # fmt: skip
                 self.checkpoints.save()
         return row
-
-    def _eta_s(self) -> float:
-        """Seconds of training left, from the share of the budget used so far."""
-        train, counters = self.trainer.run.train, self.trainer.counters
-        done = counters.step / train.steps
-        if train.token_budget:
-            done = max(done, counters.generated_tokens / train.token_budget)
-        return self.status.elapsed_s * (1 - min(done, 1.0)) / max(done, 1e-9)
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from harness.config.schema import RunConfig
 from harness.evaluation.in_run import check_prompts
 from harness.model.text import encode
 from harness.problems import templates
-from harness.problems.problem import Benchmark, Problem, Verdict, verify_all
+from harness.problems.problem import Benchmark, Problem, Verdict, demonstration_of, verify_all
 from harness.registry import benchmarks
 from harness.util.errors import UserError
 
@@ -73,6 +73,9 @@ class Fitting:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         return self._benchmark.verify(problem, text)
+
+    def demonstration(self, problem: Problem) -> str | None:
+        return demonstration_of(self._benchmark, problem)
 
     def verify_all(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[Verdict]:
         return verify_all(self._benchmark, problems, texts)

@@ -39,7 +39,8 @@ def run_result(
     ks = printable_ks(point["n"])
     scores = mean_pass_at_ks(point["n"], point["correct"], ks)
     validation = {f"pass@{k}": float(score) for k, score in zip(ks, scores, strict=True)}
-    trained = [s for s in steps if "activity" in s]
+    # steps on demonstrations before the method's own have another measure of all of it
+    trained = [s for s in steps if "activity" in s and s["step"] > run.sft.steps]
     errors = [s["target_error"] for s in trained if "target_error" in s]
     above = [s["target_above"] for s in trained if "target_above" in s]
     counters = trainer.counters
@@ -75,10 +76,17 @@ def run_result(
             for f in frontier
         ],
         frontier_problem_ids=_taken(trainer, point),
-        left_out=getattr(trainer.benchmark, "left_out", {}),
+        left_out=_left_out(trainer),
         evals={name: msgspec.convert(entry, Evaluation) for name, entry in evals.items()},
     )  # fmt: skip
     return msgspec.structs.replace(result, **known)
+
+
+def _left_out(trainer: Trainer) -> dict[str, int]:
+    """Problems, and demonstrations, that do not fit the context."""
+    found = dict(getattr(trainer.benchmark, "left_out", {}))
+    tuned = trainer.demonstrations
+    return found | ({"demonstrations": tuned.left_out} if tuned is not None and tuned.left_out else {})
 
 
 def _taken(trainer: Trainer, point: dict[str, Any]) -> list[str] | None:

@@ -6,12 +6,15 @@ import os
 
 import torch
 
-from harness.config.schema import RunConfig
+from harness.config.schema import RunConfig, to_dict
+from harness.distributed.world import world
+from harness.model.memory.machine import check_training
 from harness.model.policy import Policy, load_policy
 from harness.model.source import resolve_model
 from harness.problems import templates
 from harness.problems.problem import Benchmark
 from harness.registry import benchmarks, methods
+from harness.rollout.second_model import held_beside
 from harness.rollout.settings import context_of
 from harness.run.prompts import Reader, fitting, templated
 from harness.stages.base import Stages
@@ -44,10 +47,12 @@ def open_run(run: RunConfig) -> tuple[Policy, Benchmark]:
     torch.set_num_threads(run.train.threads)
     registry = benchmarks
     with phase("load model", announce=True):
+        path, device = resolve_model(run.model.path, registry.shipped_models()), device_of(run)
+        if device == "cpu" and world().size == 1:
+            check_training(run.model.path, path, run.model.revision, to_dict(run), held_beside(run))
         policy = load_policy(
-            resolve_model(run.model.path, registry.shipped_models()), revision=run.model.revision,
-            dtype=run.model.dtype, device=device_of(run), temperature=run.rollout.temperature,
-            attention=run.model.attention,
+            path, revision=run.model.revision, dtype=run.model.dtype, device=device,
+            temperature=run.rollout.temperature, attention=run.model.attention,
         )  # fmt: skip
     if run.data.template:
         policy.stop_texts = templates.find(run.data.template).stop_texts

@@ -58,11 +58,12 @@ class Status:
         self._path, self._on_event = folder / "status.json", on_event
         self._start = time.time()
         self._told_s, self._took = float("-inf"), dict[str, float]()
+        self._ends_s: float | None = None
         before = status(folder)
         self._before = float(before.get("elapsed_s", 0.0))
         self._values: dict[str, Any] = {
             **{key: before[key] for key in _KEPT if key in before},
-            "steps": run.train.steps, "token_budget": run.train.token_budget, "pid": os.getpid(),
+            "steps": run.last_step, "token_budget": run.train.token_budget, "pid": os.getpid(),
             "host": platform.node(), "method": run.method_name, "seed": run.seed, **_allocation(),
         }  # fmt: skip
 
@@ -78,6 +79,8 @@ class Status:
             self._values = {key: value for key, value in self._values.items() if key not in _OF_PHASE}
         self._values |= values | {"elapsed_s": round(self.elapsed_s, 2), "updated_unix_s": time.time()}
         self._told_s = time.monotonic()
+        if "eta_s" in values:
+            self._ends_s = self._told_s + values["eta_s"]
         try:
             write_json(self._path, self._values)
         except OSError:
@@ -102,7 +105,8 @@ class Status:
         else:
             due = now - self._told_s >= TELL_S
         if due and self._writes:
-            self.write(state="running", **_told(phase))
+            left = {} if self._ends_s is None else {"eta_s": round(max(0.0, self._ends_s - now), 1)}
+            self.write(state="running", **_told(phase), **left)
 
 
 def _told(phase: Phase) -> dict[str, Any]:

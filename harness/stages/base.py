@@ -9,6 +9,7 @@ Every stage may declare what it needs; the trainer computes nothing else:
 * ``old_stats``: token statistics under the policy before the update (read from ``batch.old``);
 * ``current_stats``: token statistics of the current pass (read from ``current``), differentiable;
 * ``needs_reference``: the frozen reference's log-probs (``batch.ref_logp_BT``);
+* ``reference_stats``: further token statistics under the reference (``batch.token_tags``, by their names);
 * ``needs_row_grad_norms``: ``batch.tags["grad_norm"]``, the norm of each row's summed score function at the
   current weights, before the stage runs (an extra pass per row);
 * ``needs_proposal``: the stage sees each optimiser step before it is made
@@ -22,6 +23,7 @@ Every stage may declare what it needs; the trainer computes nothing else:
   cannot do without, and those that it sets; a composition without the writer of a tag is refused;
 * ``corrects_rollouts``: the stage weighs tokens by ``batch.rollout_logp_BT`` itself, so the run's own
   correction (``rollout.correction``) would count twice and is refused;
+* ``needs_demonstrations``: the rollout program asks for demonstrations (:class:`Demonstrate`);
 * ``needs_fresh_rollouts``: it reads what this step's rollout program left behind in a component, so rollouts
   that waited for their step (``rollout.lag``) are refused.
 """
@@ -61,6 +63,14 @@ def _no_tokenizer(rows: Sequence[Sequence[int]]) -> list[str]:
     raise ValueError("this StepContext has no tokenizer: pass decode=policy.decode")
 
 
+def _no_encoder(text: str) -> list[int]:
+    raise ValueError("this StepContext has no tokenizer: pass encode=policy.encode_inside")
+
+
+def _no_chat(turns: Sequence[Mapping[str, str]]) -> str:
+    raise ValueError("this StepContext has no tokenizer: pass chat=policy.chat")
+
+
 def _no_pieces(ids: Sequence[int]) -> list[str]:
     raise ValueError("this StepContext has no tokenizer: pass pieces=policy.pieces")
 
@@ -82,6 +92,9 @@ class StepContext:
         eos_id: the tokenizer's end-of-sequence token id; a response may end with other end tokens, too.
         decode: texts of token rows, special tokens left out; for stages that cut or segment responses.
         pieces: texts of single tokens, special ones too; for stages that look for a mark or for words.
+        encode: token ids of a text that stands inside a sequence (a prefix, a forced answer).
+        context: tokens that a prompt and what follows it may have; None where there is no limit.
+        chat: turns (``role``, ``content``) by the model's own chat template, up to where it is to answer.
     """
 
     step: int
@@ -98,6 +111,9 @@ class StepContext:
     started: float = 0.0
     decode: Callable[[Sequence[Sequence[int]]], list[str]] = _no_tokenizer
     pieces: Callable[[Sequence[int]], list[str]] = _no_pieces
+    context: int | None = None
+    encode: Callable[[str], list[int]] = _no_encoder
+    chat: Callable[[Sequence[Mapping[str, str]]], str] = _no_chat
 
     def generator(self, *purpose: object) -> torch.Generator:
         """A random generator that depends only on (seed, step, purpose)."""
@@ -131,7 +147,7 @@ class Signals:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-#: ``reference`` becomes the current policy; the state of the ``optimizer`` is dropped.
+#: ``reference`` becomes the current policy, or moves towards it; the state of the ``optimizer`` is dropped.
 RESETS = frozenset({"reference", "optimizer"})
 
 
@@ -139,9 +155,11 @@ class Component:
     """State that outlives a step. Subclasses override what they use; ``state_dict`` holds all of it.
 
     ``may_reset`` declares what :meth:`resets` may ask for, so that a run which cannot do it is refused.
+    ``reference_share`` is the share of the current policy in the reference that it asks for; the rest stays.
     """
 
     may_reset: frozenset[str] = frozenset()
+    reference_share: float = 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, as plain values and tensors."""
@@ -191,6 +209,7 @@ class Stage:
     old_stats: tuple[TokenStat, ...] = ()
     current_stats: tuple[TokenStat, ...] = ()
     needs_reference: bool = False
+    reference_stats: tuple[TokenStat, ...] = ()
     needs_row_grad_norms: bool = False
     needs_proposal: bool = False
     needs_draws: bool = False
@@ -199,6 +218,7 @@ class Stage:
     reads_tags: frozenset[str] = frozenset()
     writes_tags: frozenset[str] = frozenset()
     corrects_rollouts: bool = False
+    needs_demonstrations: bool = False
     needs_fresh_rollouts: bool = False
 
     def parts(self) -> tuple[Stage, ...]:

@@ -127,6 +127,10 @@ class Batch:
         """A copy with ``changes`` (named like the attributes)."""
         return replace(self, **changes)
 
+    def tag(self, name: str, default: float = 0.0) -> Tensor:
+        """The tag ``name``, or ``default`` on every row, ``[B]``."""
+        return self.tags.get(name, torch.full((len(self),), default))
+
     def with_tags(self, **tags: Tensor) -> Batch:
         return replace(self, tags={**self.tags, **tags})
 
@@ -153,7 +157,7 @@ class Batch:
     def plain(self) -> dict[str, Any]:
         """The batch as tensors and plain values, for the state of a component; see :meth:`from_plain`."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {
-            "problems": [(p.id, p.prompt, p.answer, dict(p.meta)) for p in self.problems],
+            "problems": [(p.id, p.prompt, p.answer, dict(p.meta), p.solution) for p in self.problems],
             "verdicts": None if self.verdicts is None else [(v.status, v.canonical) for v in self.verdicts],
             "old": dict(self.old),
             "tags": dict(self.tags),

@@ -23,7 +23,7 @@ PIECES = {
 #: Stages whose values make up a method, each counted once.
 _ATOMS = tuple(s for s in STAGE_NAMES if s not in ("loss", "controllers"))
 #: Tags that the trainer itself sets.
-_GIVEN = {"row", "grpo_advantage", "grad_norm"}
+GIVEN_TAGS = {"row", "grpo_advantage", "grad_norm"}
 
 
 def composed_stages(
@@ -214,7 +214,7 @@ def _refuse_missing_tags(
     names: Mapping[str, str],
 ) -> None:
     """A stage that reads a tag of the batch needs the stage that writes it."""
-    written = _GIVEN | {tag for s in (*_ATOMS, "loss") for tag in _tags_at(stages, s)[1]}
+    written = GIVEN_TAGS | {tag for s in (*_ATOMS, "loss") for tag in _tags_at(stages, s)[1]}
     for stage in (*_ATOMS, "loss"):
         for tag in sorted(_tags_at(stages, stage)[0] - written):
             part = made_of.get(stage) or (made_of.get("loss") if stage in PIECES else None)

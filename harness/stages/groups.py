@@ -74,7 +74,7 @@ def check_whole(batch: Batch, group_rows_B: Tensor) -> None:
     Raises:
         ValueError: some are missing.
     """
-    there = counted_groups(batch).tags["group_rows"]
+    there = group_size_of(batch.group_B).float()
     if not torch.equal(there, group_rows_B):
         raise ValueError(
             "a group is split: this loss needs whole groups, from WholeGroups and minibatch scope"

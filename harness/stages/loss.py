@@ -46,9 +46,12 @@ def exponent_limit(dtype: torch.dtype) -> float:
 
 
 def bounded(ratio_BT: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """clip(r, low, high), ``[B,T]``; the bounds are scalars, ``[B,1]`` or ``[B,T]``."""
+    """clip(r, low, high), ``[B,T]``; the bounds are scalars, ``[B,1]`` or ``[B,T]``.
+
+    A ratio that lies on a bound keeps its whole gradient.
+    """
     low_t, high_t = (torch.as_tensor(bound, dtype=ratio_BT.dtype) for bound in (low, high))
-    return torch.minimum(torch.maximum(ratio_BT, low_t), high_t)
+    return torch.clamp(ratio_BT, low_t, high_t)
 
 
 def clipped_surrogate(

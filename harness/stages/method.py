@@ -38,6 +38,33 @@ class Method:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class FineTuning(Method):
+    """A method that trains on demonstrations, as a run of its own or before another method's (``sft.steps``).
+
+    A subclass gives its loss; its :meth:`validate` calls this one's.
+    """
+
+    def validate(self, run: RunConfig) -> None:
+        """
+        Raises:
+            UserError: settings of rollouts that a run without rollouts would not heed.
+        """
+        name, rollout = run.method_name, run.rollout
+        if run.train.token_budget is not None:
+            raise UserError(
+                f"method '{name}' generates no tokens, so train.token_budget={run.train.token_budget} would "
+                "never be used up; leave it out and set train.steps"
+            )
+        for key in ("engine", "lag"):
+            if getattr(rollout, key) != getattr(type(rollout)(), key):
+                raise UserError(
+                    f"method '{name}' trains on demonstrations and draws no rollouts; leave rollout.{key} out"
+                )
+        if run.train.random_reward:
+            raise UserError(f"method '{name}' asks for no verdicts; leave train.random_reward out")
+
+
 def refuse_single_update(run: RunConfig, keeps: str) -> None:
     """Refuse a run whose rollouts are trained on once, where the old policy is the current one.
 

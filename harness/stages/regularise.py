@@ -32,7 +32,7 @@ def kl_estimate(
     """Estimate of KL(policy || reference) per token (J. Schulman, Approximating KL Divergence, 2020).
 
     ``k1`` = d, ``abs`` = \\|d\\|, ``k2`` = d^2/2, ``k3`` = exp(-d) + d - 1 with d = logp - ref_logp; ``k3``'s
-    exponent is clamped to +-20 and its value to [-10, 10], as in verl (None: no clamp, as in TRL). A trailing
+    d is clamped to +-20 and its value to [-10, 10], as in verl (None: no clamp, as in TRL). A trailing
     ``+`` keeps the value and takes the gradient of ``k2`` (straight through). ``log_ratio_clamp`` clamps d
     itself, in every estimator (oat: 40).
     """
@@ -55,8 +55,9 @@ def kl_estimate(
     if name == "k2":
         return 0.5 * d**2
     clamped = log_ratio_clamp is not None or exponent_clamp is not None
-    exponent = -d if exponent_clamp is None else (-d).clamp(-exponent_clamp, exponent_clamp)
-    k3 = (torch.exp(exponent) if clamped else finite_exp(exponent)) + d - 1
+    if exponent_clamp is not None:  # in both of its terms
+        d = d.clamp(-exponent_clamp, exponent_clamp)
+    k3 = (torch.exp(-d) if clamped else finite_exp(-d)) + d - 1
     return k3 if value_clamp is None else k3.clamp(-value_clamp, value_clamp)
 
 

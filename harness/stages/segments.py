@@ -68,6 +68,30 @@ def step_numbers(batch: Batch, ctx: StepContext, ends: str) -> Tensor:
     return segment_numbers(closes, batch.mask_BT)
 
 
+def equal_parts(length: int, parts: int) -> list[int]:
+    """Where ``parts`` nearly equal parts of a response begin; as many as it has tokens, if that is fewer."""
+    count = min(parts, length)
+    return [length * k // count for k in range(count)]
+
+
+def part_starts(number_BT: Tensor, mask_BT: Tensor, most: int) -> list[list[int]]:
+    """Where the segments of each response begin, by their numbers; from the ``most``-th on they are one."""
+    starts = []
+    for number, mask in zip(number_BT, mask_BT, strict=True):
+        own = number[mask].tolist()
+        found = [t for t in range(len(own)) if t == 0 or own[t] != own[t - 1]]
+        starts.append(found[:most])
+    return starts
+
+
+def segments_from(starts: Sequence[Sequence[int]], mask_BT: Tensor) -> Tensor:
+    """Number of each token's segment, ``[B,T]`` int64 from 0, -1 on padding."""
+    begins_BT = torch.zeros(mask_BT.shape, dtype=torch.int64)
+    for row, own in enumerate(starts):
+        begins_BT[row, list(own)] = 1
+    return torch.where(mask_BT.bool(), begins_BT.cumsum(1) - 1, -1)
+
+
 def _tokens_at(texts: Sequence[str], characters: Sequence[int]) -> list[int]:
     """The token that each character of the joined ``texts`` is in."""
     ends = list(accumulate(len(text) for text in texts))

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from harness.stages.nucleus import kept, nucleus
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.stages.distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,31 @@ class TokenStat:
     def at_temperature(self, logits_NV: Tensor, target_N: Tensor, temperature: float) -> Tensor:
         """``compute``, for a statistic that also has to know what the logits were divided by."""
         return self.compute(logits_NV, target_N)
+
+    def value(self, at: Distribution) -> Tensor:
+        """``[N]``, without gradient; one that shares steps with others overrides it."""
+        with torch.no_grad():
+            return self.at_temperature(at.logits_NV, at.target_N, at.temperature)
+
+    def add_gradient(self, at: Distribution, grad_N: Tensor, into_NV: Tensor) -> None:
+        """Add ``grad_N`` times the derivative by the logits to ``into_NV``; by autograd where not overridden.
+
+        Positions of gradient 0 may be left out.
+        """
+        rows = grad_N.nonzero().squeeze(1)
+        with torch.enable_grad():
+            logits = at.logits_NV[rows].requires_grad_()
+            value = self.at_temperature(logits, at.target_N[rows], at.temperature)
+        if value.requires_grad:
+            into_NV.index_add_(0, rows, torch.autograd.grad(value, logits, grad_N[rows])[0])
+
+    def turn(self, at: Distribution, grad_N: Tensor) -> bool:
+        """Turn the logits into ``grad_N`` times the derivative by them, where that takes no other memory.
+
+        Returns:
+            whether it has; nothing else can be asked of ``at`` then.
+        """
+        return False
 
     @property
     def is_log_prob(self) -> bool:
@@ -63,6 +92,25 @@ class LogProb(TokenStat):
         scaled = logits_NV if self.scale == 1 else logits_NV * self.scale
         return scaled.gather(1, target_N[:, None]).squeeze(1) - scaled.logsumexp(1)
 
+    def value(self, at: Distribution) -> Tensor:
+        return self.scale * at.chosen_N - at.power_sum_N(self.scale).log()
+
+    def add_gradient(self, at: Distribution, grad_N: Tensor, into_NV: Tensor) -> None:
+        """scale (onehot - p^scale / sum p^scale)."""
+        grad_N1 = (self.scale * grad_N)[:, None]
+        if self.scale == 1:
+            into_NV.addcmul_(at.p_NV, -grad_N1)
+        else:
+            into_NV.addcmul_(at.power_NV(self.scale), -grad_N1 / at.power_sum_N(self.scale)[:, None])
+        into_NV.scatter_add_(1, at.target_N[:, None], grad_N1)
+
+    def turn(self, at: Distribution, grad_N: Tensor) -> bool:
+        grad_N1 = (self.scale * grad_N)[:, None]
+        power_NV, sum_N = at.turned(self.scale)
+        power_NV.mul_(-grad_N1 / sum_N[:, None])
+        power_NV.scatter_add_(1, at.target_N[:, None], grad_N1)
+        return True
+
     @property
     def is_log_prob(self) -> bool:
         return self.scale == 1 and self.layer is None
@@ -77,6 +125,15 @@ class Entropy(TokenStat):
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         logp_NV = logits_NV.log_softmax(1)
         return -(logp_NV.exp() * logp_NV).sum(1)
+
+    def value(self, at: Distribution) -> Tensor:
+        return at.entropy_N
+
+    def add_gradient(self, at: Distribution, grad_N: Tensor, into_NV: Tensor) -> None:
+        """-p (ln p + H)."""
+        surprise_NV = at.scratch.take("surprise", at.logits_NV)
+        torch.sub(at.below_NV, (at.total_N.log() - at.entropy_N)[:, None], out=surprise_NV)
+        into_NV.addcmul_(surprise_NV.mul_(at.e_NV), (-grad_N / at.total_N)[:, None])
 
 
 @dataclass(frozen=True)
@@ -154,13 +211,50 @@ class NucleusEntropy(TokenStat):
             object.__setattr__(self, "name", f"nucleus_entropy@{self.top_p:g}{form}top{self.top_k}")
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
-        top_NK = self._likeliest(logits_NV.softmax(1))
+        return self._entropy(self._likeliest(logits_NV.softmax(1)))[0]
+
+    def _entropy(self, top_NK: Tensor) -> tuple[Tensor, Tensor]:
+        """``[N]``, and ``[N,K]`` the nucleus, from probabilities in falling order."""
         with torch.no_grad():
             reached_NK = top_NK.cumsum(1)
             kept_NK = (reached_NK - top_NK if self.inclusive else reached_NK) < self.top_p
         p_NK = torch.where(kept_NK, top_NK, 0.0)
         q_NK = p_NK / (p_NK.sum(1, keepdim=True) + self.eps)
-        return -(q_NK * (q_NK + self.eps).log()).sum(1)
+        return -(q_NK * (q_NK + self.eps).log()).sum(1), q_NK
+
+    def value(self, at: Distribution) -> Tensor:
+        top_NK, _, whole_N = self._few(at)
+        value_N = self._entropy(top_NK)[0]
+        for row in (~whole_N).nonzero().squeeze(1).tolist():
+            value_N[row] = self._flat(at, row)[0]
+        return value_N
+
+    def add_gradient(self, at: Distribution, grad_N: Tensor, into_NV: Tensor) -> None:
+        """-q (ln q + H) on the nucleus. What ``eps`` adds to it is of its own size and left out."""
+        top_NK, id_NK, whole_N = self._few(at)
+        entropy_N, q_NK = self._entropy(top_NK)
+        few_N1 = torch.where(whole_N, -grad_N, 0.0)[:, None]
+        into_NV.scatter_add_(1, id_NK, few_N1 * q_NK * ((q_NK + self.eps).log() + entropy_N[:, None]))
+        for row in (~whole_N & (grad_N != 0)).nonzero().squeeze(1).tolist():
+            entropy, norm, inside_K = self._flat(at, row)
+            slope_V = (at.below_NV[row] + (entropy - math.log(norm))).mul_(kept(at.e_NV[row], inside_K))
+            into_NV[row].add_(slope_V, alpha=-float(grad_N[row]) / norm)
+
+    def _few(self, at: Distribution) -> tuple[Tensor, Tensor, Tensor]:
+        """``[N,K]`` largest probabilities and their tokens, and ``[N]`` whether the nucleus ends there."""
+        most = min(self.top_k, at.logits_NV.shape[1])
+        best_NK, id_NK = at.best(min(most, FEW) if at.logits_NV.device.type == "cpu" else most)
+        top_NK = (best_NK - at.top_N[:, None]).exp() / at.total_N[:, None]
+        found = id_NK.shape[1] == most
+        return top_NK, id_NK, (top_NK.sum(1) > self.top_p * (1 + 1e-5)) | found
+
+    def _flat(self, at: Distribution, row: int) -> tuple[float, float, Tensor]:
+        """Of a row: its entropy, what q is the share of, and ``[K]`` the ``e_NV`` of the nucleus."""
+        total = float(at.total_N[row])
+        inside_K = nucleus(at.e_NV[row], self.top_p * total, self.top_k, self.inclusive)
+        mass, moment = float(inside_K.sum()), float(torch.xlogy(inside_K, inside_K).sum())
+        norm = mass + self.eps * total
+        return (math.log(norm) * mass - moment) / norm - len(inside_K) * self.eps, norm, inside_K
 
     def _likeliest(self, p_NV: Tensor) -> Tensor:
         """``[N,K]`` largest probabilities, so many that every nucleus ends among them: mostly some dozens."""

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def truncated_entropy(logp_K: Tensor, tail: bool = False) -> Tensor:
-    """-sum of e^l l over the log-probs of the last dimension, nats.
+    """-sum of e^l l over the log-probs of the last dimension, nats; an impossible token, l = -inf, adds 0.
 
     ``tail``: what they leave of the probability counts as one more outcome.
     """
     p_K = logp_K.exp()
-    kept = -(p_K * logp_K).sum(-1)
+    kept = -torch.where(logp_K == -torch.inf, 0.0, p_K * logp_K).sum(-1)
     if not tail:
         return kept
     rest = (1 - p_K.sum(-1)).clamp(min=0)

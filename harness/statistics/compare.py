@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.statistics.intervals import MIN_SEEDS, combine_variances, problem_variance
+from harness.statistics.intervals import MIN_SEEDS, combine_variances, problem_variances
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -122,17 +123,32 @@ def difference_to_fixed(
     Returns:
         ``(low, high)``; None with fewer than three seeds, nothing to pool, or one problem in a set.
     """
-    scores = np.asarray(seed_scores, dtype=np.float64)
     apart = [np.asarray(a) - np.asarray(b) for a, b in zip(problem_means, fixed_means, strict=True)]
-    variance, df = problem_variance(apart)
-    if scores.size < MIN_SEEDS or noise.df < 1 or not np.isfinite(variance):
-        return None
+    return differences_to_fixed([np.size(seed_scores)], [part[None] for part in apart], noise, level=level)[0]
+
+
+def differences_to_fixed(
+    seeds_M: Sequence[int], apart: Sequence[FloatArray], noise: SeedNoise, *, level: float = 0.95
+) -> list[tuple[float, float] | None]:
+    """:func:`difference_to_fixed` of M methods.
+
+    Args:
+        seeds_M: how many seeds each has.
+        apart: per test set [M, P], the method minus the fixed policy, averaged over the seeds.
+    """
     from scipy.special import stdtrit
 
-    total, df = combine_variances([(noise.variance / scores.size, noise.df), (variance, df)])
-    half = float(stdtrit(df, (1 + level) / 2)) * float(np.sqrt(total))
-    middle = float(np.mean([part.mean() for part in apart]))
-    return middle - half, middle + half
+    over_problems = problem_variances(apart)
+    middle_M = np.mean([part.mean(axis=1) for part in apart], axis=0).tolist()
+    found: list[tuple[float, float] | None] = []
+    for seeds, (variance, df), middle in zip(seeds_M, over_problems, middle_M, strict=True):
+        if seeds < MIN_SEEDS or noise.df < 1 or not isfinite(variance):
+            found.append(None)
+            continue
+        total, df = combine_variances([(noise.variance / seeds, noise.df), (variance, df)])
+        half = float(stdtrit(df, (1 + level) / 2)) * sqrt(total)
+        found.append((middle - half, middle + half))
+    return found
 
 
 @dataclass(frozen=True)

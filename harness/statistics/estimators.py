@@ -121,7 +121,7 @@ def each_mean_pass_at_ks(n: int, c_NP: ArrayLike, ks: Sequence[int]) -> FloatArr
     apart = counts + np.arange(0, rows * (n + 1), n + 1)[:, None]
     histogram = np.bincount(apart.ravel(), minlength=rows * (n + 1)).reshape(rows, n + 1).astype(np.float64)
     # row by row: a product of two matrices adds in another order, so the last bits would hang on N
-    return np.array([table @ own for own in histogram]) / problems
+    return np.asarray((table @ histogram[..., None])[..., 0]) / problems
 
 
 def printable_ks(n: int, candidates: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> tuple[int, ...]:

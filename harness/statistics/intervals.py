@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -64,11 +65,17 @@ def problem_variance(problem_means: Sequence[ArrayLike]) -> tuple[float, float]:
     Returns:
         ``(variance, df)``; df by Welch-Satterthwaite over the sets. ``(nan, 0)`` when a set has 1 problem.
     """
-    strata = _strata(problem_means)
-    if any(values.size < 2 for values in strata):
-        return float("nan"), 0.0
-    parts = [(float(v.var(ddof=1)) / v.size / len(strata) ** 2, float(v.size - 1)) for v in strata]
-    return combine_variances(parts)
+    return problem_variances([values[None] for values in _strata(problem_means)])[0]
+
+
+def problem_variances(problem_means: Sequence[FloatArray]) -> list[tuple[float, float]]:
+    """:func:`problem_variance` of M rows; ``problem_means``: one [M, P] array per test set."""
+    if any(values.shape[1] < 2 for values in problem_means):
+        return [(float("nan"), 0.0)] * len(problem_means[0])
+    sets = len(problem_means)
+    parts = [(v.var(axis=1, ddof=1) / v.shape[1] / sets**2, float(v.shape[1] - 1)) for v in problem_means]
+    columns = [[(variance, df) for variance in variances.tolist()] for variances, df in parts]
+    return [combine_variances(own) for own in zip(*columns, strict=True)]
 
 
 def combine_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -128,12 +135,24 @@ def score_interval(
     scores = np.asarray(seed_scores, dtype=np.float64)
     if scores.size == 0:
         return None
-    variance, df = problem_variance(problem_means)
-    if scores.size < MIN_SEEDS or seed_df < 1 or not np.isfinite(variance):
+    return interval_of(scores, problem_variance(problem_means), seed_variance, seed_df, level=level)
+
+
+def interval_of(
+    scores: FloatArray,
+    over_problems: tuple[float, float],
+    seed_variance: float,
+    seed_df: float,
+    *,
+    level: float,
+) -> Interval:
+    """:func:`score_interval` where the variance over problems and its df are known already."""
+    variance, df = over_problems
+    if scores.size < MIN_SEEDS or seed_df < 1 or not isfinite(variance):
         return Interval("range", float(scores.min()), float(scores.max()))
     from scipy.special import stdtrit
 
     total, df = combine_variances([(seed_variance / scores.size, seed_df), (variance, df)])
-    half = float(stdtrit(df, (1 + level) / 2)) * float(np.sqrt(total))
-    middle = float(scores.mean())
+    half = float(stdtrit(df, (1 + level) / 2)) * sqrt(total)
+    middle = float(np.add.reduce(scores)) / scores.size
     return Interval("interval", max(0.0, middle - half), min(1.0, middle + half), level, df)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
     from harness.statistics.estimators import FloatArray
 
+_Numbers = TypeVar("_Numbers", list[Any], dict[str, Any])
 #: Powers of ten that float64 holds exactly: dividing a whole number by one rounds as reading its digits does.
 _TENS = 10.0 ** np.arange(23)
 #: How near to the middle of two roundings, in units of the last digit, a number is left to formatting.
@@ -40,6 +44,38 @@ def all_significant(numbers: ArrayLike) -> FloatArray:
     for at in np.argwhere(~settled | (np.abs(values) > 999_999)):
         rounded[tuple(at)] = _significant(float(values[tuple(at)]))
     return rounded
+
+
+class Rounded(Protocol):
+    """Takes a list or an object, and gives it back; what is None in an object stays so."""
+
+    def __call__(self, numbers: _Numbers, keys: Sequence[str] = (), /) -> _Numbers: ...
+
+
+@contextmanager
+def rounded_at_once() -> Iterator[Rounded]:
+    """:func:`significant` of all numbers that are handed over inside, in place, at the end.
+
+    Of an object these are the values of ``keys``, or all of them.
+    """
+    lists: list[list[Any]] = []
+    objects: list[tuple[dict[str, Any], Sequence[str]]] = []
+
+    def rounded(numbers: _Numbers, keys: Sequence[str] = ()) -> _Numbers:
+        if isinstance(numbers, list):
+            lists.append(numbers)
+        else:
+            known = [key for key in keys or numbers if numbers[key] is not None]
+            objects.append((numbers, known))
+        return numbers
+
+    yield rounded
+    values = [*chain.from_iterable(lists), *(own[key] for own, keys in objects for key in keys)]
+    found = iter(all_significant(np.array(values, np.float64)).tolist())
+    for own in lists:
+        own[:] = islice(found, len(own))
+    for numbers, keys in objects:
+        numbers.update(zip(keys, islice(found, len(keys)), strict=True))
 
 
 def all_to_digits(numbers: ArrayLike, digits: int) -> FloatArray:

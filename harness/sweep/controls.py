@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config.schema import RunConfig
 from harness.evaluation.in_run import profile_of
 from harness.sweep.axes import Overrides
+from harness.sweep.sections import GROWTH
 from harness.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,10 +71,13 @@ def resolved(sweep: Sweep, own: Overrides, plain: RunConfig, temperature: float 
 
 
 def next_lower(lrs: Sequence[float], lr: float) -> float:
-    """The largest of ``lrs`` below ``lr``; below the grid, one more step of its lowest two (else half)."""
+    """The largest of ``lrs`` below ``lr``; below the grid, one more step of its lowest two (else half).
+
+    Above the grid it may be one that the grid grew by, see :data:`~harness.sweep.sections.GROWTH`.
+    """
     lower = sorted(rate for rate in lrs if rate < lr)
     if lower:
-        return lower[-1]
+        return lower[-1] if lr <= max(lrs) else max(lower[-1], float(f"{lr / GROWTH:.6g}"))
     grid = sorted(set(lrs))
     step = grid[0] / grid[1] if len(grid) > 1 else 0.5
     return float(f"{lr * step:.6g}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from harness.run.state import RunState
+from harness.util.progress import HEARTBEAT_S, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.sweep.jobs import Job
 
-REDRAW_S, HEARTBEAT_S = 0.5, 30.0
+REDRAW_S = 0.5
 #: Phases that say nothing beyond a run's step.
 _PLAIN = ("", "start", "starting", "train", "evaluate", "done")
 
@@ -183,13 +184,3 @@ def finished_line(name: str, error: tuple[str, ...] | None, wall_s: float) -> st
 
 def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def duration(seconds: float | None) -> str:
-    """``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
-    if seconds is None:
-        return "–"
-    total = int(round(seconds))
-    if total >= 3600:
-        return f"{total // 3600} h {total % 3600 // 60:02d} min"
-    return f"{total // 60} min {total % 60:02d} s" if total >= 60 else f"{total} s"

@@ -25,6 +25,7 @@ from harness.sweep.controls import (
     resolved,
 )
 from harness.sweep.jobs import Backend, Job
+from harness.sweep.regimes import check_tuned
 from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import Choices, choices_at, read_tuned, temperatures_at
@@ -82,6 +83,7 @@ def make_plan(sweep: Sweep, backend: Backend) -> list[Job]:
     jobs: list[Job] = []
     for setting in sweep.grid:
         choices = choices_at(sweep, tuned, setting)
+        check_tuned(sweep, choices)
         temperatures = temperatures_at(sweep, tuned, setting, backend.numerics_version)
         jobs += _base_jobs(sweep, setting, temperatures, backend)
         for name in sweep.methods:

@@ -7,13 +7,17 @@ and ``fetch(split)``, which brings them here; one that generates its problems of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.model.source import resolve_model
 from harness.registry import benchmarks
+from harness.rollout.second_model import second_model_paths
+from harness.run.compose import from_dict
 from harness.util.errors import UserError
 
 #: Files of a hub model that a run reads; weights in other formats are not fetched.
@@ -40,12 +44,20 @@ def needs(configs: Iterable[Mapping[str, Any]]) -> list[Need]:
     for config in configs:
         model, data, evaluation = config["model"], config["data"], config["eval"]
         found.add(Need("model", str(model["path"]), str(model["revision"] or "main")))
+        same = json.dumps({key: config[key] for key in ("method_name", "method", "model")}, sort_keys=True)
+        found.update(Need("model", place, "main") for place in _second_models(same))
         splits = (data["train_split"], data["validation_split"], *evaluation["splits"])
         found.update(Need("data", str(data["benchmark"]), str(split)) for split in splits)
         for name in evaluation["benchmarks"]:
             benchmark, _, split = str(name).partition(":")
             found.add(Need("data", benchmark, split or "test"))
     return sorted(found)
+
+
+@lru_cache(maxsize=4096)
+def _second_models(config: str) -> tuple[str, ...]:
+    """What a method's hyper-parameters name besides the policy (an expert): folders or hub ids."""
+    return tuple(sorted(second_model_paths(from_dict(json.loads(config))).values()))
 
 
 def missing(wanted: Sequence[Need]) -> Iterator[tuple[Need, str]]:

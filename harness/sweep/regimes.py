@@ -56,8 +56,7 @@ def in_regime(sweep: Sweep) -> Sweep:
     """
     if not sweep.regime:
         return sweep
-    own = {str(entry.settings[_BENCHMARK]) for entry in sweep.training_sets}
-    own = own or {str(sweep.settings.get(_BENCHMARK, RunConfig().data.benchmark))}
+    own = _benchmarks(sweep)
     if len(own) > 1:
         raise UserError(
             f"{sweep.path}: a regime is of one benchmark, but training_sets has {', '.join(sorted(own))}; "
@@ -65,15 +64,36 @@ def in_regime(sweep: Sweep) -> Sweep:
         )
     fixed = regime_settings(own.pop(), sweep.regime)
     for where, settings in _places(sweep):
-        measured = where == "tuning: settings"
-        for key, value in settings.items():
-            if key not in fixed or value == fixed[key] or (measured and key.startswith(_MEASURES)):
-                continue
+        measured = _MEASURES if where == "tuning: settings" else ()
+        _refuse_others(sweep, fixed, where, {k: v for k, v in settings.items() if not k.startswith(measured)})
+    return replace(sweep, settings={**fixed, **sweep.settings})
+
+
+def _benchmarks(sweep: Sweep) -> set[str]:
+    own = {str(entry.settings[_BENCHMARK]) for entry in sweep.training_sets}
+    return own or {str(sweep.settings.get(_BENCHMARK, RunConfig().data.benchmark))}
+
+
+def check_tuned(sweep: Sweep, choices: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a choice of the tuned file that sets what the regime fixes: somebody edited it.
+
+    Raises:
+        UserError: names the row and the setting.
+    """
+    if sweep.regime:
+        fixed = regime_settings(_benchmarks(sweep).pop(), sweep.regime)
+        for name, choice in choices.items():
+            _refuse_others(sweep, fixed, f"{sweep.tuned_path.name}: {name}", choice.get("settings") or {})
+
+
+def _refuse_others(sweep: Sweep, fixed: Mapping[str, Any], where: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a value other than the regime's."""
+    for key, value in settings.items():
+        if value != fixed.get(key, value):
             raise UserError(
                 f"{sweep.path}: {where} sets {key}={value}, and regime {sweep.regime} fixes it at "
                 f"{fixed[key]}; take it out, or name no regime"
             )
-    return replace(sweep, settings={**fixed, **sweep.settings})
 
 
 def _places(sweep: Sweep) -> Iterator[tuple[str, Mapping[str, Any]]]:

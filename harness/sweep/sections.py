@@ -14,6 +14,9 @@ from harness.sweep.axes import Overrides
 from harness.sweep.text import check_keys, list_of, mapping_of, positive_number, whole_number
 from harness.util.errors import UserError
 
+#: By how much a grid of learning rates grows on a side, see :attr:`Tuning.extend`.
+GROWTH = 2
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -21,6 +24,8 @@ class Tuning:
 
     Attributes:
         lrs: learning rates that every method tries.
+        extend: how many times a method's grid may grow on each side, by a factor of two, while its best
+            trial lies on that edge; 0: never.
         knobs: per method the settings of its main knob, equally many for all.
         seed: the trials' seed; must not be a reported one.
         metric: validation scores whose mean decides; ties go to the smaller learning rate, then to the
@@ -41,6 +46,7 @@ class Tuning:
     at: Mapping[str, str] = field(default_factory=dict)
     temperatures: tuple[float, ...] = ()
     lr_from: str = ""
+    extend: int = 0
 
     def tunes(self, methods: Sequence[str]) -> list[str]:
         """Those of ``methods`` that are tuned: all, or those with knobs where the others take a rate."""
@@ -91,6 +97,7 @@ def read_tuning(raw: Mapping[str, Any], path: Path) -> Tuning:
             positive_number(t, f"{where}: temperatures") or 1.0 for t in list_of(raw, "temperatures", where)
         ),
         lr_from=lr_from,
+        extend=whole_number(raw.get("extend", 0), f"{where}: extend"),
     )
 
 

@@ -1,7 +1,9 @@
 """Equal tuning: every method gets the same trials on the validation set; the choice is written down.
 
 Rule: the trial with the highest mean of the metrics (default validation pass@1 and pass@8) wins; equal
-scores go to the smaller learning rate, then to the earlier knob setting.
+scores go to the smaller learning rate, then to the earlier knob setting. Where the winner has the smallest or
+the largest rate, the grid of that method grows by a factor of two on that side, ``tuning: extend`` times at
+most; a row that still ends on an edge says so.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from typing import Any
 from harness.config.schema import RunConfig
 from harness.records.record import RunResult
 from harness.statistics import printable_ks
-from harness.sweep.axes import Overrides
+from harness.sweep.axes import Overrides, Setting
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import job, table_name
-from harness.sweep.sections import Tuning
+from harness.sweep.sections import GROWTH, Tuning
 from harness.sweep.spec import settings_of
 from harness.sweep.sweep import Sweep
 from harness.sweep.text import read_yaml
@@ -43,27 +45,61 @@ class Trial:
 
 
 def trials(sweep: Sweep, backend: Backend) -> list[Trial]:
-    """The trials of every method of the sweep.
+    """The trials of every method of the sweep; those of a grown grid, too, as far as results ask for them.
 
     Raises:
         UserError: no tuning section, or methods with different numbers of trials.
     """
     tuning = tuning_of(sweep)
+    written = _written_scores(sweep)
+
+    def scored(trial: Trial) -> float | None:
+        if trial.job.run_id in written:
+            return written[trial.job.run_id]
+        there = (trial.job.folder / "result.json").exists()
+        return score(backend.result(trial.job.folder), tuning.metric) if there else None
+
     found = []
     for setting in sweep.tuning_grid:
         for name in tuning.tunes(sweep.methods):
-            for lr in tuning.lrs:
-                for index, knob in enumerate(tuning.knobs[name]):
-                    settings = {"train.lr": lr, **knob}
-                    layers = (tuning.settings, settings, {"seed": tuning.seed})
-                    run = backend.compose(settings_of(sweep, setting, name, *layers))
-                    _check_metric(sweep, run)
-                    label = table_name(name)
-                    shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
-                    key = f"trial/{label}/{setting.name}/{lr!r}/{index}"
-                    item = job(run, key, "trial", shown, setting, backend, evaluate=False)
-                    found.append(Trial(label, lr, index, settings, item))
+            own = [t for lr in tuning.lrs for t in _at_rate(sweep, setting, name, lr, backend)]
+            while (lr := next_rate(tuning, [(trial, scored(trial)) for trial in own])) is not None:
+                own += _at_rate(sweep, setting, name, lr, backend)
+            found += own
     return found
+
+
+def _at_rate(sweep: Sweep, setting: Setting, name: str, lr: float, backend: Backend) -> list[Trial]:
+    """The trials of a method at one learning rate: one for each setting of its knob."""
+    tuning, label, found = tuning_of(sweep), table_name(name), []
+    for index, knob in enumerate(tuning.knobs[name]):
+        settings = {"train.lr": lr, **knob}
+        run = backend.compose(
+            settings_of(sweep, setting, name, tuning.settings, settings, {"seed": tuning.seed})
+        )
+        _check_metric(sweep, run)
+        shown = f"{label} " + " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in settings.items())
+        key = f"trial/{label}/{setting.name}/{lr!r}/{index}"
+        item = job(run, key, "trial", shown, setting, backend, evaluate=False)
+        found.append(Trial(label, lr, index, settings, item))
+    return found
+
+
+def next_rate(tuning: Tuning, scored: Sequence[tuple[Trial, float | None]]) -> float | None:
+    """The learning rate by which a method's grid has to grow; None where it is wide enough, or unfinished.
+
+    Args:
+        scored: its trials so far, with their scores; None for one that is not done.
+    """
+    done = [(trial, value) for trial, value in scored if value is not None]
+    if len(done) < len(scored) or not done:
+        return None
+    rates, best = {trial.lr for trial, _ in done}, choose(done).lr
+    if best == max(rates) and sum(rate > max(tuning.lrs) for rate in rates) < tuning.extend:
+        return float(f"{best * GROWTH:.6g}")
+    if best == min(rates) and sum(rate < min(tuning.lrs) for rate in rates) < tuning.extend:
+        return float(f"{best / GROWTH:.6g}")
+    return None
 
 
 def _check_metric(sweep: Sweep, run: RunConfig) -> None:
@@ -79,10 +115,7 @@ def _check_metric(sweep: Sweep, run: RunConfig) -> None:
 
 def untried(sweep: Sweep, found: Sequence[Trial]) -> list[Trial]:
     """The trials whose outcome the tuned file does not hold yet: of a method and setting all, or none."""
-    path = _written(sweep)
-    old = read_yaml(path) if path.exists() else {}
-    if old.get("rule") != RULE.format(metric=" and ".join(tuning_of(sweep).metric)):
-        return list(found)
+    old = _read_written(sweep)
     left = []
     for setting, method in dict.fromkeys((trial.job.setting, trial.method) for trial in found):
         own = [t for t in found if (t.job.setting, t.method) == (setting, method)]
@@ -92,6 +125,25 @@ def untried(sweep: Sweep, found: Sequence[Trial]) -> list[Trial]:
         if not chosen or sorted(rows) != sorted(trial.job.run_id for trial in own):
             left += own
     return left
+
+
+def _read_written(sweep: Sweep) -> Mapping[str, Any]:
+    """The tuned file, if it chose by today's rule; else nothing."""
+    path = _written(sweep)
+    old = read_yaml(path) if path.exists() else {}
+    return old if old.get("rule") == _rule(tuning_of(sweep)) else {}
+
+
+def _written_scores(sweep: Sweep) -> dict[str, float]:
+    """The score of every trial that the tuned file holds, by the run's name."""
+    old = _read_written(sweep)
+    sections = [old, *(old.get("places") or {}).values()]
+    rows = [row for section in sections for row in section.get("trials") or []]
+    return {row["run_id"]: float(row["score"]) for row in rows}
+
+
+def _rule(tuning: Tuning) -> str:
+    return RULE.format(metric=" and ".join(tuning.metric))
 
 
 def tuning_of(sweep: Sweep) -> Tuning:
@@ -148,7 +200,7 @@ def write_choice(sweep: Sweep, found: Sequence[Trial], backend: Backend) -> Path
     body = {
         "schema": 1,
         "sweep": sweep.name,
-        "rule": RULE.format(metric=" and ".join(tuning.metric)),
+        "rule": _rule(tuning),
         "seed": tuning.seed,
     }
     if not (sweep.models or sweep.training_sets):
@@ -192,7 +244,7 @@ def _chosen(
             "method_hash": results[own.index(winner)].method_hash or "",
             "numerics_version": results[own.index(winner)].numerics_version,
             # the best rate may lie outside the grid: readers of the table must be able to see it
-            "lr_at_grid_edge": winner.lr in (min(tuning.lrs), max(tuning.lrs)),
+            "lr_at_grid_edge": winner.lr in (min(t.lr for t in own), max(t.lr for t in own)),
         }
         rows += [
             {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.stages.base import Minibatch
 from harness.stages.batch import Batch
+from harness.stages.demonstrations import all_demonstrated
 from harness.train.update import UpdateLog
 
 #: ``torch.quantile`` refuses more values than this.
@@ -19,8 +20,15 @@ _QUANTILE_LIMIT = 1 << 24
 def batch_metrics(batch: Batch) -> dict[str, float]:
     """Metrics of all verified rollouts, before any group is filtered out.
 
-    Rows tagged ``judged = 0`` (inner nodes of a tree, which no verifier sees) are left out.
+    Rows tagged ``judged = 0`` (inner nodes of a tree, which no verifier sees) are left out. Of a step of
+    demonstrations there are their number and lengths.
     """
+    if all_demonstrated(batch):
+        length = batch.length_B.float()
+        return {
+            "demonstrations": float(len(batch)), "rollouts": 0.0, "length": float(length.mean()),
+            "length_max": float(length.max()),
+        }  # fmt: skip
     if "judged" in batch.tags:
         batch = batch.rows(batch.tags["judged"] > 0)
     correct, length = batch.correct_B, batch.length_B.float()
@@ -51,18 +59,24 @@ def update_metrics(batch: Batch) -> dict[str, float]:
     ``entropy`` uses the loss's mask, shift and temperature. ``cov_logp_advantage`` is the covariance over
     tokens that governs the entropy's change under a policy gradient (arXiv 2505.22617, sec. 3), with plain
     GRPO's advantage. ``entropy_correct`` and ``entropy_wrong`` are the token means over the rollouts with
-    that verdict, and missing where no rollout has it.
+    that verdict, and missing where no rollout has it. Of a step of demonstrations there are the entropies and
+    ``demonstration_nll``, the token mean of -log-prob.
     """
     mask = batch.mask_BT
     entropy = batch.old["entropy"][mask].float()
     logp = batch.old["logp"][mask].float()
     advantage = batch.tags["grpo_advantage"].float()[:, None].expand_as(batch.mask_BT)[mask]
     p10, p50, p90 = quantiles(entropy, (0.1, 0.5, 0.9))
-    metrics = {
+    entropies = {
         "entropy": float(entropy.mean()),
         "entropy_p10": p10,
         "entropy_p50": p50,
         "entropy_p90": p90,
+    }
+    if all_demonstrated(batch):
+        metrics = entropies | {"demonstration_nll": -float(logp.mean())}
+        return metrics | _ref_kl(batch)
+    metrics = entropies | {
         "cov_logp_advantage": float(((logp - logp.mean()) * (advantage - advantage.mean())).mean()),
         "rollout_mismatch": float((batch.old["logp"] - batch.rollout_logp_BT)[mask].abs().max()),
     }
@@ -70,9 +84,13 @@ def update_metrics(batch: Batch) -> dict[str, float]:
     for name, chosen in (("entropy_correct", right_BT), ("entropy_wrong", mask & ~right_BT)):
         if chosen.any():
             metrics[name] = float(batch.old["entropy"][chosen].float().mean())
-    if batch.ref_logp_BT is not None:
-        metrics["ref_kl"] = float((batch.old["logp"] - batch.ref_logp_BT)[mask].mean())
-    return metrics
+    return metrics | _ref_kl(batch)
+
+
+def _ref_kl(batch: Batch) -> dict[str, float]:
+    if batch.ref_logp_BT is None:
+        return {}
+    return {"ref_kl": float((batch.old["logp"] - batch.ref_logp_BT)[batch.mask_BT].mean())}
 
 
 def optimiser_metrics(log: UpdateLog, norms: Sequence[float]) -> dict[str, float]:
@@ -120,16 +138,12 @@ def activity(batch: Batch, plan: Sequence[Minibatch], log: UpdateLog, epochs: in
         batch: the rollouts that reach the update, of which ``plan`` trains some.
         epochs: passes over the rollouts.
     """
-    missing = (batch.tags["grpo_advantage"] != 0) & (_extra(batch) == 0)
+    missing = (batch.tags["grpo_advantage"] != 0) & (batch.tag("extra") == 0)
     for trained in (minibatch.batch for minibatch in plan):
         # replayed rows carry the numbers of another step
-        missing &= ~torch.isin(batch.tags["row"], trained.tags["row"][_extra(trained) == 0])
+        missing &= ~torch.isin(batch.tags["row"], trained.tags["row"][trained.tag("extra") == 0])
     dropped = epochs * float(batch.length_B[missing].sum())
     return (log.sums.get("changed", 0.0) + dropped) / max(log.tokens + dropped, 1.0)
-
-
-def _extra(batch: Batch) -> Tensor:
-    return batch.tags.get("extra", torch.zeros(len(batch)))
 
 
 def quantiles(values_N: Tensor, at: Sequence[float]) -> list[float]:

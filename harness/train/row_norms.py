@@ -2,8 +2,9 @@
 
 A linear layer that is given a_t and whose output has the gradient b_t has the gradient G = sum_t b_t a_t^T,
 and |G|^2 = sum_ts (a_t . a_s)(b_t . b_s) (Li et al. 2022, arXiv 2110.05679). So no gradient of a weight is
-made: rows stand in one packed row, each with a prompt of its own, and hooks meet every layer's inputs and
-output gradients. What is known so: linear layers, RMS norms, the input embedding and the head, tied or not.
+made: rows stand in one packed row, each with a prompt of its own, and every layer shows its inputs and output
+gradients: one of ours (:mod:`harness.model.fused`) in its backward pass, others to hooks. What is known so:
+linear layers, RMS norms, the input embedding and the head, tied or not.
 A model with any other weight, one that recomputes its activations, and a row too long for one tile of logits
 take a pass a row.
 
@@ -15,22 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.model.attention import layout_of
-from harness.model.fused import is_fused, unfused
+from harness.model.fused import is_fused
 from harness.model.log_prob import LogProbEntropy, Tile, tile_cells, tiles
 from harness.model.logits import chunk_rows
+from harness.model.made import Made
 from harness.model.own import hidden_states, layers_of
 from harness.model.packing import packed_tokens
 from harness.model.policy import Policy
 from harness.stages.batch import Batch
 from harness.stages.token_stats import LOGP
-from harness.train.spans import Spans, gram, groups_of, wide
+from harness.train.apart import Apart
+from harness.train.spans import RowSquares, Spans, gram, wide
 
 #: Tokens that a pass may have in any case: fewer take hardly less time or memory.
 SMALL = 1024
@@ -57,8 +59,7 @@ def row_grad_norms(
         found: Tensor | None = None
         if layers is not None and _one_tile(policy, int(rows.mask_BT.sum())):
             try:
-                with unfused(policy.model):  # hooks have to meet every linear layer and norm
-                    found = together(policy, layers, rows)
+                found = together(policy, layers, rows)
             except Unfit:  # the next rows would meet the same layers
                 layers = None
         if found is None:
@@ -89,13 +90,20 @@ def _one_tile(policy: Policy, positions: int) -> bool:
 
 
 def _parts(policy: Policy, batch: Batch, micro_rows: int, micro_tokens: int | None) -> list[list[int]]:
-    """Rows of equal length together, as many as an update's pass has tokens and a tile has positions."""
-    share = min(1.0, micro_rows / len(batch))
-    limit = min(micro_tokens or 1 << 62, max(SMALL, round(packed_tokens(batch) * share)))
+    """Rows that have a response, those of equal length together: as many as an update's pass has tokens and a
+    tile has positions."""
     prompt, response = batch.prompt_mask_BP.sum(1).tolist(), batch.length_B.tolist()
+    order = sorted((i for i, n in enumerate(response) if n), key=lambda i: prompt[i] + response[i])
+    all_tokens = sum(prompt[i] + response[i] for i in order)
+    limit = micro_tokens or 1 << 62
+    if all_tokens > SMALL:
+        share = min(1.0, micro_rows / len(batch))
+        limit = min(limit, max(SMALL, round(packed_tokens(batch) * share)))
+    if order and all_tokens <= limit and _one_tile(policy, sum(response)):
+        return [order]
     parts: list[list[int]] = []
     tokens = positions = 0
-    for row in sorted(range(len(batch)), key=lambda i: prompt[i] + response[i]):
+    for row in order:
         more = prompt[row] + response[row]
         fits = parts and tokens + more <= limit and _one_tile(policy, positions + response[row])
         if not fits:
@@ -114,6 +122,7 @@ class Layers:
     norm: list[nn.Module]
     embedding: nn.Embedding
     head: nn.Linear
+    last: nn.Module
 
     @classmethod
     def of(cls, policy: Policy) -> Layers | None:
@@ -128,7 +137,7 @@ class Layers:
             return None
         if embedding.max_norm is not None or embedding.scale_grad_by_freq:
             return None
-        found = cls([], [], embedding, head)
+        found = cls([], [], embedding, head, layers_of(model)[-1])
         for module in model.modules():
             own = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
             if not own or module in (embedding, head):
@@ -151,20 +160,28 @@ def _scales(module: nn.Module) -> bool:
 
 
 class Squares:
-    """``[R]`` squared norms, added up while a pass goes forward and backward."""
+    """``[R]`` squared norms, added up while a pass goes forward and backward.
 
-    def __init__(self, layers: Layers, rows: int, spans: list[Spans], row_L: Tensor) -> None:
-        self.layers, self.spans, self.row_L = layers, spans, row_L
-        self.total_R = torch.zeros(rows, dtype=torch.float64, device=row_L.device)
+    Attributes:
+        all, read: over all tokens, and over those whose prediction is read.
+    """
+
+    def __init__(self, layers: Layers, rows: Apart, count: int) -> None:
+        self.layers, self.each = layers, rows.each
+        self.all = RowSquares(count, rows.spans, rows.row_L)
+        self.read = RowSquares(count, rows.read_spans, rows.row_L[rows.read_N])
+        #: Nobody reads what the last layer gives at other tokens.
+        self.each_last = replace(rows.each, read_N=rows.read_N)
         self.embedded: Tensor | None = None
         self._scales: list[Tensor] = []
-        self._grams: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self._sums: dict[int, Tensor] = {}
+        #: Whether weight and bias are trained.
+        self.learned: dict[nn.Module, tuple[bool, bool]] = {
+            m: (m.weight.requires_grad, m.bias is not None and m.bias.requires_grad) for m in layers.linear
+        }
         self._met = 0
 
-    def add(self, value: Tensor, rows: slice = slice(None)) -> None:
-        """Sums over everything but rows."""
-        self.total_R[rows] += value.flatten(1).sum(1)
+    def _of(self, value: Tensor) -> RowSquares:
+        return self.all if len(value) == len(self.all.row_L) else self.read
 
     def check(self) -> None:
         if self._met != len(self.layers.linear) + len(self.layers.norm) + 1:
@@ -172,7 +189,7 @@ class Squares:
 
     def _meet(self, value: Tensor) -> None:
         self._met += 1
-        if value.shape[:2] != (1, len(self.row_L)):
+        if value.shape[:2] != (1, len(self.all.row_L)):
             raise Unfit
 
     def embedding(self, _: nn.Module, given: Any, out: Tensor) -> Tensor:
@@ -186,42 +203,47 @@ class Squares:
         self._meet(given[0])
         weight = module._parameters["weight"]
         assert weight is not None
-        own = weight.detach().expand(len(self.row_L), *(1,) * (given[0].ndim - 3), -1).requires_grad_()
+        own = weight.detach().expand(len(self.all.row_L), *(1,) * (given[0].ndim - 3), -1).requires_grad_()
         self._scales.append(own)
         module._parameters["weight"] = own  # type: ignore[assignment]
 
-    def linear(self, module: nn.Linear, needs: tuple[bool, bool], given: Tensor, out: Tensor) -> None:
+    def linear(self, module: nn.Linear, given: Tensor, out: Tensor) -> None:
         self._meet(given)
+        out.register_hook(lambda grad: self._linear(module, given[0], grad[0]))
 
-        def backward(grad: Tensor) -> None:
-            for number, spans in enumerate(self.spans):
-                if needs[1]:
-                    self.add(spans.kept(grad[0]).sum(1).square(), spans.rows)
-                if needs[0]:
-                    self._weight(number, spans, given, grad[0])
+    def made_by(self, layer: nn.Module) -> Made:
+        """A layer of ours shows all in its backward pass."""
+        modules = dict(layer.named_modules(remove_duplicate=False))
 
-        out.register_hook(backward)
+        def linear(name: str, grad_LY: Tensor, given_LX: Tensor) -> None:
+            module = modules[name]
+            if module in self.learned:
+                self._met += 1
+                self._linear(module, given_LX, grad_LY)
 
-    def _weight(self, number: int, spans: Spans, given: Tensor, grad: Tensor) -> None:
-        (inputs, outputs), tokens = (given.shape[-1], grad.shape[-1]), spans.at_RT.shape[1]
-        if tokens * (inputs + outputs) > inputs * outputs:
-            self.add((spans.kept(grad).transpose(1, 2) @ spans.cut(given[0])).square(), spans.rows)
-            return
-        key = number, id(given)
-        if key not in self._grams:  # several layers are given the same
-            self._grams[key] = given, spans.gram(given[0])
-        products = gram(spans.cut(grad)).mul_(self._grams[key][1])
-        self._sums[number] = products.add_(self._sums.get(number, 0.0))
+        def norm(name: str, grad: Tensor) -> None:
+            if modules[name] in self.layers.norm:
+                self._met += 1
+                self._norm(grad if grad.ndim == 2 else grad.sum(1))
 
-    def finish(self) -> None:
+        return Made(linear, lambda _: None, norm, self.each_last if layer is self.layers.last else self.each)
+
+    def _linear(self, module: nn.Module, given_LX: Tensor, grad_LY: Tensor) -> None:
+        weight, bias = self.learned[module]
+        if bias:
+            self._of(grad_LY).vectors(grad_LY)
+        if weight:
+            self._of(grad_LY).products(given_LX, grad_LY)
+
+    def _norm(self, grad_LD: Tensor) -> None:
+        self._of(grad_LD).vectors(grad_LD)
+
+    def finished(self) -> Tensor:
         """After the backward pass."""
-        for number, value in self._sums.items():
-            self.add(value, self.spans[number].rows)
         for scale in self._scales:
             if scale.grad is not None:
-                grad_LD = wide(scale.grad.flatten(1))
-                grad_RD = grad_LD.new_zeros(len(self.total_R), grad_LD.shape[1])
-                self.add(grad_RD.index_add_(0, self.row_L, grad_LD).square())
+                self._norm(scale.grad.flatten(1))
+        return self.all.finished() + self.read.finished()
 
 
 @contextmanager
@@ -232,8 +254,7 @@ def _watched(layers: Layers, squares: Squares) -> Iterator[None]:
     handles = [layers.embedding.register_forward_hook(squares.embedding)]
     handles += [norm.register_forward_pre_hook(squares.norm) for norm in layers.norm]
     for linear in layers.linear:
-        bias = linear.bias is not None and linear.bias.requires_grad
-        handles.append(linear.register_forward_hook(_shown(squares, (linear.weight.requires_grad, bias))))
+        handles.append(linear.register_forward_hook(_shown(squares)))
     try:
         for module, name, p in kept:
             module._parameters[name] = p.detach()  # type: ignore[assignment]
@@ -245,8 +266,8 @@ def _watched(layers: Layers, squares: Squares) -> Iterator[None]:
             handle.remove()
 
 
-def _shown(squares: Squares, needs: tuple[bool, bool]) -> Callable[..., None]:
-    return lambda module, given, out: squares.linear(module, needs, given[0], out)
+def _shown(squares: Squares) -> Callable[..., None]:
+    return lambda module, given, out: squares.linear(module, given[0], out)
 
 
 class HeadSquares:
@@ -273,65 +294,46 @@ class HeadSquares:
 
 
 def together(policy: Policy, layers: Layers, batch: Batch) -> Tensor:
-    """``[R]``: the norms of rows, of which one has a response token at least, in one pass.
+    """``[R]``: the norms of rows, each of one response token at least, in one pass.
 
     Raises:
         Unfit: a layer is used in another way than once, on all tokens.
     """
-    device = policy.device
-    texts = [
-        torch.cat([p[m], r[n][:-1]])
-        for p, m, r, n in zip(
-            batch.prompt_BP, batch.prompt_mask_BP, batch.response_BT, batch.mask_BT, strict=True
-        )
-    ]
-    fed = [len(text) for text in texts]
-    groups = groups_of(fed)
-    spans, answers = (Spans.of(n, groups, device) for n in (fed, batch.length_B.tolist()))
-    row_L = torch.repeat_interleave(torch.arange(len(fed)), torch.tensor(fed)).to(device)
-    ids_L = torch.cat(texts).to(device)
-    inputs: dict[str, Any] = {
-        "input_ids": ids_L[None],
-        "position_ids": torch.cat([torch.arange(n) for n in fed])[None].to(device),
-        "layout": layout_of(fed, [[0]] * len(fed)).to(device),
-        "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-        "use_cache": False,
-    }
-    policy.passed_tokens += sum(fed)
-    end_B = torch.tensor(fed).cumsum(0).tolist()
-    at_N = torch.cat([torch.arange(e - n, e) for e, n in zip(end_B, batch.length_B.tolist(), strict=True)])
     head, embedding = layers.head, layers.embedding
-    needs = [p is not None and p.requires_grad for p in (head.weight, head.bias)]
     learned, tied = embedding.weight.requires_grad, embedding.weight is head.weight
-    squares = Squares(layers, len(fed), spans, row_L)
-    seen = [HeadSquares(a, ids_L[s.at_RT] if tied else None) for a, s in zip(answers, spans, strict=True)]
+    rows = Apart.of(batch, policy.device)
+    policy.passed_tokens += len(rows.ids_L)
+    squares = Squares(layers, rows, len(batch))
+    seen = [
+        HeadSquares(answers, rows.ids_L[spans.at_RT] if tied else None)
+        for answers, spans in zip(rows.read_spans, rows.spans, strict=True)
+    ]
 
     def show(tile: Tile, grad_NC: Tensor) -> None:
         for part in seen:
             part(tile, grad_NC)
 
-    # hooks have to meet every linear layer and norm
-    with torch.enable_grad(), unfused(policy.model), _watched(layers, squares):
-        hidden_ND = hidden_states(policy.model, inputs)[0].flatten(0, 1)[at_N.to(device)]
-        squares.check()
+    made_by = {"made_by": squares.made_by} if any(map(is_fused, layers_of(policy.model))) else {}
+    with torch.enable_grad(), _watched(layers, squares):
+        hidden_ND = hidden_states(policy.model, {**rows.inputs, **made_by})[0][0, rows.read_N]
         logp_N, _ = LogProbEntropy.apply(
-            hidden_ND, head.weight, head.bias, batch.response_BT[batch.mask_BT].to(device),
-            policy.temperature, _cells(policy)[1], policy.network.curve, True, show,
+            hidden_ND, head.weight, head.bias, batch.response_BT[batch.mask_BT].to(policy.device),
+            policy.temperature, _cells(policy)[1], policy.network.curve, True, False, show,
         )  # fmt: skip
         logp_N.sum().backward()
-    squares.finish()
-    assert squares.embedded is not None and squares.embedded.grad is not None
-    for part, where in zip(seen, spans, strict=True):
+    squares.check()
+    for part, where in zip(seen, rows.spans, strict=True):
         answer_RSD = part.spans.kept(hidden_ND.detach())
-        if needs[0]:
-            squares.add(part.gram_RSS * gram(answer_RSD), where.rows)
-        if needs[1]:
-            squares.add(torch.as_tensor(part.bias_R)[:, None], where.rows)
+        if head.weight.requires_grad:
+            squares.all.add(part.gram_RSS * gram(answer_RSD), where.rows)
+        if head.bias is not None and head.bias.requires_grad:
+            squares.all.add(torch.as_tensor(part.bias_R)[:, None], where.rows)
         if learned:
-            ids_RT, first_RTD = ids_L[where.at_RT], where.kept(squares.embedded.grad[0])
+            assert squares.embedded is not None and squares.embedded.grad is not None
+            ids_RT, first_RTD = rows.ids_L[where.at_RT], where.kept(squares.embedded.grad[0])
             if embedding.padding_idx is not None:  # its vector is never learned from
                 first_RTD = first_RTD * (ids_RT != embedding.padding_idx)[..., None]
-            squares.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]), where.rows)
+            squares.all.add(gram(first_RTD) * (ids_RT[:, :, None] == ids_RT[:, None]), where.rows)
             if tied:
-                squares.add(2 * part.at_RST * gram(answer_RSD, first_RTD), where.rows)
-    return squares.total_R.clamp(min=0).sqrt().cpu()
+                squares.all.add(2 * part.at_RST * gram(answer_RSD, first_RTD), where.rows)
+    return squares.finished().clamp(min=0).sqrt().cpu()

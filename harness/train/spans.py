@@ -1,6 +1,7 @@
 """Tokens of rows that stand one behind the other in a flat list, cut out for products within each row.
 
-Shape letters: ``R`` rows by ``T`` tokens of the longest, ``L`` tokens of all.
+Shape letters: ``R`` rows by ``T`` tokens of the longest, ``L`` tokens of all; a layer is given ``X`` and
+gives ``Y`` numbers.
 """
 
 from __future__ import annotations
@@ -63,6 +64,54 @@ class Spans:
     def both_RTT(self) -> Tensor:
         assert self.there_RT is not None
         return self.there_RT[:, :, None] & self.there_RT[:, None]
+
+
+class RowSquares:
+    """``[R]``: squared norms of sums over each row's tokens, added up.
+
+    Attributes:
+        row_L: each token's row.
+    """
+
+    def __init__(self, rows: int, spans: Sequence[Spans], row_L: Tensor) -> None:
+        self.row_L, self._spans = row_L, spans
+        self.total_R = torch.zeros(rows, dtype=torch.float64, device=row_L.device)
+        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+        self._sums: dict[int, Tensor] = {}
+        self._belongs_RL: Tensor | None = None
+
+    def add(self, value: Tensor, rows: slice = slice(None)) -> None:
+        """Sums over everything but rows."""
+        self.total_R[rows] += value.flatten(1).sum(1)
+
+    def vectors(self, value_LX: Tensor) -> None:
+        """Of each row's sum of vectors, by a product, which is faster than adding at indices."""
+        value_LX = wide(value_LX)
+        if self._belongs_RL is None or self._belongs_RL.dtype != value_LX.dtype:
+            row_R1 = torch.arange(len(self.total_R), device=self.row_L.device)[:, None]
+            self._belongs_RL = (row_R1 == self.row_L).to(value_LX.dtype)
+        self.add((self._belongs_RL @ value_LX).square())
+
+    def products(self, given_LX: Tensor, grad_LY: Tensor) -> None:
+        """Of each row's sum of outer products."""
+        inputs, outputs = given_LX.shape[-1], grad_LY.shape[-1]
+        for number, spans in enumerate(self._spans):
+            if spans.at_RT.shape[1] * (inputs + outputs) > inputs * outputs:
+                self.add((spans.kept(grad_LY).transpose(1, 2) @ spans.cut(given_LX)).square(), spans.rows)
+                continue
+            known = self._grams.get(number)
+            if known is None or known[0] is not given_LX:  # layers next to each other are given the same
+                known = self._grams[number] = given_LX, spans.gram(given_LX)
+            products = gram(spans.cut(grad_LY))
+            if number in self._sums:
+                self._sums[number].addcmul_(products, known[1])
+            else:
+                self._sums[number] = products.mul_(known[1])
+
+    def finished(self) -> Tensor:
+        for number, value in self._sums.items():
+            self.add(value, self._spans[number].rows)
+        return self.total_R
 
 
 def groups_of(lengths: Sequence[int]) -> list[slice]:

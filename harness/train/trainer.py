@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,16 @@ from harness.config.schema import RunConfig
 from harness.distributed.world import world
 from harness.model.policy import Policy
 from harness.model.sharding import shared_state, whole, whole_state
-from harness.problems.problem import Benchmark
+from harness.problems.problem import Benchmark, Problem
 from harness.rollout.collector import RolloutCollector
+from harness.rollout.demonstrations import Demonstrations
 from harness.rollout.progress import Clock, Counters, step_context
 from harness.rollout.sampled import sampled_with, why_not
 from harness.rollout.settings import check_stages, compares, scores_when_sampled
 from harness.stages.base import RESETS, Component, Minibatch, Out, Signals, Stages, StepContext
 from harness.stages.batch import Batch
 from harness.stages.defaults import group_normalised
+from harness.stages.demonstrations import all_demonstrated
 from harness.stages.token_stats import ENTROPY, LOGP, TokenStat
 from harness.train.metrics import activity, batch_metrics, copied, optimiser_metrics, update_metrics
 from harness.train.off_policy import PolicyComparison
@@ -43,6 +45,7 @@ class Trainer:
         clock: the last step's seconds by stage.
         rollouts: the stage that samples, with the sampler that follows the policy.
         reference: the policy that penalties hold on to, where a stage needs one.
+        demonstrations: those that are drawn from, where the rollout stage asks for them.
         passes_itself: why the old pass is one of its own; empty where the sampler takes it.
     """
 
@@ -60,9 +63,12 @@ class Trainer:
         check_stages(self.run, self._declared)
         self.clock = Clock(self.run)
         self.passes_itself = why_not(self.run, self.old_stats())
+        self.demonstrations: Demonstrations | None = None
+        if any(stage.needs_demonstrations for stage in self._declared):
+            self.demonstrations = Demonstrations(self.run, self.policy, self.benchmark)
         self.rollouts = RolloutCollector(
             self.run, self.policy, self.benchmark, self.stages, counters=self.counters, clock=self.clock,
-            old_stats=tuple if self.passes_itself else self.old_stats,
+            old_stats=tuple if self.passes_itself else self.old_stats, demonstrations=self.demonstrations,
         )  # fmt: skip
         self._compare = PolicyComparison(self.run)
         network = self.policy.network
@@ -91,7 +97,11 @@ class Trainer:
             self._parameters,
             lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=train.weight_decay, fused=True,
         )  # fmt: skip
-        self.stages.prompts.bind(self.benchmark.problems(self.run.data.train_split), self.run.seed)
+        drawn = self.demonstrations.problems if self.demonstrations else self._training_problems()
+        self.stages.prompts.bind(drawn, self.run.seed)
+
+    def _training_problems(self) -> Sequence[Problem]:
+        return self.benchmark.problems(self.run.data.train_split)
 
     def _shard(self) -> None:
         check_shardable(self.run, self._declared)
@@ -114,7 +124,7 @@ class Trainer:
     def finished(self) -> bool:
         """True once the step limit or the budget of generated tokens is reached."""
         drained = self.rollouts.waiting == 0
-        return self.counters.step >= self.run.train.steps or (drained and self.counters.spent(self.run))
+        return self.counters.step >= self.run.last_step or (drained and self.counters.spent(self.run))
 
     def step(self) -> dict[str, float]:
         """One training step; returns its metrics."""
@@ -168,10 +178,10 @@ class Trainer:
         metrics |= {**advantage.metrics, **selection.metrics, **plan.metrics}
         for diagnostic in stages.diagnostics:
             metrics |= diagnostic(selection.value, ctx)
-        metrics |= {
-            "trained_rows": float(len(selection.value)),
-            "reward": float(batch.rewards().float().mean()),
-        }
+        mean_reward = float(batch.rewards().float().mean())
+        metrics |= {"trained_rows": float(len(selection.value))}
+        if not all_demonstrated(batch):
+            metrics["reward"] = mean_reward
         if not any(len(minibatch.batch) for minibatch in plan.value):
             return metrics | {"skipped_update": 1.0} | self._usage()
 
@@ -193,12 +203,15 @@ class Trainer:
 
         signals = Signals(
             entropy=metrics["entropy"], update_nll=log.mean("nll"), kl=log.mean("kl"),
-            reward=metrics["reward"], accuracy=metrics["accuracy"], grad_norm=metrics.get("grad_norm", 0.0),
-            rows=len(selection.value), ref_kl=metrics.get("ref_kl"), metrics=metrics,
+            reward=mean_reward, accuracy=metrics.get("accuracy", 1.0),
+            grad_norm=metrics.get("grad_norm", 0.0), rows=len(selection.value),
+            ref_kl=metrics.get("ref_kl"), metrics=metrics,
         )  # fmt: skip
         for component in stages.all_components().values():
             metrics |= component.after_update(signals, ctx)
-        self.reset(frozenset().union(*(c.resets() for c in stages.all_components().values())))
+        asked = [(c.resets(), c.reference_share) for c in stages.all_components().values()]
+        share = min((share for wanted, share in asked if "reference" in wanted), default=1.0)
+        self.reset(frozenset().union(*(wanted for wanted, _ in asked)), share)
         return metrics | self._usage()
 
     def _usage(self) -> dict[str, float]:
@@ -234,8 +247,10 @@ class Trainer:
                 if not sampled:
                     progress.settle(len(batch))
                 progress.part(len(batch))
-                ref = self.reference.scores(batch, (LOGP,), rows, tokens)
+                asked = [stat for stage in self._declared for stat in stage.reference_stats]
+                ref = self.reference.scores(batch, (LOGP, *asked), rows, tokens)
                 batch = batch.with_(ref_logp_BT=ref["logp"])
+                batch = batch.with_token_tags(**{stat.name: ref[stat.name] for stat in asked})
                 self.counters.extra_forward_tokens += int(batch.mask_BT.sum())
         return batch
 
@@ -259,7 +274,8 @@ class Trainer:
                 f"loss {loss} with gradient norm {norm} at step {self.counters.step}: the run diverged; "
                 "lower train.lr or the method's bounds"
             )
-        warm = min(1.0, (self.counters.updates + 1) / max(train.warmup_steps, 1))
+        taken = self.counters.updates - self.counters.updates_before
+        warm = min(1.0, (taken + 1) / max(train.warmup_steps, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = train.lr * warm * multiplier
         if self._proposes:
@@ -291,13 +307,34 @@ class Trainer:
         proposed.take(taken.value)
         self.counters.extra_forward_tokens += 2 * int(batch.mask_BT.sum())
 
-    def reset(self, wanted: frozenset[str]) -> None:
-        """Start afresh what components ask for (:data:`harness.stages.base.RESETS`)."""
+    def reset(self, wanted: frozenset[str], share: float = 1.0) -> None:
+        """Start afresh what components ask for (:data:`harness.stages.base.RESETS`).
+
+        Args:
+            share: of the policy's weights in the reference's; the rest are what it had.
+        """
         if "reference" in wanted and self.reference is not None:
-            self.reference.load_weights(self.policy.weights())
+            weights = self.policy.weights()
+            if share < 1:
+                kept = self.reference.weights()
+                weights = {name: _blended(kept[name], value, share) for name, value in weights.items()}
+            self.reference.load_weights(weights)
             self._reference_moved = True
         if "optimizer" in wanted:
             self.optimizer.state.clear()
+
+    def begin_at(self, weights: Mapping[str, Tensor], before: Counters) -> None:
+        """Start from what another phase of the run has trained, with a reference and an optimiser of its own.
+
+        Args:
+            weights: whole ones; the reference holds on to them.
+            before: what the run has used so far.
+        """
+        self.policy.load_weights(weights)
+        self.policy.network.stepped()
+        self.reset(frozenset({"reference"}))
+        self.counters.restore({**vars(before), "updates_before": before.updates})
+        self.rollouts.sampler.outdated()
 
     # --- state -----------------------------------------------------------------------------------------
 
@@ -348,6 +385,11 @@ class Trainer:
 
     def _stateful(self) -> dict[str, Component]:
         return {**self.stages.all_components(), **self.rollouts.components()}
+
+
+def _blended(kept: Tensor, value: Tensor, share: float) -> Tensor:
+    """``(1 - share) kept + share value``; what is no weight, a table of positions, is taken over."""
+    return (1 - share) * kept + share * value if value.is_floating_point() else value
 
 
 def _over_tokens(value: Tensor, mask_BT: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from typing import Literal
 
 Event = Literal["begin", "tell", "end"]
 Listener = Callable[["Phase", Event], None]
+#: Seconds between two lines about the same work, where nothing is redrawn.
+HEARTBEAT_S = 30.0
 #: A share below this says too little about the time that is left.
 _LEAST_SHARE = 0.005
 
@@ -191,3 +193,13 @@ def within(low: float, high: float) -> Iterator[None]:
         return
     with own.window(low, high):
         yield
+
+
+def duration(seconds: float | None) -> str:
+    """``1 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    if seconds is None:
+        return "–"
+    total = int(round(seconds))
+    if total >= 3600:
+        return f"{total // 3600} h {total % 3600 // 60:02d} min"
+    return f"{total // 60} min {total % 60:02d} s" if total >= 60 else f"{total} s"

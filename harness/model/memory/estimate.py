@@ -142,6 +142,7 @@ def plan_memory(
     gpu_bytes: float | None = None,
     prompt_tokens: int = PROMPT_TOKENS,
     reference: bool = False,
+    beside: Mapping[str, ModelShape] | None = None,
 ) -> Plan:
     """What the run ``config`` needs of each of ``gpus`` GPUs, every response as long as it may be.
 
@@ -150,6 +151,8 @@ def plan_memory(
         gpu_bytes: memory of a GPU, which the share of vLLM is of.
         prompt_tokens: tokens of a prompt.
         reference: a frozen reference policy is held too.
+        beside: the models that a rollout program draws with besides the policy, by hyper-parameter; each
+            process holds the whole of them.
     """
     model, train, rollout = config["model"], config["train"], config["rollout"]
     kept = SIZES[model["dtype"]]
@@ -187,6 +190,8 @@ def plan_memory(
     ]
     if reference:
         parts.append(MemoryPart("reference policy", n * size / gpus, n * size / gpus, "gpus"))
+    for key, other in (beside or {}).items():
+        parts.append(MemoryPart("second model", other.params * size, other.params * size, key))
     if vllm:
         share = engine_share(rollout) * (gpu_bytes or 0.0)
         parts.append(MemoryPart("vLLM: weights and cache", 0.0, share, "rollout.engine_settings"))

@@ -12,17 +12,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from operator import attrgetter
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.records.record import FrontierPoint, Record
+from harness.report.analysis.checkpoints import checkpoints, frontier_curves, frontier_k, frontier_scores
 from harness.report.analysis.entropy import late
-from harness.report.analysis.scores import Curve, FloatArray, curve_of, entropy_at, frontier_k, mean_of
+from harness.report.analysis.scores import Curve, FloatArray, entropy_at, mean, mean_of
 from harness.report.data.groups import Group
-from harness.statistics import difference_to_fixed, pass_at_k, seed_noise
+from harness.statistics import differences_to_fixed, pass_at_k, seed_noise
+from harness.util.batches import kind_by_kind
 
 #: Names of a row's numbers.
 COLLAPSE = (
@@ -46,7 +49,7 @@ class Course:
     lost_S: FloatArray
     lost_P: FloatArray | None
 
-    @property
+    @cached_property
     def step(self) -> float:
         """Where the mean over seeds is highest; the earliest of equal ones."""
         return float(self.curve.steps_T[int(np.argmax(self.curve.values_ST.mean(axis=0)))])
@@ -80,28 +83,42 @@ def collapses(groups: Sequence[Group]) -> dict[str, dict[str, float | None]]:
 
 
 def course(group: Group, k: int, least: int) -> Course | None:
-    """pass@``k`` over training; None unless every seed has checkpoints of at least ``2 * least`` samples."""
-    points = [_points(record, least) for record in group.records]
-    scores = [{step: _problems(point, k) for step, point in own.items()} for own in points]
-    curve = curve_of([{step: float(p.mean()) for step, p in own.items()} for own in scores])
-    if curve is None or len(curve.steps_T) < 2:
+    """pass@``k`` over training; None unless every seed has checkpoints of at least ``2 * least`` samples.
+
+    Args:
+        k: 1 or ``least``.
+    """
+    curves = frontier_curves(group, least)
+    if curves is None or len(curves[0].steps_T) < 2:
         return None
+    curve = curves[0 if k == 1 else 1]
     values_ST = curve.values_ST
-    best = [_maximum(values_ST, seed) for seed in range(len(values_ST))]
-    lost_S = np.array([own[at] - own[-1] for own, at in zip(values_ST, best, strict=True)])
-    apart = []
-    for own, at in zip(scores, best, strict=True):
-        end = max(own)
-        step = end if at == len(curve.steps_T) - 1 else int(curve.steps_T[at])
-        if own[step].shape == own[end].shape:
-            apart.append(own[step] - own[end])
-    alike = len(apart) == len(scores) and len({len(part) for part in apart}) == 1
-    return Course(curve, lost_S, np.mean(apart, axis=0) if alike else None)
+    best_S = _maxima(values_ST)
+    ends = [max(scores) for scores, _ in frontier_scores(group, least)]
+    last = len(curve.steps_T) - 1
+    steps = [end if at == last else int(curve.steps_T[at]) for at, end in zip(best_S, ends, strict=True)]
+    lost_S = values_ST[np.arange(len(best_S)), best_S] - values_ST[:, -1]
+    return Course(curve, lost_S, _lost_problems(group, k, steps, ends))
 
 
-def below_from(record: Record, k: int) -> float | None:
-    """The step from which on pass@``k`` stays below that of the untrained model; None where it does not."""
-    values = [(step, float(_problems(point, k).mean())) for step, point in sorted(_points(record, k).items())]
+def _lost_problems(group: Group, k: int, steps: Sequence[int], ends: Sequence[int]) -> FloatArray | None:
+    """[P] pass@``k`` of every problem at each seed's step minus at its end, mean over the seeds."""
+    wanted = {*enumerate(steps), *enumerate(ends)}
+    each: dict[tuple[int, int], FloatArray] = {}
+    for own in checkpoints(group):
+        places = [place for place in wanted if place in own.row_of]
+        if places:
+            rows = own.counts_NP[[own.row_of[place] for place in places]]
+            each |= zip(places, pass_at_k(own.n, rows, k), strict=True)
+    if len({len(problem_P) for problem_P in each.values()}) != 1:
+        return None
+    pairs = zip(enumerate(steps), enumerate(ends), strict=True)
+    return np.asarray(np.mean([each[at] - each[end] for at, end in pairs], axis=0))
+
+
+def below_from(scores: Mapping[int, float]) -> float | None:
+    """The step from which on pass@k, by step, stays below the untrained model's; None where it does not."""
+    values = sorted(scores.items())
     if len(values) < 2 or values[0][0] != 0 or values[-1][1] >= values[0][1]:
         return None
     base = values[0][1]
@@ -110,10 +127,18 @@ def below_from(record: Record, k: int) -> float | None:
     return step_a + (a - base) / (a - b) * (step_b - step_a)
 
 
-def _maximum(values_ST: FloatArray, seed: int) -> int:
-    """Where the seeds other than ``seed`` are highest on average; its own maximum where there is no other."""
-    others = np.delete(values_ST, seed, axis=0) if len(values_ST) > 1 else values_ST
-    return int(np.argmax(others.mean(axis=0)))
+def _maxima(values_ST: FloatArray) -> NDArray[np.int64]:
+    """Of each seed, where the other seeds are highest on average; its own maximum where there is no other."""
+    seeds = len(values_ST)
+    if seeds > 1:
+        values_ST = values_ST[_others(seeds)].mean(axis=1)
+    return np.asarray(values_ST.argmax(axis=1))
+
+
+@lru_cache
+def _others(seeds: int) -> NDArray[np.int64]:
+    """[S, S - 1] of each seed, the places of the others."""
+    return np.array([[other for other in range(seeds) if other != seed] for seed in range(seeds)])
 
 
 def _ends(courses: Sequence[Course | None]) -> dict[int, tuple[float, float]]:
@@ -126,32 +151,33 @@ def _ends(courses: Sequence[Course | None]) -> dict[int, tuple[float, float]]:
     matrix = np.full((len(known), width), np.nan)
     for row, own in enumerate(known):
         matrix[row, : len(own.lost_S)] = own.lost_S
-    noise = seed_noise(matrix) if known else None
-    found = {}
-    for own in known:
-        if own.lost_P is None or noise is None:
-            continue
-        ends = difference_to_fixed(own.lost_S, [own.lost_P], [np.zeros(len(own.lost_P))], noise)
-        if ends is not None:
-            found[id(own)] = ends
-    return found
+    apart = [(id(own), len(own.lost_S), own.lost_P) for own in known if own.lost_P is not None]
+    if not apart:
+        return {}
+    noise = seed_noise(matrix)
+
+    def of(_: int, lost: Sequence[tuple[int, int, FloatArray]]) -> list[tuple[float, float] | None]:
+        return differences_to_fixed([n for _, n, _ in lost], [np.array([own for *_, own in lost])], noise)
+
+    ends = kind_by_kind(apart, lambda own: len(own[2]), of)
+    return {own[0]: pair for own, pair in zip(apart, ends, strict=True) if pair is not None}
 
 
 def _falls(group: Group, one: Course, many: Course, k: int) -> dict[str, float | None]:
-    below = [below_from(record, k) for record in group.records]
-    there = [(record, at) for record, at in zip(group.records, below, strict=True) if at is not None]
-    step = many.step
+    below = [below_from(scores) for _, scores in frontier_scores(group, k)]
+    there = [(probed, at) for probed, at in zip(group.probes, below, strict=True) if at is not None]
+    # the checkpoint of each seed at a step of the row's curve, whose last is each seed's own end
+    step, ends = many.step, [max(p.step for p in record.frontier if p.correct) for record in group.records]
+    rise = ends if step == many.curve.steps_T[-1] else [int(step)] * len(ends)
     return {
         "rise_step": one.step,
         "rise_k_step": step,
         "below_share": len(there) / len(below),
-        "below_step": float(np.mean([at for _, at in there])) if there else None,
-        "entropy_at_rise": _mean([_entropy(record, many, step) for record in group.records]),
-        "entropy_at_below": _mean([entropy_at(record, at) for record, at in there]),
-        "distinct_right_rise": _mean([_distinct(record, many, step) for record in group.records]),
-        "distinct_right_end": _mean(
-            [_distinct(record, many, many.curve.steps_T[-1]) for record in group.records]
-        ),
+        "below_step": mean([at for _, at in there]) if there else None,
+        "entropy_at_rise": _mean([*map(entropy_at, group.probes, rise)]),
+        "entropy_at_below": _mean([entropy_at(probed, at) for probed, at in there]),
+        "distinct_right_rise": _distinct(group, rise),
+        "distinct_right_end": _distinct(group, ends),
     }
 
 
@@ -162,31 +188,16 @@ def _of_training(group: Group) -> dict[str, float | None]:
     }
 
 
-def _at(record: Record, whole: Course, step: float) -> int:
-    """The checkpoint of ``record`` at a step of the row's curve, whose last is each seed's own end."""
-    own = max(point.step for point in record.frontier if point.correct)
-    return own if step == whole.curve.steps_T[-1] else int(step)
-
-
-def _entropy(record: Record, whole: Course, step: float) -> float | None:
-    return entropy_at(record, float(_at(record, whole, step)))
-
-
-def _distinct(record: Record, whole: Course, step: float) -> float | None:
-    at = _at(record, whole, step)
-    counts = next((p.distinct_correct for p in record.frontier if p.step == at), None)
-    return float(np.mean(counts)) if counts else None
-
-
-def _points(record: Record, k: int) -> dict[int, FrontierPoint]:
-    return {point.step: point for point in record.frontier if point.correct and point.n >= 2 * k}
-
-
-def _problems(point: FrontierPoint, k: int) -> FloatArray:
-    """[P] pass@``k`` of each validation problem."""
-    return np.asarray(pass_at_k(point.n, point.correct, k), dtype=np.float64)
+def _distinct(group: Group, steps: Sequence[int]) -> float | None:
+    """Different right answers of a problem, at each seed's step."""
+    counts = [
+        {p.step: p.distinct_correct for p in record.frontier if p.distinct_correct}
+        for record in group.records
+    ]
+    known = [own[step] for own, step in zip(counts, steps, strict=True) if step in own]
+    return _mean([sum(own) / len(own) for own in known]) if len(known) == len(steps) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
+    return mean(known) if known and len(known) == len(values) else None

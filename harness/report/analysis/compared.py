@@ -19,8 +19,9 @@ from harness.statistics import (
     difference_to_fixed,
     equal_spread_p,
     holm,
+    interval_of,
     paired_differences,
-    score_interval,
+    problem_variances,
     seed_noise,
 )
 
@@ -47,6 +48,8 @@ class Scored:
     @cached_property
     def curve_SK(self) -> FloatArray:
         """pass@1..K per seed, averaged over the sets up to the K they all allow."""
+        if len(self.parts) == 1:
+            return self.parts[0].curve_SK
         width = min(part.curve_SK.shape[1] for part in self.parts)
         return np.asarray(np.mean([part.curve_SK[:, :width] for part in self.parts], axis=0))
 
@@ -88,20 +91,19 @@ def join_groups(groups: Sequence[Group], per_set: Sequence[Sequence[SetScores | 
 def seed_matrix(scored: Sequence[Scored], k: int = 1) -> FloatArray:
     """[M, S] pass@k of every run, nan where a method has no such seed."""
     seeds = sorted({seed for row in scored for seed in row.group.seeds})
+    if all(row.group.seeds == tuple(seeds) for row in scored):
+        return np.array([row.curve_SK[:, k - 1] for row in scored])
     column = {seed: index for index, seed in enumerate(seeds)}
     matrix = np.full((len(scored), len(seeds)), np.nan)
-    everywhere = tuple(seeds)
     for index, row in enumerate(scored):
-        own = row.group.seeds
-        places = slice(None) if own == everywhere else [column[seed] for seed in own]
-        matrix[index, places] = row.curve_SK[:, k - 1]
+        matrix[index, [column[seed] for seed in row.group.seeds]] = row.curve_SK[:, k - 1]
     return matrix
 
 
 def stacked(scored: Sequence[Scored], k: int = 1) -> list[FloatArray]:
     """Per test set [M, P]: the problem means of all rows under each other."""
     per_row = [[part.problem_at(k) for part in row.parts] for row in scored]
-    return [np.stack(column) for column in zip(*per_row, strict=True)]
+    return [np.array(column) for column in zip(*per_row, strict=True)]
 
 
 def own_trainings(trained: Sequence[Scored]) -> list[Scored]:
@@ -128,14 +130,15 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> MethodCompa
     trained = [row for row in scored if row.trained]
     if not trained:
         return result
-    matrix = seed_matrix(trained, k)
-    own = seed_matrix(own_trainings(trained), k)
+    matrix, means = seed_matrix(trained, k), stacked(trained, k)
+    trainings = own_trainings(trained)
+    own = matrix if len(trainings) == len(trained) else seed_matrix(trainings, k)
     noise, spread = seed_noise(own), equal_spread_p(own)
     result.spread_p = spread if np.isfinite(spread) else None
     if k == 1:
-        for row, seeds in zip(trained, matrix, strict=True):
-            known = seeds[np.isfinite(seeds)]
-            interval = score_interval(known, row.problem_means, noise.variance, noise.df, level=LEVEL)
+        for row, over_problems in zip(trained, problem_variances(means), strict=True):
+            scores = row.curve_SK[:, 0]
+            interval = interval_of(scores, over_problems, noise.variance, noise.df, level=LEVEL)
             result.intervals[row.group.key] = interval
     names = [row.group.key for row in trained]
     if method_key(reference) not in names:
@@ -144,7 +147,7 @@ def compare(scored: Sequence[Scored], reference: str, k: int = 1) -> MethodCompa
     for row in scored:
         if not row.trained:
             result.deltas[row.group.key] = _to_untrained(row, trained[anchor], noise, k)
-    test = paired_differences(matrix, stacked(trained, k), noise, against=[anchor])
+    test = paired_differences(matrix, means, noise, against=[anchor])
     p = test.p[:, 0].copy()
     p[anchor] = np.nan
     low, high = (bound[:, 0] for bound in difference_intervals(test, level=LEVEL))

@@ -16,16 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from math import nan
 
 import numpy as np
 
 from harness.records.record import Record
 from harness.report.analysis.conditions import UNTESTED, why_not
 from harness.report.analysis.scores import FloatArray, mean
-from harness.report.data.groups import Group
-from harness.statistics.law import Estimate, LawFit, fit_law, over_runs
+from harness.report.data.groups import Group, Probed
+from harness.statistics.law import Estimate, LawFit, each_over_runs, fit_laws
+from harness.util.batches import kind_by_kind
 
 COLLAPSED = 0.2
+#: ``(entropy_nats, pass@1)`` of the checkpoints of one run, in training order.
+_LawPoints = list[tuple[float, float]]
 #: Names of a row's numbers of entropy and law.
 ENTROPY = (
     *("entropy_start", "entropy_end", "entropy_area", "collapsed", "collapse_step", "entropy_right"),
@@ -92,13 +97,13 @@ class Discipline:
 
 
 def discipline(
-    group: Group, reference: Group | None, curve_SK: FloatArray | None, base_SK: FloatArray | None
+    group: Group, curve_SK: FloatArray | None, base_SK: FloatArray | None, law: Law | None
 ) -> Discipline:
     """What the records of ``group`` say about its entropy.
 
     Args:
-        reference: the row that differences are taken against; the law is about training like its.
         curve_SK, base_SK: pass@1..K of the row and of the untrained model, averaged over the test sets.
+        law: the row's, from :func:`laws`.
     """
     probed = group.probes
     trained = group.role != "base"
@@ -108,13 +113,13 @@ def discipline(
     return Discipline(
         start=mean([points[0][2] for points in probed]) if whole else None,
         end=mean([points[-1][2] for points in probed]) if whole and trained else None,
-        area=mean([_area(points) for points in probed]) if whole and trained else None,
+        area=mean(kind_by_kind(probed, len, _areas)) if whole and trained else None,
         collapsed=len(reached) / len(collapses) if collapses else None,
         collapse_step=mean(reached) if reached else None,
         right=late(group, "entropy_correct"),
         wrong=late(group, "entropy_wrong"),
         overtaken_at=overtaken_at(curve_SK, base_SK) if trained else None,
-        law=_law(group, reference) if trained else None,
+        law=law if trained else None,
     )
 
 
@@ -129,15 +134,17 @@ def overtaken_at(curve_SK: FloatArray | None, base_SK: FloatArray | None) -> int
     return int(np.argmin(ahead_K)) + 1
 
 
-def _area(points: Sequence[tuple[float, float, float]]) -> float:
-    tokens, nats = np.array([p[1] for p in points]), np.array([p[2] for p in points])
-    span = tokens[-1] - tokens[0]
-    if span <= 0:
-        return float(nats.mean())
-    return float(((nats[1:] + nats[:-1]) / 2 * np.diff(tokens)).sum() / span)
+def _areas(_: int, probed: Sequence[Sequence[Probed]]) -> list[float]:
+    """Mean entropy over the tokens of each run; all have equally many probes."""
+    whole = np.array(probed)
+    tokens, nats = whole[:, :, 1], whole[:, :, 2]
+    steps = tokens[:, 1:] - tokens[:, :-1]
+    under, span = ((nats[:, 1:] + nats[:, :-1]) / 2 * steps).sum(axis=1), tokens[:, -1] - tokens[:, 0]
+    flat = span <= 0
+    return np.where(flat, nats.mean(axis=1), under / np.where(flat, 1.0, span)).tolist()
 
 
-def _collapse(points: Sequence[tuple[float, float, float]]) -> float | None:
+def _collapse(points: Sequence[Probed]) -> float | None:
     limit = COLLAPSED * points[0][2]
     step = None
     for at, _, nats in reversed(points):
@@ -159,38 +166,53 @@ def late(group: Group, name: str) -> float | None:
     return mean(means) if means else None
 
 
-def _law(group: Group, reference: Group | None) -> Law | None:
-    points = [_law_points(record) for record in group.records]
-    fits = [fit_law([h for h, _ in own], [r for _, r in own]) for own in points]
-    known = [fit for fit in fits if fit is not None]
+def laws(groups: Sequence[Group], reference: Group | None) -> dict[str, Law | None]:
+    """The fits of all rows, by :attr:`Group.key`; None where a run has none.
+
+    Args:
+        reference: the row that differences are taken against; the law is about training like its.
+    """
+    points = [_law_points(record) for group in groups for record in group.records]
+    fits = iter(zip(points, kind_by_kind(points, len, _fits), strict=True))
+    rows = [[*islice(fits, len(group.records))] for group in groups]
+    return {group.key: _law(group, reference, own) for group, own in zip(groups, rows, strict=True)}
+
+
+def _fits(_: int, points: Sequence[_LawPoints]) -> list[LawFit | None]:
+    """Of runs with equally many checkpoints."""
+    pairs = np.array(points, dtype=np.float64).reshape(len(points), -1, 2)
+    return fit_laws(pairs[:, :, 0], pairs[:, :, 1])
+
+
+def _law(
+    group: Group, reference: Group | None, fits: Sequence[tuple[_LawPoints, LawFit | None]]
+) -> Law | None:
+    known = [(points, fit) for points, fit in fits if fit is not None]
     if not known or len(known) < len(fits):
         return None
-    why = why_not(group, reference)
+    why, total = why_not(group, reference), sum(fit.total for _, fit in known)
+    a, b, ceiling = each_over_runs(
+        [[getattr(fit, name) for _, fit in known] for name in ("a", "b", "ceiling")]
+    )
+    squares = np.concatenate([fit.residual_N for _, fit in known]) ** 2
     return Law(
-        a=over_runs([fit.a for fit in known]),
-        b=over_runs([fit.b for fit in known]),
-        ceiling=over_runs([fit.ceiling for fit in known]),
-        rmse=float(np.sqrt(np.mean(np.concatenate([fit.residual_N for fit in known]) ** 2))),
-        r2=_r2(points, known),
+        a=a,
+        b=b,
+        ceiling=ceiling,
+        rmse=float(np.sqrt(squares.mean())),
+        r2=1 - float(squares.sum()) / total if total > 0 else nan,
         points=tuple(
-            tuple((h, r, float(e)) for (h, r), e in zip(own, fit.residual_N, strict=True))
-            for own, fit in zip(points, known, strict=True)
+            tuple((h, r, e) for (h, r), e in zip(points, fit.residual_N.tolist(), strict=True))
+            for points, fit in known
         ),
         applies=not why,
         why_not=why,
     )
 
 
-def _law_points(record: Record) -> list[tuple[float, float]]:
+def _law_points(record: Record) -> _LawPoints:
     return [
         (point.entropy_nats, sum(point.correct) / len(point.correct) / point.n)
         for point in sorted(record.frontier, key=lambda p: p.step)
         if point.entropy_nats is not None and point.correct
     ]
-
-
-def _r2(points: Sequence[Sequence[tuple[float, float]]], fits: Sequence[LawFit]) -> float:
-    scores = [np.array([r for _, r in own]) for own in points]
-    total = sum(float(((own - own.mean()) ** 2).sum()) for own in scores)
-    squares = sum(float((fit.residual_N**2).sum()) for fit in fits)
-    return 1 - squares / total if total > 0 else float("nan")

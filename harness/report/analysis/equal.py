@@ -21,9 +21,10 @@ from math import floor
 import numpy as np
 
 from harness.records.record import FrontierPoint, Record
+from harness.report.analysis.checkpoints import frontier_k
 from harness.report.analysis.levels import ALPHA, POWER
-from harness.report.analysis.scores import FloatArray, entropy_at, frontier_k
-from harness.report.data.groups import Group, row_of
+from harness.report.analysis.scores import FloatArray, entropy_at
+from harness.report.data.groups import Group, probes, row_of
 from harness.statistics import detectable_difference, holm, paired_differences, pass_at_k, seed_noise
 
 #: Of the reference's gain. Late, where methods part, and still before the end, which a level of 1 would be.
@@ -157,7 +158,7 @@ def crossing(record: Record, level: float, k: int) -> Crossing | None:
                     f"{record.run_id}: its checkpoints hold different numbers of problems; "
                     "collect the run again"
                 )
-            return Crossing(step, before + part * (after - before), entropy_at(record, step))
+            return Crossing(step, before + part * (after - before), entropy_at(probes(record), step))
     return None
 
 

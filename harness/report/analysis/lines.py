@@ -88,7 +88,8 @@ class Training:
 
 def training_of(group: Group, reference: str) -> Training:
     """What the runs' training was like."""
-    numbers = {key: mean_of(group.records, attrgetter(f"budget.{key}")) for key in BUDGET}
+    budgets = [record.budget for record in group.records]
+    numbers = {key: mean_of(budgets, attrgetter(key)) for key in BUDGET}
     numbers |= {key: mean_of(group.records, attrgetter(key)) for key in ("activity", "target_tracking_error")}
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.report.analysis.entropy import Discipline
 from harness.report.analysis.equal import Equal
@@ -64,6 +65,12 @@ class Table:
     detectable_k: float | None = None
     spread_p: float | None = None
     spread_k_p: float | None = None
+
+    @cached_property
+    def votes(self) -> list[str]:
+        """``maj@k`` of every k that any line has, by k."""
+        keys = set().union(*(line.numbers for line in self.lines))
+        return sorted((key for key in keys if key.startswith("maj@")), key=lambda key: int(key[4:]))
 
     @property
     def blocks(self) -> list[tuple[str, list[Line]]]:

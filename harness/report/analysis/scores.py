@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.record import Evaluation, FrontierPoint, PassSamples, Record
-from harness.report.data.groups import Group, Probed, probes
-from harness.statistics import each_mean_pass_at_ks, mean_pass_at_ks, pass_at_k
+from harness.records.record import Evaluation, PassSamples, Record
+from harness.report.data.groups import Group, Probed, once
+from harness.statistics import each_mean_pass_at_ks, pass_at_k, printable_ks
+from harness.util.batches import kind_by_kind
 
 FloatArray = NDArray[np.float64]
 _Part = TypeVar("_Part")
-#: How many samples of each problem, and [P] how many of them are right.
+#: How many samples of each problem, and [..., S, P] how many of them are right.
 _Samples = tuple[int, NDArray[np.int64]]
+#: Of each seed, how many samples of how many problems.
+_Sizes = tuple[tuple[int, int], ...]
 
 MAX_K = 32
 #: From here on numpy adds in pairs and not from left to right.
@@ -28,8 +32,8 @@ _PAIRWISE = 8
 class SetScores:
     """One method on one test set: ``curve_SK`` pass@1..K per seed, ``problem_P`` pass@1 averaged over seeds.
 
-    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``. ``samples`` are per seed
-    those that pass@k of k > 1 comes from: how many of each problem, and [P] how many of them are right.
+    ``n`` is the smallest number of samples over the seeds, ``K = min(32, n // 2)``. ``samples`` are those
+    that pass@k of k > 1 comes from, of one seed after the other.
     """
 
     n: int
@@ -43,12 +47,25 @@ class SetScores:
         if k == 1:
             return self.problem_P
         if k not in self._problem_at:
-            self._problem_at[k] = np.asarray(np.mean(_each_pass_at_k(self.samples, k), axis=0))
+            self._problem_at[k] = _mean_pass_at_k(self.samples, k)
         return self._problem_at[k]
 
 
-def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> SetScores | None:
-    """Scores of ``group`` on set ``name``; ``None`` unless every one of its runs has the set with n >= 2.
+@dataclass(frozen=True)
+class _Drawn:
+    """Per seed how many samples of each problem there are, and how many of them are right.
+
+    ``firsts`` is for pass@1 alone where a profile draws samples of its own for k > 1, and None elsewhere.
+    """
+
+    samples: list[tuple[int, list[int]]]
+    firsts: list[tuple[int, list[int]]] | None
+
+
+def score_sets(
+    groups: Sequence[Group], name: str, problem_ids: Sequence[str] | None
+) -> list[SetScores | None]:
+    """Scores of each group on set ``name``; ``None`` unless every one of its runs has the set with n >= 2.
 
     A mean over the runs that happen to have been evaluated would not be comparable. One sample is enough
     where it is greedy: there is nothing else to draw.
@@ -56,50 +73,87 @@ def score_set(group: Group, name: str, problem_ids: Sequence[str] | None) -> Set
     Raises:
         ValueError: the problems are not those of ``problem_ids``.
     """
-    evals = [record.evals[name] for record in group.records if name in record.evals]
-    if not evals or len(evals) < len(group.records):
+    drawn = [_drawn(group, name, problem_ids) for group in groups]
+    return kind_by_kind(drawn, _both_sizes, _scores)
+
+
+def _drawn(group: Group, name: str, problem_ids: Sequence[str] | None) -> _Drawn | None:
+    runs = [(record, record.evals[name]) for record in group.records if name in record.evals]
+    if not runs or len(runs) < len(group.records):
         return None
-    if any(not e.correct or (e.n < 2 and not _greedy(e)) for e in evals):
+    if any(not e.correct or (e.n < 2 and not _greedy(e)) for _, e in runs):
         return None
-    n = min(part.n for e in evals for part in (e, e.for_pass))
+    firsts = [(e.n, _aligned(e, problem_ids, record, name)) for record, e in runs]
+    if not any(e.passes for _, e in runs):
+        return _Drawn(firsts, None)
+    return _Drawn([(e.for_pass.n, _aligned(e.for_pass, problem_ids, r, name)) for r, e in runs], firsts)
+
+
+def _both_sizes(drawn: _Drawn | None) -> tuple[_Sizes, _Sizes | None] | None:
+    if drawn is None:
+        return None
+    return _sizes(drawn.samples), None if drawn.firsts is None else _sizes(drawn.firsts)
+
+
+def _sizes(samples: Sequence[tuple[int, list[int]]]) -> _Sizes:
+    return tuple((n, len(correct)) for n, correct in samples)
+
+
+def _scores(
+    sizes: tuple[_Sizes, _Sizes | None] | None, drawn: Sequence[_Drawn | None]
+) -> list[SetScores | None]:
+    """Of groups that are of the same sizes, seed by seed."""
+    known = [own for own in drawn if own is not None]
+    if sizes is None or not known:
+        return [None] * len(drawn)
+    n = min(n for own in sizes if own for n, _ in own)
     ks = range(1, min(MAX_K, max(1, n // 2)) + 1)
-    samples: list[_Samples] = []
-    firsts: list[_Samples] = []
-    for record, evaluation in zip(group.records, evals, strict=True):
-        where = f"{record.run_id} on {name}"
-        own = evaluation.n, _counts(_aligned(evaluation, problem_ids, where))
-        firsts.append(own)
-        if evaluation.passes:  # a profile that draws samples of its own for k > 1
-            own = evaluation.passes.n, _counts(_aligned(evaluation.passes, problem_ids, where))
-        samples.append(own)
-    curve_SK = _mean_curves(samples, ks)
-    if any(evaluation.passes for evaluation in evals):
-        curve_SK[:, :1] = _mean_curves(firsts, ks[:1])
-    return SetScores(n, curve_SK, np.mean(_each_pass_at_k(firsts, 1), axis=0), tuple(samples))
+    firsts = samples = _in_blocks([own.samples for own in known])
+    curve_GSK = _mean_curves(samples, ks)
+    if apart := [own.firsts for own in known if own.firsts is not None]:
+        firsts = _in_blocks(apart)
+        curve_GSK[:, :, :1] = _mean_curves(firsts, ks[:1])
+    top = max(printable_ks(n), default=1)
+    problem_GP, many_GP = _mean_pass_at_k(firsts, 1), _mean_pass_at_k(samples, top)
+    return [
+        SetScores(n, curve_SK, problem_P, tuple((n, own[at]) for n, own in samples), {top: many_P})
+        for at, (curve_SK, problem_P, many_P) in enumerate(zip(curve_GSK, problem_GP, many_GP, strict=True))
+    ]
 
 
-def _counts(values: Sequence[int]) -> NDArray[np.int64]:
-    """As an array; told their type and number, numpy takes half as long."""
-    return np.fromiter(values, np.int64, len(values))
+def _in_blocks(groups: Sequence[Sequence[tuple[int, list[int]]]]) -> list[_Samples]:
+    """``(n, [G, S, P])`` of one seed after the other, neighbours of equal size together."""
+    blocks, start = [], 0
+    for (n, _), own in groupby(_sizes(groups[0])):
+        stop = start + len(list(own))
+        counts = counts_of([correct for samples in groups for _, correct in samples[start:stop]])
+        blocks.append((n, counts.reshape(len(groups), stop - start, -1)))
+        start = stop
+    return blocks
+
+
+def counts_of(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """[N, P] rows of equally many counts; small ones go through bytes, which takes half as long."""
+    try:
+        flat = np.frombuffer(b"".join(map(bytes, rows)), np.uint8).astype(np.int64)
+    except ValueError:  # some count is over 255, or no count at all
+        flat = np.fromiter(chain.from_iterable(rows), np.int64)
+    return flat.reshape(len(rows), -1)
 
 
 def _mean_curves(samples: Sequence[_Samples], ks: Sequence[int]) -> FloatArray:
-    """[S, K] mean over the problems of pass@k, seed by seed."""
-    if _alike(samples):
-        return each_mean_pass_at_ks(samples[0][0], np.stack([correct for _, correct in samples]), ks)
-    return np.stack([mean_pass_at_ks(n, correct_P, ks) for n, correct_P in samples])
+    """[G, S, K] mean over the problems of pass@k, seed by seed."""
+    each = [
+        each_mean_pass_at_ks(n, counts.reshape(-1, counts.shape[-1]), ks).reshape(*counts.shape[:-1], -1)
+        for n, counts in samples
+    ]
+    return np.concatenate(each, axis=1)
 
 
-def _each_pass_at_k(samples: Sequence[_Samples], k: int) -> Sequence[FloatArray] | FloatArray:
-    """[P] pass@k of every seed."""
-    if _alike(samples):
-        return pass_at_k(samples[0][0], np.stack([correct for _, correct in samples]), k)
-    return [pass_at_k(n, correct_P, k) for n, correct_P in samples]
-
-
-def _alike(samples: Sequence[_Samples]) -> bool:
-    """Whether all seeds drew as many samples of as many problems, so that one array holds them."""
-    return len({(n, len(correct)) for n, correct in samples}) == 1
+def _mean_pass_at_k(samples: Sequence[_Samples], k: int) -> FloatArray:
+    """[..., P] pass@k averaged over seeds."""
+    each = [pass_at_k(n, counts, k) for n, counts in samples]
+    return np.asarray(np.concatenate(each, axis=-2).mean(axis=-2))
 
 
 def _greedy(evaluation: Evaluation) -> bool:
@@ -107,9 +161,9 @@ def _greedy(evaluation: Evaluation) -> bool:
 
 
 def _aligned(
-    evaluation: Evaluation | PassSamples, problem_ids: Sequence[str] | None, where: str
+    evaluation: Evaluation | PassSamples, problem_ids: Sequence[str] | None, record: Record, name: str
 ) -> list[int]:
-    correct, ids = evaluation.correct, evaluation.problem_ids
+    correct, ids, where = evaluation.correct, evaluation.problem_ids, f"{record.run_id} on {name}"
     if ids is not None and len(ids) != len(correct):
         raise ValueError(f"{where}: {len(correct)} counts for {len(ids)} problems; collect the run again")
     if problem_ids is None or ids == problem_ids:
@@ -150,20 +204,20 @@ def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
 
 def mean_of(parts: Sequence[_Part], number: Callable[[_Part], Any]) -> float | None:
     """Mean over the seeds' records, or parts of them, of a number; ``None`` as soon as one lacks it."""
-    values = []
-    for part in parts:
-        value = number(part)
-        if isinstance(value, list):  # one number per problem
-            value = _mean_count(value)
-        if value is None or not math.isfinite(value):
-            return None
-        values.append(float(value))
-    return mean(values) if values else None
+    values = [*map(number, parts)]
+    if list in map(type, values):  # one number per problem
+        values = [_mean_count(value) if isinstance(value, list) else value for value in values]
+    if not values or None in values or not all(map(math.isfinite, values)):
+        return None
+    return mean([*map(float, values)])
 
 
 def _mean_count(counts: Sequence[Any]) -> float | None:
     """Of one whole number per problem; their sum is exact in any order."""
-    return sum(counts) / len(counts) if counts and None not in counts else None
+    try:
+        return sum(counts) / len(counts) if counts else None
+    except TypeError:  # one is None
+        return None
 
 
 def mean(values: Sequence[float]) -> float:
@@ -193,6 +247,9 @@ def curve_of(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     """The curve of each seed's values by step; None where a seed has none."""
     if not per_seed or any(not points for points in per_seed):
         return None
+    if all(points.keys() == per_seed[0].keys() for points in per_seed[1:]):
+        steps = sorted(per_seed[0])
+        return Curve(np.array(steps), np.array([[points[step] for step in steps] for points in per_seed]))
     # Runs that a token budget ends stop at different steps: the points all seeds have, then each seed's last,
     # placed at the mean of their last steps.
     ends = [max(points) for points in per_seed]
@@ -205,51 +262,19 @@ def curve_of(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
     return Curve(np.array(steps), np.array(rows))
 
 
-def entropy_points(probes: Sequence[Probed]) -> dict[int, float]:
-    """Probe entropy of one run in nats per token, by step."""
-    return {step: nats for step, _, nats in probes}
-
-
-def entropy_at(record: Record, step: float) -> float | None:
+def entropy_at(probes: Sequence[Probed], step: float) -> float | None:
     """Probe entropy of one run at a step, between the probes around it; None outside of them."""
-    points = sorted(entropy_points(probes(record)).items())
-    if len(points) < 2 or not points[0][0] <= step <= points[-1][0]:
+    points = {at: nats for at, _, nats in probes}
+    if len(points) < 2:
         return None
-    return float(np.interp(step, [at for at, _ in points], [nats for _, nats in points]))
+    if step in points:
+        return points[int(step)]
+    if not probes[0][0] <= step <= probes[-1][0]:
+        return None
+    return float(np.interp(step, list(points), list(points.values())))
 
 
+@once
 def entropy_curve(group: Group) -> Curve | None:
     """Probe entropy in nats per token over steps."""
-    return curve_of([entropy_points(own) for own in group.probes])
-
-
-def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
-    """pass@1 and pass@``k`` over the checkpoints on the validation set, seed by seed."""
-    pairs: list[tuple[dict[int, float], dict[int, float]]] = [({}, {}) for _ in group.records]
-    alike: dict[tuple[int, int], list[tuple[int, FrontierPoint]]] = {}
-    for seed, record in enumerate(group.records):
-        for point in record.frontier:
-            if point.correct and point.n >= 2 * k:
-                alike.setdefault((point.n, len(point.correct)), []).append((seed, point))
-    for (n, _), points in alike.items():
-        counts = np.stack([_counts(point.correct) for _, point in points])
-        values = each_mean_pass_at_ks(n, counts, (1, k)).tolist()
-        for (seed, point), (one, many) in zip(points, values, strict=True):
-            pairs[seed][0][point.step], pairs[seed][1][point.step] = one, many
-    first, second = curve_of([one for one, _ in pairs]), curve_of([many for _, many in pairs])
-    return None if first is None or second is None else (first, second)
-
-
-def frontier_entropy(group: Group) -> Curve | None:
-    """Probe entropy in nats per token at the checkpoints on the validation set."""
-    pairs = [
-        {p.step: entropy_at(record, p.step) for p in record.frontier if p.correct} for record in group.records
-    ]
-    return curve_of([{step: nats for step, nats in own.items() if nats is not None} for own in pairs])
-
-
-def frontier_k(groups: Sequence[Group]) -> int | None:
-    """Largest power of two up to 32 that the checkpoints' samples allow (n >= 2 k); ``None`` without any."""
-    ns = [p.n for g in groups for r in g.records for p in r.frontier if p.correct]
-    ks = [k for k in (2, 4, 8, 16, 32) if ns and 2 * k <= min(ns)]
-    return ks[-1] if ks else None
+    return curve_of([{step: nats for step, _, nats in own} for own in group.probes])

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.records.record import Record
 from harness.report.analysis.compared import Scored, join_groups, pooled_noise, seed_matrix
-from harness.report.analysis.scores import common_problems, score_set
+from harness.report.analysis.scores import common_problems, score_sets
 from harness.report.data.groups import Group, canonical, evaluation_sets, group_records
 from harness.statistics import holm, paired_differences
 
@@ -92,7 +92,7 @@ def _same_set(sides: Sequence[Sequence[Group]], name: str) -> bool:
 
 
 def _scored(groups: Sequence[Group], sides: Sequence[Sequence[Group]], sets: Sequence[str]) -> list[Scored]:
-    per_set = [[score_set(g, name, common_problems(sides[0], name)) for g in groups] for name in sets]
+    per_set = [score_sets(groups, name, common_problems(sides[0], name)) for name in sets]
     return join_groups(groups, per_set)
 
 

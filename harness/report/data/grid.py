@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.schema import slug
 from harness.records.record import Record
 from harness.util.files import write_text
+from harness.util.words import counted
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class SettingRecords:
     @property
     def count(self) -> str:
         """``12 of 15 runs``, the untrained model apart."""
+        planned = sum(self.expected.values()) if self.expected else 0
         there = sum(record.role != "base" for record in self.records)
-        return f"{there} of {sum(self.expected.values())} runs" if self.expected else f"{there} runs"
+        return f"{there} of {counted(planned, 'run')}" if planned else counted(there, "run")
 
 
 def setting_of(record: Record) -> tuple[str, str]:

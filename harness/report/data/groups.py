@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from harness.records.record import MethodCard, Record
 from harness.records.write import record_line
@@ -31,6 +33,7 @@ _SAME_IN_ROW = {
 
 #: Step, generated tokens and nats per token of an entropy probe.
 Probed = tuple[int, float, float]
+_Of = TypeVar("_Of", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Group:
     method: str
     role: str
     records: tuple[Record, ...]
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -108,12 +112,27 @@ class Group:
         return self.card.track or "main"
 
 
+def once(of: _Of) -> _Of:
+    """What ``of`` finds out about a group is kept with it: tables, pictures and page ask for the same."""
+
+    @wraps(of)
+    def kept(group: Group, *more: Any) -> Any:
+        key = (of.__module__, of.__qualname__, *more)  # by name: a function that is wrapped cannot be pickled
+        if key not in group.kept:
+            group.kept[key] = of(group, *more)
+        return group.kept[key]
+
+    return kept  # type: ignore[return-value]
+
+
 def probes(record: Record) -> list[Probed]:
     """The entropy probes of one run, by step; those without a finite entropy are left out."""
     return sorted(
-        (p.step, float(p.generated_tokens), p.entropy_nats)
-        for p in record.probe
-        if p.entropy_nats is not None and isfinite(p.entropy_nats)
+        [
+            (p.step, float(p.generated_tokens), p.entropy_nats)
+            for p in record.probe
+            if p.entropy_nats is not None and isfinite(p.entropy_nats)
+        ]
     )
 
 
@@ -127,6 +146,8 @@ def row_of(groups: Iterable[Group], method: str) -> Group | None:
     return next((group for group in groups if group.key == method_key(method)), None)
 
 
+#: Several times as fast as ``_CANONICAL``, to tell values apart.
+_SORTED = msgspec.json.Encoder(order="sorted", enc_hook=str)
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
 
 
@@ -167,15 +188,14 @@ def _distinct(runs: list[Record]) -> list[Record]:
 
 
 def _check_same(records: Sequence[Record], key: str, problem: str, remedy: str) -> None:
-    first: dict[str, Record] = {}
-    counts: dict[str, int] = {}
     section, _, inner = key.rpartition(".")
-    for record in records:
-        text = canonical(getattr(record, section).get(inner) if section else getattr(record, key))
-        first.setdefault(text, record)
-        counts[text] = counts.get(text, 0) + 1
-    if len(counts) > 1:
-        found = "; ".join(f"{text} in {counts[text]} (e.g. {first[text].run_id})" for text in sorted(counts))
+    values = [getattr(record, section).get(inner) if section else getattr(record, key) for record in records]
+    if len({*map(_SORTED.encode, values)}) > 1:
+        texts = [*map(canonical, values)]
+        first = dict(zip(reversed(texts), reversed(records), strict=True))
+        found = "; ".join(
+            f"{text} in {texts.count(text)} (e.g. {first[text].run_id})" for text in sorted(first)
+        )
         raise ValueError(f"{problem}: {found}. Remedy: {remedy}")
 
 

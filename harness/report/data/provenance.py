@@ -6,10 +6,11 @@ to their seeds and the budget they used, to what tuning chose, and per set to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 
@@ -25,13 +26,12 @@ _WORDS = frozenset({str, int, float, bool})
 def run_facts(record: Record) -> dict[str, Any]:
     """The record's plain values, and by what each set was sampled and judged."""
     told: dict[str, Any] = dict.fromkeys(NAMED, UNKNOWN)
-    told |= {key: value for key, value in _plain_values(record) if key not in _LEFT_OUT}
+    told |= _plain_values(record)
     if budget := msgspec.to_builtins(record.budget):
         told["budget"] = budget
     told |= used(record)
     told["evals"] = {
-        name: dict(_plain_values(entry)) | judged_by(record, entry)
-        for name, entry in sorted(record.evals.items())
+        name: _plain_values(entry) | judged_by(record, entry) for name, entry in sorted(record.evals.items())
     }
     return told
 
@@ -57,31 +57,41 @@ def judged_by(record: Record, entry: Evaluation) -> dict[str, str]:
     if entry.profile is not None:
         return {"profile": entry.profile, "graded_by": entry.graded_by or UNKNOWN}
     evaluation, rollout = record.settings.eval, record.settings.rollout
-    parts = [f"n {entry.n}"] if entry.n else []
-    if evaluation.get("temperature") is not None:
-        parts.append(f"temperature {evaluation['temperature']:g}")
-    if rollout.get("max_response_tokens"):
-        parts.append(f"at most {rollout['max_response_tokens']} tokens")
-    sampled = ", ".join(parts)
-    return {
-        "profile": f"the run's own sampling ({sampled})" if sampled else "the run's own sampling",
-        "graded_by": f"{record.benchmark} verifier",
-    }
+    profile = _own_sampling(entry.n, evaluation.get("temperature"), rollout.get("max_response_tokens"))
+    return {"profile": profile, "graded_by": f"{record.benchmark} verifier"}
 
 
-def _plain_values(part: msgspec.Struct) -> Iterator[tuple[str, Any]]:
-    """Name and value of what is said in a word or a number."""
+@lru_cache(maxsize=256)
+def _own_sampling(n: int, temperature: float | None, tokens: int | None) -> str:
+    parts = [f"n {n}"] if n else []
+    parts += [] if temperature is None else [f"temperature {temperature:g}"]
+    parts += [f"at most {tokens} tokens"] if tokens else []
+    return f"the run's own sampling ({', '.join(parts)})" if parts else "the run's own sampling"
+
+
+def _plain_values(part: msgspec.Struct) -> dict[str, Any]:
+    """By name what is said in a word or a number."""
     names, defaults, values_of = _fields(type(part))
-    for name, default, value in zip(names, defaults, values_of(part), strict=True):
-        if type(value) in _WORDS and value not in (default, ""):
-            yield name, value
+    return {
+        name: value
+        for name, default, value in zip(names, defaults, values_of(part), strict=True)
+        if value != default and value != "" and type(value) in _WORDS
+    }
 
 
 @cache
 def _fields(
     of: type[msgspec.Struct],
 ) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Fields and defaults of a type, and what reads all its values; what is not said has its default."""
-    fields = msgspec.structs.fields(of)
+    """Fields and defaults of a type that may hold a word or a number, and what reads their values."""
+    fields = [
+        field
+        for field in msgspec.structs.fields(of)
+        if field.name not in _LEFT_OUT and _may_be_said(field.type)
+    ]
     names = tuple(field.name for field in fields)
     return names, tuple(field.default for field in fields), attrgetter(*names)
+
+
+def _may_be_said(of: Any) -> bool:
+    return not _WORDS.isdisjoint(get_args(of) if isinstance(of, UnionType) else (of,))

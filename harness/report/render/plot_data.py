@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from harness.report.analysis.checkpoints import frontier_curves, frontier_k
 from harness.report.analysis.entropy import Law
 from harness.report.analysis.model import Line, Report, Table
-from harness.report.analysis.scores import Curve, FloatArray, entropy_curve, frontier_curves, frontier_k
+from harness.report.analysis.scores import FloatArray, entropy_curve
 from harness.report.data.grid import setting_of
 from harness.report.data.groups import Group
 from harness.report.data.provenance import run_facts, used
 from harness.report.render.style import BASE, Style, styles
 from harness.report.tables.columns import interval_text
-from harness.statistics.rounding import all_significant, all_to_digits, significant
+from harness.statistics.rounding import Rounded, all_to_digits, rounded_at_once, significant
+from harness.util.batches import kind_by_kind
 from harness.util.collector import collector_paused
 
 FORMAT = 1
+_EMPTY: FloatArray = np.zeros(0)
 
 
 @collector_paused()
@@ -37,6 +41,9 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
     records = [record for group in report.groups for record in group.records]
     model, training_set = setting_of(records[0]) if records else ("", "")
     k = frontier_k(report.groups)
+    with rounded_at_once() as rounded:
+        rows = _rows(report, looks, k, pages or {}, rounded)
+        tables = [_table(table, rounded) for table in report.tables]
     return {
         "format": FORMAT,
         "title": report.title,
@@ -52,7 +59,7 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
             "k": report.equal.k,
             "detectable": significant(report.equal.detectable),
         },
-        "rows": [_row(group, report, looks[group.key], k, pages or {}) for group in report.groups],
+        "rows": rows,
         "reported": [
             {
                 **asdict(pair.reported),
@@ -63,7 +70,7 @@ def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[
             for pair in report.beside
             if pair.ours is not None
         ],
-        "tables": [_table(table) for table in report.tables],
+        "tables": tables,
     }
 
 
@@ -78,11 +85,26 @@ def _base(group: Group) -> Style:
     return BASE if group.method == "base" else replace(BASE, marker="P", dashes=(4, 1.5, 1, 1.5))
 
 
+def _rows(
+    report: Report, looks: Mapping[str, Style], k: int | None, pages: Mapping[str, str], rounded: Rounded
+) -> list[dict[str, Any]]:
+    """A row's curves, traces and law in one go with those of all others: a call for each takes far longer."""
+    groups = report.groups
+    curves = [_curves(group, report.curves.get(group.key), k) for group in groups]
+    known = [own_ST for own in curves for _, own_ST in own if own_ST is not None]
+    bands = iter(kind_by_kind(known, np.shape, _bands))
+    told = [[_told(steps, own_ST, bands, rounded) for steps, own_ST in own] for own in curves]
+    return [
+        _row(group, report, looks[group.key], k, pages, own, trace, rounded)
+        for group, own, trace in zip(groups, told, _traces(groups), strict=True)
+    ]
+
+
 def _row(
-    group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str]
-) -> dict[str, Any]:
+    group: Group, report: Report, look: Style, k: int | None, pages: Mapping[str, str],
+    told: Sequence[dict[str, Any] | None], trace: dict[str, list[Any]] | None, rounded: Rounded,
+) -> dict[str, Any]:  # fmt: skip
     first = group.records[0]
-    told = _curves(group, report.curves.get(group.key), frontier_curves(group, k) if k else None)
     paper = group.card.paper or ""
     return {
         "id": group.key,
@@ -108,79 +130,70 @@ def _row(
         "entropy_curve": told[0],
         "frontier": told[2] and {"pass@1": told[2], f"pass@{k}": told[3]},
         "passk": told[1],
-        "trace": _traces(group),
-        "law": _law(report.discipline[group.key].law),
+        "trace": trace,
+        "law": _law(report.discipline[group.key].law, rounded),
         "runs": [run_facts(record) for record in group.records],
     }  # fmt: skip
 
 
-def _law(law: Law | None) -> dict[str, Any] | None:
+def _law(law: Law | None, rounded: Rounded) -> dict[str, Any] | None:
     """The fit, and per seed ``[entropy, pass@1, residual]`` of each checkpoint."""
     if law is None:
         return None
     parts = {"a": law.a, "b": law.b, "ceiling": law.ceiling}
-    told: dict[str, Any] = {
-        key: _each_significant(part.value, part.low, part.high) for key, part in parts.items()
-    }
-    return told | {
+    return {
+        **{key: _each_significant(part.value, part.low, part.high) for key, part in parts.items()},
         "rmse": significant(law.rmse),
         "r2": significant(law.r2) if np.isfinite(law.r2) else None,
-        "points": _rounded([np.array(own) for own in law.points]),
+        "points": [[rounded(list(point)) for point in own] for own in law.points],
         "applies": law.applies,
         "why_not": law.why_not or None,
     }
 
 
 def _curves(
-    group: Group, passk_SK: FloatArray | None, frontier: tuple[Curve, Curve] | None
-) -> list[dict[str, Any] | None]:
-    """Entropy, pass@k and the two curves of the frontier: of each mean, smallest and largest seed."""
-    entropy = entropy_curve(group)
-    curves = [entropy, None, *(frontier or (None, None))]
-    values = [curve and curve.values_ST for curve in curves]
-    values[1] = None if passk_SK is None or not passk_SK.shape[1] else passk_SK
-    # rounded together: a call for each would take most of the time
-    bands = iter(_rounded([_band(own_ST) for own_ST in values if own_ST is not None]))
-    told: list[dict[str, Any] | None] = []
-    for curve, own_ST in zip(curves, values, strict=True):
-        if own_ST is None:
-            told.append(None)
-            continue
-        steps = {} if curve is None else {"step": curve.steps_T.tolist()}
-        told.append(steps | dict(zip(("mean", "low", "high"), next(bands), strict=True)))
-    return told
+    group: Group, passk_SK: FloatArray | None, k: int | None
+) -> list[tuple[list[int] | None, FloatArray | None]]:
+    """Steps and values by seed of entropy, pass@k and the two curves of the frontier."""
+    entropy, frontier = entropy_curve(group), frontier_curves(group, k) if k else None
+    passk = (None, None if passk_SK is None or not passk_SK.shape[1] else passk_SK)
+    steps, *others = (
+        (None, None) if curve is None else (curve.steps_T.tolist(), curve.values_ST)
+        for curve in (entropy, *(frontier or (None, None)))
+    )
+    return [steps, passk, *others]
 
 
-def _band(values_ST: FloatArray) -> FloatArray:
-    """[3, T] mean over the seeds, and the smallest and largest seed."""
-    return np.stack([values_ST.mean(axis=0), values_ST.min(axis=0), values_ST.max(axis=0)])
+def _told(
+    steps: list[int] | None, values_ST: FloatArray | None, bands: Iterator[FloatArray], rounded: Rounded
+) -> dict[str, Any] | None:
+    if values_ST is None:
+        return None
+    mean, low, high = map(rounded, next(bands).tolist())
+    return ({} if steps is None else {"step": steps}) | {"mean": mean, "low": low, "high": high}
 
 
-def _rounded(arrays: Sequence[FloatArray]) -> list[Any]:
-    """The arrays with significant digits, as lists."""
-    if not arrays:
-        return []
-    flat = all_significant(np.concatenate([array.ravel() for array in arrays]))
-    parts = np.split(flat, np.cumsum([array.size for array in arrays])[:-1])
-    return [part.reshape(array.shape).tolist() for part, array in zip(parts, arrays, strict=True)]
+def _bands(_: tuple[int, ...], curves: Sequence[FloatArray]) -> FloatArray:
+    """[G, 3, T] mean over the seeds, and the smallest and largest seed, of curves of one shape."""
+    all_GST = np.array(curves)
+    return np.stack([all_GST.mean(axis=1), all_GST.min(axis=1), all_GST.max(axis=1)], axis=1)
 
 
 def _each_significant(*values: float | None) -> list[float | None]:
     return [significant(value) for value in values]
 
 
-def _traces(group: Group) -> dict[str, list[Any]] | None:
-    """The recorded course of the runs, averaged over the seeds window by window; nothing unless all have it.
+def _traces(groups: Sequence[Group]) -> list[dict[str, list[Any]] | None]:
+    """The recorded course of each row's runs, averaged over the seeds; nothing unless all have it."""
+    named = [_named_traces(group) for group in groups]
+    means = [_mean_traces(own) for _, own in named if own]
+    flat = all_to_digits(np.concatenate([own.ravel() for own in means]), 5) if means else _EMPTY
+    ends = np.cumsum([own.size for own in means])
+    parts = (part.reshape(own.shape) for part, own in zip(np.split(flat, ends[:-1]), means, strict=True))
+    return [_named(names, next(parts)) if own else None for names, own in named]
 
-    Seeds that a token budget ended earlier have fewer windows: those that all have are told.
-    """
-    traces = [record.trace for record in group.records]
-    known = [trace for trace in traces if trace.get("step")]
-    if not known or len(known) < len(traces):
-        return None
-    names = sorted(set.intersection(*(set(trace) for trace in known)))
-    windows = min(len(trace["step"]) for trace in known)
-    mean_NT = _mean_traces([[trace[name][:windows] for name in names] for trace in known])
+
+def _named(names: Sequence[str], mean_NT: FloatArray) -> dict[str, list[Any]]:
     gaps_N = np.asarray(np.isnan(mean_NT).any(axis=1)).tolist()
     return {
         name: [None if mean != mean else mean for mean in own] if has_gap else own
@@ -188,15 +201,30 @@ def _traces(group: Group) -> dict[str, list[Any]] | None:
     }
 
 
+def _named_traces(group: Group) -> tuple[list[str], list[list[list[float | None]]]]:
+    """Names and ``[seed][name][window]``; empty unless all seeds have a course.
+
+    Seeds that a token budget ended earlier have fewer windows: those that all have are told.
+    """
+    traces = [record.trace for record in group.records]
+    if not all(trace.get("step") for trace in traces):
+        return [], []
+    names = sorted(set.intersection(*(set(trace) for trace in traces)))
+    windows = min(len(trace["step"]) for trace in traces)
+    return names, [[trace[name][:windows] for name in names] for trace in traces]
+
+
 def _mean_traces(traces: Sequence[Sequence[Sequence[float | None]]]) -> FloatArray:
-    """[N, T] mean over the seeds with five digits, nan where one has none; ``traces[seed][name][window]``."""
-    total_NT = np.array(traces[0], dtype=np.float64)
-    for own in traces[1:]:
-        total_NT = total_NT + np.array(own, dtype=np.float64)
-    return all_to_digits(total_NT / len(traces), 5)
+    """[N, T] mean over the seeds, nan where one has none; ``traces[seed][name][window]``."""
+    try:
+        flat = np.fromiter(chain.from_iterable(chain.from_iterable(traces)), np.float64)
+        each_SNT = flat.reshape(len(traces), len(traces[0]), -1)
+    except TypeError:  # one is None
+        each_SNT = np.array(traces, dtype=np.float64)
+    return np.asarray(each_SNT.sum(axis=0) / len(traces))
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table, rounded: Rounded) -> dict[str, Any]:
     return {
         "name": table.name,
         "pass_ks": list(table.ks),
@@ -206,37 +234,37 @@ def _table(table: Table) -> dict[str, Any]:
         "detectable_k": significant(table.detectable_k),
         "equal_spread_p": significant(table.spread_p),
         "equal_spread_k_p": significant(table.spread_k_p),
-        "lines": [_line(line) for line in table.lines],
+        "lines": [_line(line, rounded) for line in table.lines],
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
-    interval = line.interval
-    return {
+def _line(line: Line, rounded: Rounded) -> dict[str, Any]:
+    interval, ends = line.interval, line.delta_interval or (None, None)
+    told = {
         "row": line.group.key,
         "block": line.block,
         "marks": list(line.marks),
         "rank": list(line.rank) if line.rank else None,
-        "pass_at": {str(k): significant(value) for k, value in line.pass_at.items()},
+        "pass_at": rounded({str(k): value for k, value in line.pass_at.items()}),
         "interval": None
         if interval is None
-        else {
-            "kind": interval.kind,
-            "low": significant(interval.low),
-            "high": significant(interval.high),
-            "text": interval_text(line),
-        },
-        "delta": significant(line.delta),
-        "delta_low": line.delta_interval and significant(line.delta_interval[0]),
-        "delta_high": line.delta_interval and significant(line.delta_interval[1]),
-        "p_holm": significant(line.p),
-        "entropy_nats": _each_significant(*line.entropy) if line.entropy else None,
+        else rounded(
+            {
+                "kind": interval.kind, "low": interval.low, "high": interval.high,
+                "text": interval_text(line),
+            },
+            ("low", "high"),
+        ),
+        "delta": line.delta,
+        "delta_low": ends[0],
+        "delta_high": ends[1],
+        "p_holm": line.p,
+        "entropy_nats": rounded(list(line.entropy)) if line.entropy else None,
         "seeds": list(line.group.seeds),
         "seeds_expected": line.expected,
-        "numbers": {
-            key: significant(value) for key, value in sorted(line.numbers.items()) if value is not None
-        },
-    }
+        "numbers": rounded({key: value for key, value in line.numbers.items() if value is not None}),
+    }  # fmt: skip
+    return rounded(told, ("delta", "delta_low", "delta_high", "p_holm"))
 
 
 def paper_link(arxiv: Any, paper: str) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from math import isfinite
@@ -21,6 +19,7 @@ from harness.report.tables.columns import Column, headline_columns
 from harness.report.tables.printed import HEADERS, HEADING, printed_lead, printed_rows
 from harness.report.tables.sections import sections_of
 
+_QUOTED = re.compile(r'[",\n\r]')
 _MARKUP = re.compile(r"[\\|<>*_`\[\]\n]")
 
 
@@ -40,7 +39,10 @@ def _rows(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]
             cells = [f"**{escaped(name)}**" if column.key == "method" else "" for column in columns]
             out.append("| " + " | ".join(cells) + " |")
         for line in lines:
-            out.append("| " + " | ".join(escaped(column.text(line)) for column in columns) + " |")
+            texts = [column.text(line) for column in columns]
+            if _MARKUP.search("".join(texts)):
+                texts = [*map(escaped, texts)]
+            out.append("| " + " | ".join(texts) + " |")
     return out
 
 
@@ -109,18 +111,9 @@ _CSV_FACTS = (
 def csv_text(report: Report) -> str:
     """Every number behind the tables, one line per row and table, shares in [0, 1], empty when missing."""
     ks = sorted({k for table in report.tables for k in table.ks})
-    votes = sorted(
-        {
-            key
-            for table in report.tables
-            for line in table.lines
-            for key in line.numbers
-            if key.startswith("maj@")
-        },
-        key=lambda key: int(key[4:]),
-    )
+    votes = {key: None for table in report.tables for key in table.votes}
     numbers = (
-        *votes,
+        *sorted(votes, key=lambda key: int(key[4:])),
         "distinct",
         "distinct_correct",
         "mean_length",
@@ -137,35 +130,25 @@ def csv_text(report: Report) -> str:
     )
     measured = (*numbers, *BUDGET)
     header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *measured]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
+    told = {g.key: _csv_group(g) | _csv_law(report.discipline[g.key].law) for g in report.groups}
+    out, kept = [",".join(header)], _CsvTexts()
     for table in report.tables:
         for line in table.lines:
-            facts = _csv_facts(report, table, line)
-            row = [
-                *map(facts.get, _CSV_FACTS), *map(line.pass_at.get, ks), *map(line.numbers.get, measured)
-            ]  # fmt: skip
-            writer.writerow(["" if value is None else _csv_value(value) for value in row])
-    return buffer.getvalue()
+            facts = told[line.group.key] | _csv_facts(report, table, line)
+            row = (*map(facts.get, _CSV_FACTS), *map(line.pass_at.get, ks), *map(line.numbers.get, measured))
+            texts = ["" if v is None else kept[v] if v else _csv_value(v) for v in row]
+            out.append(",".join(texts))
+    return "\n".join([*out, ""])
 
 
 def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
-    group, interval = line.group, line.interval
-    facts = {
+    interval = line.interval
+    facts: dict[str, Any] = {
         "set": table.name,
         "block": line.block,
         "rank": line.rank[0] if line.rank else None,
         "rank_last": line.rank[1] if line.rank else None,
-        "method": group.method,
-        "role": group.role,
-        "track": group.track,
-        "title": group.card.title,
-        "fidelity": group.card.fidelity,
-        "reconstruction": group.reconstruction,
-        "tuned": group.tuned,
         "marks": "; ".join(line.marks),
-        "seeds": len(group.seeds),
         "seeds_expected": line.expected,
         "delta": line.delta,
         "delta_low": line.delta_interval and line.delta_interval[0],
@@ -176,7 +159,6 @@ def _csv_facts(report: Report, table: Table, line: Line) -> dict[str, Any]:
         facts |= {"equal_pass@1": report.equal.level, "equal_k": report.equal.k}
     if line.numbers.get("delta_pass_k") is not None:
         facts["delta_k"] = table.top_k
-    facts |= _csv_law(report.discipline[group.key].law) | _csv_runs(group)
     if interval is not None:
         facts |= {
             "interval_kind": interval.kind,
@@ -197,8 +179,8 @@ def _csv_law(law: Law | None) -> dict[str, Any]:
     return facts
 
 
-def _csv_runs(group: Group) -> dict[str, Any]:
-    """What leads to a row's runs; lists in the order of the seeds, settings as JSON."""
+def _csv_group(group: Group) -> dict[str, Any]:
+    """What the row is, and what leads to its runs; lists in the order of the seeds, settings as JSON."""
     first = group.records[0]
 
     def of_seeds(key: str) -> str:
@@ -206,6 +188,14 @@ def _csv_runs(group: Group) -> dict[str, Any]:
 
     settings = {"tuning_choice": first.tuning_choice, "changes": first.changes}
     return {
+        "method": group.method,
+        "role": group.role,
+        "track": group.track,
+        "title": group.card.title,
+        "fidelity": group.card.fidelity,
+        "reconstruction": _csv_value(group.reconstruction),
+        "tuned": _csv_value(group.tuned),
+        "seeds": len(group.seeds),
         **{key: canonical(value) if value else None for key, value in settings.items()},
         "run_ids": of_seeds("run_id"),
         "config_hashes": of_seeds("config_hash"),
@@ -214,10 +204,20 @@ def _csv_runs(group: Group) -> dict[str, Any]:
 
 
 def _csv_value(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, float):
         return f"{value:.0f}" if not -1e6 < value < 1e6 and value == value else f"{value:.6g}"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+class _CsvTexts(dict[Any, str]):
+    """The tables of a report repeat most of their values; not for zero, which may have a sign.
+
+    Truth values come as text: as a key, True is 1.
+    """
+
+    def __missing__(self, value: Any) -> str:
+        self[value] = text = _csv_value(value)
+        return text

@@ -20,7 +20,7 @@ from harness.report.analysis.compared import (
     seed_matrix,
     stacked,
 )
-from harness.report.analysis.entropy import Discipline, discipline
+from harness.report.analysis.entropy import Discipline, discipline, laws
 from harness.report.analysis.equal import Equal, at_equal_score
 from harness.report.analysis.levels import ALPHA, LEVEL
 from harness.report.analysis.lines import (
@@ -34,7 +34,7 @@ from harness.report.analysis.lines import (
 )
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.robustness import Surface, of_trials
-from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_set
+from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_sets
 from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
@@ -87,7 +87,8 @@ def _entropy(
     groups: Sequence[Group], curves: Mapping[str, FloatArray], reference: str
 ) -> dict[str, Discipline]:
     anchor, base = row_of(groups, reference), curves.get("base/base")
-    return {group.key: discipline(group, anchor, curves.get(group.key), base) for group in groups}
+    law = laws(groups, anchor)
+    return {g.key: discipline(g, curves.get(g.key), base, law[g.key]) for g in groups}
 
 
 def _with_numbers(
@@ -110,8 +111,7 @@ def _with_numbers(
 
 
 def _score_groups(groups: Sequence[Group], name: str) -> list[SetScores | None]:
-    ids = common_problems(groups, name)
-    return [score_set(group, name, ids) for group in groups]
+    return score_sets(groups, name, common_problems(groups, name))
 
 
 def _table(

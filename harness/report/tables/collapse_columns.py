@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.report.analysis.checkpoints import frontier_k
 from harness.report.analysis.model import Line, Report
-from harness.report.analysis.scores import frontier_k
 from harness.report.tables.columns import DASH, MINUS, NAME, Column, number_column, percent, two
 
 LEAD = (

@@ -235,7 +235,6 @@ def headline_columns(table: Table) -> list[Column]:
 
 def set_columns(table: Table) -> list[Column]:
     """Columns of one test set: scores and how the answers look. Ranks are given once, for the headline."""
-    votes = {key for line in table.lines for key, value in line.numbers.items() if key.startswith("maj@")}
     counts = {
         record.evals[table.name].n
         for line in table.lines
@@ -248,7 +247,7 @@ def set_columns(table: Table) -> list[Column]:
         *_score_columns(table),
         *(
             number_column(key, key, f"majority vote of {key[4:]} samples, correct in %", percent)
-            for key in sorted(votes, key=lambda key: int(key[4:]))
+            for key in table.votes
         ),
         number_column("distinct", "distinct", f"different answers{drawn} of a problem, mean", _plain),
         number_column("distinct_correct", "distinct right", "different right answers of a problem", _plain),

@@ -9,6 +9,7 @@ from harness.report.analysis.model import Table
 from harness.report.data.groups import Group, row_of
 from harness.report.tables.columns import p_text
 from harness.report.tables.protocol import controls, plain, protocol
+from harness.util.words import counted
 
 Notes = tuple[tuple[str, str], ...]
 
@@ -152,8 +153,7 @@ def _missing(missing: Mapping[str, int]) -> str:
     for count in sorted(set(missing.values()), reverse=True):
         names = [name for name, own in missing.items() if own == count]
         parts.append(f"{_list(names)} (0 of {count} seeds{' each' if len(names) > 1 else ''})")
-    rows = f"{len(missing)} row{'s' if len(missing) > 1 else ''}"
-    return f"{rows} planned but without any finished run: {'; '.join(parts)}."
+    return f"{counted(len(missing), 'row')} planned but without any finished run: {'; '.join(parts)}."
 
 
 def _ranks(groups: Sequence[Group], headline: Table, sets: Sequence[str]) -> str:
@@ -187,14 +187,13 @@ def _differences(groups: Sequence[Group], headline: Table, reference: str) -> st
     )
     if headline.detectable is None:
         return text + " No p-value: fewer than three seeds in common."
-    plural = "s" if headline.comparisons != 1 else ""
     many = ""
     if headline.detectable_k is not None:
         many = f", one of {100 * headline.detectable_k:.1f} points in pass@{headline.top_k}"
     return text + (
         f" A true difference of {100 * headline.detectable:.1f} points in pass@1{many}, is found with "
-        f"{100 * POWER:.0f} % probability in the median row (α = {ALPHA:g} over {headline.comparisons} "
-        f"comparison{plural}); a smaller one may be found, too."
+        f"{100 * POWER:.0f} % probability in the median row (α = {ALPHA:g} over "
+        f"{counted(headline.comparisons, 'comparison')}); a smaller one may be found, too."
     )
 
 

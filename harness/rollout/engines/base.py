@@ -39,6 +39,7 @@ class Sampling:
         max_tokens: limit of a response, the end token included.
         stop_ids: token ids that end a response besides the model's own end tokens.
         stop_texts: texts that end a response, e.g. ``</answer>``; the response's text ends with it.
+        top_entropy: so many of the likeliest tokens give each position its entropy; 0 asks for none.
     """
 
     temperature: float
@@ -46,6 +47,7 @@ class Sampling:
     max_tokens: int
     stop_ids: tuple[int, ...] = ()
     stop_texts: tuple[str, ...] = ()
+    top_entropy: int = 0
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -56,6 +58,8 @@ class Sampling:
             raise UserError(f"max_tokens must be at least 1, not {self.max_tokens}")
         if "" in self.stop_texts:
             raise UserError("an empty stop text would end every response at once; leave it out")
+        if self.top_entropy < 0:
+            raise UserError(f"top_entropy must be 0 (none) or more tokens, not {self.top_entropy}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Completion:
         token_ids: the response's tokens, with the token that ended it.
         text: what they say, special tokens left out; it ends at the stop text if one was met.
         logps: full-softmax log-prob of every token at the engine's ``logp_temperature``, in nats.
+        entropies: -sum of p ln p over the likeliest tokens, where asked for (``Sampling.top_entropy``), with
+            the p of the full softmax at that temperature: not normalised, nats.
     """
 
     request: GenerationRequest
@@ -82,6 +88,7 @@ class Completion:
     text: str
     stop_reason: StopReason
     logps: tuple[float, ...] = field(repr=False)
+    entropies: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def logp_sum(self) -> float:

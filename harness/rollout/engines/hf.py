@@ -26,6 +26,7 @@ from harness.rollout.engines.base import (
 )
 from harness.rollout.engines.weights import checked, checksum, layout
 from harness.rollout.finite import check_log_probs
+from harness.stages.top_tokens import TopEntropy
 from harness.util import progress
 from harness.util.errors import UserError
 
@@ -49,7 +50,11 @@ class HfEngine:
     """
 
     name = "hf"
-    capabilities = sampler.CAPABILITIES - {"token_temperature"} | {"load_weights", "stop_texts"}
+    capabilities = sampler.CAPABILITIES - {"token_temperature"} | {
+        "load_weights",
+        "stop_texts",
+        "top_entropy",
+    }
 
     def __init__(self, policy: Policy, *, batch_rows: int = 64, max_positions: int | None = None) -> None:
         if batch_rows < 1:
@@ -116,6 +121,7 @@ class HfEngine:
             return sampler.sample(
                 policy, prompts, len(requests) // len(prompts), keys=[r.key for r in requests],
                 temperature=temperature, top_p=top_p, max_tokens=sampling.max_tokens,
+                stats=(TopEntropy(k=sampling.top_entropy),) if sampling.top_entropy else (),
             )  # fmt: skip
         except torch.OutOfMemoryError as error:
             peak = torch.cuda.max_memory_allocated(self.policy.device) / 2**30
@@ -134,7 +140,12 @@ class HfEngine:
             ended = "length"
         count, said, reason = text.cut(self.policy.tokenizer, ids, ended, sampling.stop_texts)
         logps: list[float] = samples.logp_NT[row][mask].tolist()
-        return Completion(request, tuple(ids[:count]), said, reason, tuple(logps[:count]))
+        entropies: list[float] = []
+        for values_NT in samples.stats.values():
+            entropies = values_NT[row][mask].tolist()
+        return Completion(
+            request, tuple(ids[:count]), said, reason, tuple(logps[:count]), tuple(entropies[:count])
+        )
 
     @torch.no_grad()
     def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.rollout.engines import text, vllm_cpu
 from harness.rollout.engines.base import choose_device, choose_dtype
-from harness.rollout.engines.vllm_engine import VllmEngine, reason
+from harness.rollout.engines.vllm_engine import MOST_LOGPROBS, VllmEngine, reason
 from harness.util.errors import UserError
 
 #: Releases that the tests of ``tests/vllm_engine`` ran on.
@@ -76,7 +76,7 @@ def open_(
         "model": model, "revision": revision, "dtype": choose_dtype(dtype, device),
         "max_model_len": max_positions, "max_num_seqs": batch_rows, "enable_prefix_caching": True,
         "enforce_eager": device == "cpu", "seed": 0, "generation_config": "vllm", "disable_log_stats": True,
-        "use_tqdm_on_load": False,
+        "use_tqdm_on_load": False, "max_logprobs": MOST_LOGPROBS,
         "logprobs_mode": "raw_logprobs" if logp_temperature == 1 else "processed_logprobs",
         "kv_cache_memory_bytes": int(kv_cache_gib * 2**30) if kv_cache_gib else None,
         "worker_extension_cls": "harness.rollout.engines.vllm_worker.WorkerExtension",

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _T = TypeVar("_T")
+#: Log-probs of a position that vLLM is started to give at most.
+MOST_LOGPROBS = 100
 
 
 class VllmEngine:
@@ -47,7 +49,9 @@ class VllmEngine:
     name = "vllm"
     #: Engines that live in this process: vLLM's distributed state allows one at a time.
     open_here = 0
-    capabilities = frozenset({"rollout_logp", "prefix", "temperature", "load_weights", "stop_texts"})
+    capabilities = frozenset(
+        {"rollout_logp", "prefix", "temperature", "load_weights", "stop_texts", "top_entropy"}
+    )
 
     def __init__(
         self, core: Any, model: str, revision: str | None, *, device: str, batch_rows: int,
@@ -139,6 +143,11 @@ class VllmEngine:
 
     def _check_sampling(self, sampling: Sampling) -> None:
         hot = sampling.temperature
+        if sampling.top_entropy > MOST_LOGPROBS:
+            raise UserError(
+                f"vllm gives {MOST_LOGPROBS} log-probs of a position at most, not {sampling.top_entropy}; "
+                "ask for fewer, or take engine=hf"
+            )
         if 0 < hot < 0.01 or hot > 2:
             raise UserError(
                 f"vllm draws at temperature 0 or 0.01 to 2, not {hot}; use such a temperature, or engine=hf"
@@ -173,7 +182,8 @@ class VllmEngine:
         return SamplingParams(
             temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed,
             stop_token_ids=sorted({*self.end_ids, *sampling.stop_ids}), stop=list(sampling.stop_texts),
-            include_stop_str_in_output=True, detokenize=bool(sampling.stop_texts), logprobs=0,
+            include_stop_str_in_output=True, detokenize=bool(sampling.stop_texts),
+            logprobs=sampling.top_entropy,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
 
@@ -193,7 +203,10 @@ class VllmEngine:
         if output.finish_reason == "stop":
             ended = "end" if output.stop_reason is None or output.stop_reason in self.end_ids else "stop"
         count, said, reason = text.cut(self.tokenizer, ids, ended, sampling.stop_texts)
-        return Completion(request, tuple(ids[:count]), said, reason, logps[:count])
+        top, entropies = sampling.top_entropy, tuple[float, ...]()
+        if top:  # the sampled token comes besides where it is none of them
+            entropies = tuple(_top_entropy(at.values(), top) for at in output.logprobs)
+        return Completion(request, tuple(ids[:count]), said, reason, logps[:count], entropies[:count])
 
     def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:
         self._check_idle()
@@ -311,6 +324,12 @@ class VllmEngine:
             del core
             cleanup_dist_env_and_memory()
             VllmEngine.open_here -= 1
+
+
+def _top_entropy(told: Iterable[Any], top: int) -> float:
+    """-sum of e^l l over the ``top`` likeliest of a position's log-probs, nats."""
+    logps = sorted((float(one.logprob) for one in told), reverse=True)[:top]
+    return -sum(math.exp(logp) * logp for logp in logps if logp > -math.inf)
 
 
 def _watch(client: Any) -> list[Any]:

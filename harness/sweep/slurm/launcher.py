@@ -34,6 +34,7 @@ from harness.train.processes import check_processes
 from harness.util.errors import UserError
 from harness.util.files import read_json, write_json
 from harness.util.locks import locked
+from harness.util.words import counted
 
 #: Slurm's own default; what a cluster has set is asked for.
 MAX_ARRAY_SIZE = 1001
@@ -74,8 +75,7 @@ class SlurmLauncher:
                 for task in tasks:
                     Attempts(self._folder / "attempts", task.run_id).note("submit")
                 numbers.append(self._submit(RUNS, tasks, some, after=probe))
-        arrays = "1 array" if len(numbers) == 1 else f"{len(numbers)} arrays"
-        note = f"{arrays} of jobs ({', '.join(numbers)}) behind the probe job {probe}"
+        note = f"{counted(len(numbers), 'array')} of jobs ({', '.join(numbers)}) behind the probe job {probe}"
         return LaunchOutcome(len(chosen), queued=True, note=note)
 
     def _check_processes(self, jobs: Sequence[Job]) -> None:

@@ -11,6 +11,7 @@ from harness.sweep.resources import slurm_resources
 from harness.sweep.slurm.launcher import MAX_ARRAY_SIZE
 from harness.sweep.slurm.queue import QueueError, setting
 from harness.sweep.sweep import Sweep
+from harness.util.words import counted
 
 #: What only the submission knows: the array's own id, and the id that Slurm gives the probe job.
 ID, PROBE_ID = "ARRAY_ID", "PROBE_JOB"
@@ -42,4 +43,4 @@ def scripts(sweep: Sweep, jobs: Sequence[Job], book: Ledger) -> Iterator[tuple[s
             resources, folder / "logs", name, count=len(some), threads=max(j.cores for j in some),
             after=PROBE_ID,
         )  # fmt: skip
-        yield f"array of {len(some)} runs", built.script(command)
+        yield f"array of {counted(len(some), 'run')}", built.script(command)

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.report.analysis.checkpoints import frontier_curves, frontier_entropy, frontier_k
 from harness.report.analysis.equal import SHARE
 from harness.report.analysis.model import Report
-from harness.report.analysis.scores import (
-    FloatArray,
-    entropy_curve,
-    frontier_curves,
-    frontier_entropy,
-    frontier_k,
-)
+from harness.report.analysis.scores import FloatArray, entropy_curve
 from harness.report.data.groups import Group, row_of
 
 

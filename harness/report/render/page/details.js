@@ -41,7 +41,9 @@ function tipFor(cell) {
 }
 
 const tip = one("#tip");
+let shownAt = [0, 0];
 function showTip(html, x, y) {
+  shownAt = [scrollX, scrollY];
   tip.innerHTML = html;
   tip.hidden = false;
   const box = tip.getBoundingClientRect(), gap = 14;
@@ -126,4 +128,5 @@ for (const name of all("tr .name")) {
   name.addEventListener("focus", () => { const box = name.getBoundingClientRect(); if (name.matches(":focus-visible")) showTip(tipFor(name.closest("th")), box.right, box.bottom); });
   name.addEventListener("blur", hideTip);
 }
-addEventListener("scroll", hideTip, { passive: true });
+// A browser tells of a scroll a frame later: one that ended before the tip was shown does not take it away.
+addEventListener("scroll", () => { if (scrollX !== shownAt[0] || scrollY !== shownAt[1]) hideTip(); }, { passive: true });
