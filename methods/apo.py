@@ -51,7 +51,7 @@ def length_weight(reward_B: Tensor, length_B: Tensor, group_B: Tensor, base: flo
     """w (STCR), ``[B]``, at least 1 and below 2; 1 in groups without a right response."""
 
     def formula(right_n: Tensor, length_n: Tensor) -> Tensor:
-        mean = (right_n * length_n).sum() / right_n.sum()
+        mean = (right_n * length_n).sum() / (right_n.sum() + 1e-9)
         over = (length_n - mean) * (1 - right_n)
         punished = (over > 0) & bool(right_n.any())
         return torch.where(punished, 2 - torch.exp(-over * math.log(base)), 1.0)

@@ -66,7 +66,7 @@ def conditional_advantage(
         return mu * (scaled_n + beta) + (1 - mu) * reward_n
     other = torch.where(upper, scaled_n[~upper].mean(), scaled_n[upper].mean())
     own = torch.where(upper, reward_n[upper].mean(), reward_n[~upper].mean())
-    offset = torch.where(upper, beta, -beta)
+    offset = beta * (2 * upper.to(reward_n.dtype) - 1)
     return mu * (scaled_n - other + offset) + (1 - mu) * (reward_n - own)
 
 

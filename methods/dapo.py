@@ -102,6 +102,10 @@ class DynamicSampling(RolloutProgram):
 
     writes_tags = frozenset({"extra"})
 
+    def kept(self, batch: Batch, ctx: StepContext) -> Tensor:
+        """Bool ``[B]``: rows of the groups that are good enough."""
+        return mixed_groups(batch.correct_B, batch.group_B)
+
     def run(self, ctx: StepContext) -> Program:
         per_round = max(round(self.gen_factor * ctx.prompts_per_step), 1)
         kept: list[Batch] = []
@@ -115,7 +119,7 @@ class DynamicSampling(RolloutProgram):
             batch = yield Verify(batch)
             batch = batch.with_tags(extra=torch.full((len(batch),), float(round_ > 0)))
             first = batch if first is None else first
-            mixed = batch.rows(mixed_groups(batch.correct_B, batch.group_B))
+            mixed = batch.rows(self.kept(batch, ctx))
             if len(mixed):
                 kept.append(mixed)
             n_groups += len(torch.unique(mixed.group_B))

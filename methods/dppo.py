@@ -46,6 +46,7 @@ from entrobench import (
     hp,
     log_ratio,
     probability_change,
+    refuse_lone_rollouts,
     refuse_single_update,
     register,
     score_loss,
@@ -146,6 +147,7 @@ class DPPO(Method):
     divergence = "tv"
 
     def validate(self, run: RunConfig) -> None:
+        refuse_lone_rollouts(run, "DPPO takes the group's mean off a reward")
         if not run.rollout.lag:
             refuse_single_update(run, "the policy where it sampled, so DPPO drops no token")
 

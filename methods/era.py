@@ -26,6 +26,7 @@ from entrobench import (
     AGGREGATIONS,
     ENTROPY,
     Batch,
+    Distribution,
     FixedBounds,
     LogProb,
     Method,
@@ -66,9 +67,22 @@ class TopLogProb(TokenStat):
 
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         top_NK, id_NK = (logits_NV * self.scale).topk(min(self.size, logits_NV.shape[1]), 1)
-        hit_NK = id_NK == target_N[:, None]
+        return self._among(top_NK, id_NK == target_N[:, None])
+
+    def _among(self, top_NK: Tensor, hit_NK: Tensor) -> Tensor:
         own_N = torch.where(hit_NK, top_NK, 0.0).sum(1)
         return torch.where(hit_NK.any(1), own_N - top_NK.logsumexp(1), self.outside)
+
+    def value(self, at: Distribution) -> Tensor:
+        top_NK, id_NK = at.best(self.size)
+        return self._among(top_NK * self.scale, id_NK == at.target_N[:, None])
+
+    def add_gradient(self, at: Distribution, grad_N: Tensor, into_NV: Tensor) -> None:
+        """scale (onehot - softmax of the scaled largest); 0 for a token that is not among them."""
+        top_NK, id_NK = at.best(self.size)
+        hit_NK = id_NK == at.target_N[:, None]
+        slope_NK = self.scale * (hit_NK.to(top_NK.dtype) - (top_NK * self.scale).softmax(1))
+        into_NV.scatter_add_(1, id_NK, torch.where(hit_NK.any(1), grad_N, 0.0)[:, None] * slope_NK)
 
     @property
     def is_log_prob(self) -> bool:

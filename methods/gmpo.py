@@ -45,10 +45,13 @@ AGGREGATION = "seq-mean-token-mean"
 def clipped_log_ratio(
     log_ratio_BT: Tensor, advantage_BT: Tensor, low: Tensor | float, high: Tensor | float
 ) -> Tensor:
-    """a, ``[B,T]``; ``low`` and ``high`` bound the LOG ratio. 0 where A is 0, as in verl."""
+    """a, ``[B,T]``; ``low`` and ``high`` bound the LOG ratio. 0 where A is 0, as in verl.
+
+    A log ratio that lies on its bound is not clipped: it keeps its gradient.
+    """
     low_t, high_t = (torch.as_tensor(bound, dtype=log_ratio_BT.dtype) for bound in (low, high))
-    above = torch.where(advantage_BT > 0, torch.minimum(log_ratio_BT, high_t), 0.0)
-    return torch.where(advantage_BT < 0, torch.maximum(log_ratio_BT, low_t), above)
+    above = torch.where(advantage_BT > 0, torch.clamp(log_ratio_BT, max=high_t), 0.0)
+    return torch.where(advantage_BT < 0, torch.clamp(log_ratio_BT, min=low_t), above)
 
 
 def mean_log_ratio(clipped_BT: Tensor, mask_BT: Tensor, length_eps: float = 0.0) -> Tensor:

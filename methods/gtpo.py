@@ -28,6 +28,7 @@ import torch
 from entrobench import (
     Batch,
     Component,
+    Distribution,
     FixedBounds,
     GroupAdvantage,
     Method,
@@ -61,6 +62,12 @@ class FlooredEntropy(TokenStat):
     def compute(self, logits_NV: Tensor, target_N: Tensor) -> Tensor:
         p_NV = logits_NV.softmax(1)
         return -(p_NV * p_NV.clamp(min=self.floor).log()).sum(1)
+
+    def value(self, at: Distribution) -> Tensor:
+        log_total_N = at.total_N.log()
+        floored_NV = at.scratch.take("floored", at.logits_NV)
+        torch.maximum(at.below_NV, (math.log(self.floor) + log_total_N)[:, None], out=floored_NV)
+        return log_total_N - torch.linalg.vecdot(at.e_NV, floored_NV) / at.total_N
 
 
 def shared_run(rows: Sequence[Sequence[int]], signs: Sequence[int], pad_id: int | None = None) -> list[int]:

@@ -36,6 +36,7 @@ from entrobench import (
     Stages,
     Stats,
     StepContext,
+    TokenRatio,
     TokenWeight,
     UserError,
     grpo_stages,
@@ -149,8 +150,12 @@ class MomentBounds(Bounds):
 
     def __call__(self, batch: Batch, current: Stats) -> Out[tuple[Tensor, Tensor]]:
         d = distance(batch, current)
-        region = clippable(d, batch.advantages(), batch.train_mask_BT, self.eps)
-        low, high = ratio_bounds(budget_bound((d**2)[region], self.budget, self.eps), self.floors)
+        sign_B1 = batch.advantages()[:, :1]  # the release reads a row's sign from its first column
+        region = clippable(d, sign_B1, batch.train_mask_BT, self.eps)
+        t = budget_bound((d**2)[region], self.budget, self.eps)
+        if t is not None:  # the token that it comes from is clipped in any type: 1e-12 is lost in float32
+            t = max(t - 4 * torch.finfo(d.dtype).eps, 0.0)
+        low, high = ratio_bounds(t, self.floors)
         metrics = {"m2po/before": mean_square(d**2, region), "m2po/low": low, "m2po/high": high}
         return Out((d.new_tensor(low), d.new_tensor(high)), metrics)
 
@@ -204,7 +209,9 @@ class M2POReleased(M2POPaper):
 
     def stages(self) -> Stages:
         bounds = MomentBounds(self.m2_threshold, (self.miniclip_low, self.miniclip_high))
-        return grpo_stages().with_(loss=PolicyLoss(BehaviourRatio(), bounds, aggregation="token-mean"))
+        return grpo_stages().with_(
+            loss=PolicyLoss(BehaviourRatio(clamp=None), bounds, aggregation="token-mean")
+        )
 
 
 @register("m2po@areal")
@@ -224,5 +231,6 @@ class M2POAReaL(Method):
             )
 
     def stages(self) -> Stages:
-        loss = PolicyLoss(bounds=FixedBounds(self.eps_low, self.eps_high), aggregation="token-mean")
+        bounds = FixedBounds(self.eps_low, self.eps_high)
+        loss = PolicyLoss(TokenRatio(clamp=None), bounds, aggregation="token-mean")
         return grpo_stages().with_(selection=StaleSelection(self.m2_threshold), loss=loss)

@@ -88,7 +88,7 @@ def with_each(reward_n: Tensor, k: int) -> Tensor:
     """PKPO without a baseline: the sum of the subsets' largest rewards over those that contain i, ``[n]``."""
     n = len(reward_n)
     g, order = reward_n.sort()
-    after = [comb(j - 1, k - 2) / comb(n, k) if j else 0.0 for j in range(n)]
+    after = [comb(j - 1, k - 2) / comb(n, k) if j and k > 1 else 0.0 for j in range(n)]
     above = g * torch.tensor(after, dtype=g.dtype)
     own = g * max_weights(n, k) + above.sum() - above.cumsum(0)
     return torch.empty_like(g).scatter(0, order, own)
@@ -109,7 +109,8 @@ def pkpo_advantage(reward_n: Tensor, k: int, estimator: str = "loo-1") -> Tensor
     if estimator == "loo-1":
         return added_by_each(reward_n, k)
     if estimator == "binary":
-        return leave_one_out(added_by_each(reward_n, k) * n / k, torch.zeros(n))
+        added = added_by_each(reward_n, k) if k > 1 else with_each(reward_n, k)  # to no other: its own reward
+        return leave_one_out(added * n / k, torch.zeros(n))
     value = with_each(reward_n, k)
     if estimator == "loo":
         keep = ~torch.eye(n, dtype=torch.bool)

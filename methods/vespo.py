@@ -36,6 +36,7 @@ from entrobench import (
     grpo_stages,
     hp,
     log_ratio,
+    refuse_lone_rollouts,
     refuse_single_update,
     register,
 )
@@ -120,6 +121,7 @@ class VESPO(Method):
     aggregation: str = hp("token-mean", "reduction of the token losses", choices=AGGREGATIONS)
 
     def validate(self, run: RunConfig) -> None:
+        refuse_lone_rollouts(run, "VESPO takes the group's mean off a reward")
         if not run.rollout.lag:
             refuse_single_update(run, "every weight at 1, so VESPO is REINFORCE with GRPO's advantage")
 
