@@ -49,7 +49,7 @@ SPLITS: dict[str, tuple[Bucket, Mix, int]] = {
 """Split name -> (bucket of the key, shares of the levels, number of problems)."""
 
 
-@register_benchmark("micro", models={"micro": "base"})
+@register_benchmark("micro", models={"micro": "base", "micro-expert": "expert"})
 class Micro(GeneratedSet):
     """Sums, chains and digit strings with many valid answers each (see the family modules)."""
 
@@ -65,6 +65,10 @@ class Micro(GeneratedSet):
         if len(text) >= MAX_RESPONSE_TOKENS:
             return WRONG_FORMAT
         return super().verify(problem, text)
+
+    def second_prompt(self, problem: Problem, answer: str) -> str:
+        """The problem once more behind its first answer; characters have no words for "on another path"."""
+        return f"{answer.strip()},{problem.prompt}"
 
     def regimes(self) -> Mapping[str, Any]:
         """``name@version`` -> frozen settings of sweeps and their digest; see ``docs/regimes.md``."""

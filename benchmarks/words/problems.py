@@ -16,6 +16,7 @@ from entrobench import (
     GeneratedSet,
     Mix,
     Problem,
+    UserError,
     Verdict,
     register_benchmark,
 )
@@ -82,5 +83,16 @@ class Words(GeneratedSet):
 
 
 def frozen() -> dict[str, str]:
-    """What published records refer to (see :mod:`tests.testbed.freeze`)."""
-    return dict(json.loads(FROZEN_FILE.read_text()))
+    """What published records refer to (see :mod:`tests.testbed.freeze`).
+
+    Raises:
+        UserError: the file is of another version than the problems that are drawn here.
+    """
+    found = dict(json.loads(FROZEN_FILE.read_text()))
+    for name, own in (("version", VERSION), ("verifier", VERIFIER_VERSION)):
+        if found.get(name) != own:
+            raise UserError(
+                f"{FROZEN_FILE} has {name} {found.get(name)} of words, and the problems here are of {name} "
+                f"{own}; take file and code from the same checkout (git checkout -- benchmarks/words)"
+            )
+    return found
