@@ -121,6 +121,13 @@ def forkers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are composed and stay white: for tests of a report's texts, most of whose time is paint."""
+    agg = "matplotlib.backends.backend_agg.FigureCanvasAgg"
+    monkeypatch.setattr(f"{agg}.draw", lambda canvas: canvas.get_renderer())
+
+
+@pytest.fixture
 def backend() -> FakeBackend:
     return FakeBackend()
 
@@ -182,7 +189,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     whole: dict[str, float] = {}
     for file, seconds in known.items():
         whole[_scope(file)] = whole.get(_scope(file), 0.0) + seconds
-    items.sort(key=lambda item: -whole.get(_scope(item.nodeid.partition("::")[0]), 0.0))
+    # a new file may be long, too
+    items.sort(key=lambda item: -whole.get(_scope(item.nodeid.partition("::")[0]), float("inf")))
 
 
 def pytest_collection_finish() -> None:

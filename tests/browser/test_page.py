@@ -91,6 +91,22 @@ def choose(driver: Any, query: str, value: str) -> None:
     )
 
 
+def focus(driver: Any, element: Any) -> None:
+    """Bring an element into view with the keyboard on it, and wait until the page is at rest.
+
+    The browser tells of a scroll, and of what came to lie under the pointer, one frame later; on a loaded
+    machine the next key would be there before that.
+    """
+    driver.execute_async_script(
+        """const [element, done] = arguments; element.scrollIntoView({block: 'center'}); element.focus();
+           let last = null, still = 0;
+           const look = () => { const now = [scrollX, scrollY].join(); still = now === last ? still + 1 : 0;
+             last = now; still < 5 ? requestAnimationFrame(look) : done(); };
+           requestAnimationFrame(look);""",
+        element,
+    )
+
+
 def column(driver: Any, key: str, block: str) -> list[str]:
     """The sort keys of a column in one block of the table that is shown."""
     return list(
@@ -220,7 +236,7 @@ def test_the_differences_follow_the_filters_and_lead_to_the_runs(show: Show) -> 
     choose(driver, "#track", "")
     tip = "return document.querySelector('#tip').hidden ? '' : document.querySelector('#tip').textContent"
     svg = driver.find_element("css selector", '[data-plot="delta"] svg')
-    js(driver, "arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", svg)
+    focus(driver, svg)
     ActionChains(driver).send_keys(Keys.ARROW_DOWN).perform()
     first = js(driver, tip)
     assert first.startswith("better+") and "95 % interval" in first and "p < 0.001 (Holm)" in first
@@ -254,7 +270,7 @@ def test_hover_and_keys_tell_values(show: Show) -> None:
     for text in told:
         assert text in js(driver, tip), text
     svg = driver.find_element("css selector", '[data-plot="passk"] svg')
-    js(driver, "arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", svg)
+    focus(driver, svg)
     ActionChains(driver).send_keys(Keys.ARROW_RIGHT).perform()
     assert "pass@2:" in js(driver, tip)
     before = js(driver, tip)

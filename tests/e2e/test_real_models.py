@@ -1,4 +1,7 @@
-"""The packaged models themselves: tokens, templates, greedy answers. They have to be prefetched."""
+"""The packaged models themselves: tokens, templates, greedy answers.
+
+SmolLM2 is fetched where it is not here; the two large ones have to be prefetched.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from harness.model.gguf.cache import is_there
 from harness.model.gguf.packages import PACKAGED
 from harness.model.policy import Policy, load_policy
 from harness.model.source import model_fingerprint, resolve_model
+from tests.helpers import real
 
 pytestmark = pytest.mark.slow
 FRANCE = "The capital of France is"
@@ -37,14 +41,17 @@ CUTS = {
 
 @pytest.fixture(scope="module")
 def model(request: pytest.FixtureRequest) -> Policy:
-    if not is_there(PACKAGED[request.param].folder):
+    if request.param == real.NAME:
+        real.fetched()
+    elif not is_there(PACKAGED[request.param].folder):
         pytest.skip(f"not here: entrobench prefetch-model {request.param}")
     dtype = "bfloat16" if request.param.startswith("qwen") else "float32"  # half of 7 GB of memory
     return load_policy(resolve_model(request.param, {}), dtype=dtype)
 
 
 def with_model(*names: str) -> Callable[[Any], Any]:
-    mark: Callable[[Any], Any] = pytest.mark.parametrize("model", names, indirect=True, scope="module")
+    given = [pytest.param(name, marks=[pytest.mark.fetches] * (name == real.NAME)) for name in names]
+    mark: Callable[[Any], Any] = pytest.mark.parametrize("model", given, indirect=True, scope="module")
     return mark
 
 

@@ -62,9 +62,10 @@ class Shared:
         self._lock, self._owner = threading.Lock(), os.getpid()
         self._channel: socket.socket | None = None
 
-    def start(self, code: str, channel: socket.socket, memory_mb: int) -> Any:
-        if os.getpid() != self._owner:  # forked since: the process behind the socket belongs to another
-            return new_interpreter(code, channel, memory_mb)
+    def start(self, code: str, channel: socket.socket, memory_mb: int, loads: str = "") -> Any:
+        # forked since: the process behind the socket belongs to another; and what loads little needs no help
+        if os.getpid() != self._owner or loads:
+            return new_interpreter(code, channel, memory_mb, loads)
         with self._lock:
             if self._channel is None:
                 self._channel, theirs = socket.socketpair()

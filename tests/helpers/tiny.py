@@ -77,24 +77,24 @@ def build_model(tokenizer: Any, *, seed: int = 0, scale: float = 0.3, **changes:
 
 
 @cache
-def tiny_folder() -> Path:
+def tiny_folder(layers: int = 2) -> Path:
     """The tiny model and its tokenizer, saved the Hugging Face way; removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="entrobench-tiny-"))
     # not atexit, which forked processes pass by
     Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=0)
-    save_tiny(folder)
+    save_tiny(folder, num_hidden_layers=layers)
     return folder
 
 
-def save_tiny(folder: Path) -> None:
+def save_tiny(folder: Path, **changes: Any) -> None:
     tokenizer = build_tokenizer()
-    build_model(tokenizer).save_pretrained(folder)
+    build_model(tokenizer, **changes).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def tiny_policy(dtype: torch.dtype = torch.float32, temperature: float = 1.0) -> Policy:
+def tiny_policy(dtype: torch.dtype = torch.float32, temperature: float = 1.0, layers: int = 2) -> Policy:
     """A fresh copy of the tiny model; in double precision throughout when asked for."""
-    read = _read()
+    read = _read(layers)
     policy = Policy(copy.deepcopy(read.model), copy.deepcopy(read.tokenizer), temperature)
     policy.network.ways = read.network.ways
     policy.model.to(dtype)
@@ -104,9 +104,9 @@ def tiny_policy(dtype: torch.dtype = torch.float32, temperature: float = 1.0) ->
 
 
 @cache
-def _read() -> Policy:
+def _read(layers: int) -> Policy:
     """The tiny model as it is read from its folder and looked at, once a process."""
-    return load_policy(tiny_folder())
+    return load_policy(tiny_folder(layers))
 
 
 def _double_norms(model: torch.nn.Module) -> None:
@@ -150,6 +150,10 @@ class LetterBenchmark:
             return Verdict("unparsed")
         return Verdict("right" if problem.answer in text else "wrong", "".join(sorted(set(text)))[:4])
 
+    def demonstration(self, problem: Problem) -> str:
+        """Words with the letter, more for some problems than for others."""
+        return f"the letter {problem.answer}" + " and nothing" * (int(problem.id[-3:]) % 3)
+
     def fingerprint(self) -> str:
         return hashlib.sha256(self.version.encode()).hexdigest()[:16]
 
@@ -162,23 +166,28 @@ SMALL = (
 )  # fmt: skip
 
 
-def small_run(*overrides: str, method: str = "grpo") -> RunConfig:
+def small_run(*overrides: str, method: str = "grpo", layers: int = 2) -> RunConfig:
     """A run of the tiny model on :class:`LetterBenchmark`, with a few rollouts a step."""
-    return compose({"method": method, "model.path": str(tiny_folder()), **_small(), **parse(overrides)})
+    own = parse([word for word in overrides if word.startswith("+")])  # together: none may come twice
+    for word in overrides:
+        own |= {} if word.startswith("+") else _parsed((word,))
+    settings = {"method": method, "model.path": str(tiny_folder(layers)), **_parsed(SMALL), **own}
+    return compose(copy.deepcopy(settings))
 
 
 @cache
-def _small() -> dict[str, Any]:
-    return parse(SMALL)
+def _parsed(words: tuple[str, ...]) -> dict[str, Any]:
+    """The same few words come again and again, and Hydra's grammar takes its time."""
+    return parse(words)
 
 
 def tiny_trainer(
     *overrides: str, stages: Stages | None = None, dtype: torch.dtype = torch.float32, method: str = "grpo",
-    benchmark: Benchmark | None = None,
+    benchmark: Benchmark | None = None, layers: int = 2,
 ) -> Trainer:  # fmt: skip
     """A trainer of the tiny model; ``stages`` instead of those of ``method``."""
-    run = small_run(*overrides, method=method)
-    policy = tiny_policy(dtype, run.rollout.temperature)
+    run = small_run(*overrides, method=method, layers=layers)
+    policy = tiny_policy(dtype, run.rollout.temperature, layers)
     return Trainer(run, policy, benchmark or LetterBenchmark(), stages or run.method.stages())
 
 

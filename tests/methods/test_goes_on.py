@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,10 @@ SETTINGS = {
 }  # fmt: skip
 
 
+#: Of a response: the base model says all that it has to say in fewer.
+TOKENS = {"rollout.max_response_tokens": 12}
+
+
 @cache
 def _base() -> Policy:
     return load_policy(BASE_DIR)
@@ -30,9 +36,13 @@ def _base() -> Policy:
 
 def _trainer(name: str) -> Trainer:
     """Of ``name``, at the settings its cases give where the defaults do nothing on problems like these."""
-    cases = CASES[folder_of(name)]
-    values = cases.micro.get(name, {})
-    run = compose({**SETTINGS, "method": name, **{f"method.{key}": value for key, value in values.items()}})
+    return micro_trainer(name, CASES[folder_of(name)].micro.get(name, {}), TOKENS)
+
+
+def micro_trainer(name: str, values: Mapping[str, Any], settings: Mapping[str, Any]) -> Trainer:
+    """Of ``name`` on the micro testbed, with hyper-parameters and settings of the run."""
+    own = {f"method.{key}": value for key, value in values.items()}
+    run = compose({**SETTINGS, "method": name, **own, **settings})
     policy = Policy(copy.deepcopy(_base().model), _base().tokenizer, 1.0)
     policy.network.ways, policy.network.curve = _base().network.ways, _base().network.curve
     return Trainer(run, policy, Micro(), run.method.stages())

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from harness.config.schema import RunConfig
 from harness.model.agreement import check_agreement
+from harness.model.own import layer_number
 from harness.model.policy import Policy
 from harness.problems.problem import Benchmark
 from harness.registry import methods
@@ -90,8 +91,9 @@ SHAPES: dict[str, tuple[Callable[[str], Opened], int]] = {
 class Side:
     """A trainer that takes the same step again: same weights, same rollouts, same state.
 
-    ``cpu_s``, ``passed`` (tokens by purpose of the pass) and ``updated_tokens`` (response tokens in the rows
-    of all optimiser steps) are of the last step.
+    ``cpu_s``, ``passed`` (response tokens by purpose of the pass), ``updated_tokens`` (response tokens in the
+    rows of all optimiser steps) and ``network_tokens`` (tokens of their passes with gradient, each pass's
+    prompts included) are of the last step.
     """
 
     trainer: Trainer
@@ -101,11 +103,12 @@ class Side:
     cpu_s: dict[str, float] = field(default_factory=dict)
     passed: Counter[str] = field(default_factory=Counter)
     updated_tokens: int = 0
+    network_tokens: int = 0
 
     def step(self) -> None:
         """One step from the start."""
         self.trainer.load_state_dict(copy.deepcopy(self.state))
-        self.cpu_s, self.updated_tokens = {"update": 0.0}, 0
+        self.cpu_s, self.updated_tokens, self.network_tokens = {"update": 0.0}, 0, 0
         self.passed.clear()
         start = time.process_time()
         self.trainer.step()
@@ -121,6 +124,7 @@ class Side:
             "scoring": self.scored_tokens / rolled,
             "reference": self.passed["reference"] / rolled,
             "pre-pass": self.passed["update"] / updated,
+            "head": self.passed["update, head"] / updated,
             "gradient": self.passed["update, gradient"] / updated - 1.0,
         }
         return {name: round(value, 4) for name, value in found.items() if abs(value) > 1e-9}
@@ -137,9 +141,16 @@ def frozen(opened: Opened) -> Side:
         stats = watched.stats
 
         def counted(batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
+            wanted, tokens, before = tuple(wanted), int(batch.mask_BT.sum()), watched.passed_tokens
             gradient = ", gradient" if torch.is_grad_enabled() else ""
-            side.passed[fixed or purpose + gradient] += int(batch.mask_BT.sum())
-            return stats(batch, wanted)
+            side.passed[fixed or purpose + gradient] += tokens
+            found = stats(batch, wanted)
+            if gradient and not fixed:
+                layers = {layer_number(watched.model, s.layer) for s in wanted if s.on == "response"}
+                if len(layers) > 1:
+                    side.passed[f"{purpose}, head"] += tokens * (len(layers) - 1)
+                side.network_tokens += watched.passed_tokens - before
+            return found
 
         watched.stats = counted  # type: ignore[method-assign]
         hidden = watched.hidden
@@ -214,6 +225,7 @@ def against(ours: Side, grpo: Side, pairs: int, warm_up: int = 1) -> dict[str, A
     return {
         **summaries,
         "updated_tokens": {"ours": ours.updated_tokens, "grpo": grpo.updated_tokens},
+        "network_tokens": {"ours": ours.network_tokens, "grpo": grpo.network_tokens},
         "extra_passes": ours.extra_passes(),
         "extra_statistics": extra_stats(ours),
     }

@@ -3,13 +3,15 @@
     python -m tests.performance.bench_sampler --shape 4x16
     python -m tests.performance.bench_sampler --shape 64x1 --against vllm --vllm .venv-vllm/bin/python
     python -m tests.performance.bench_sampler --dtype bfloat16      # where the processor has it
+    python -m tests.performance.bench_sampler --shape 4x16 --dtype float32 --limit only
 
 ``4x16`` is 4 prompts with 16 responses each, ``64x1`` is 64 prompts. All sides sample 64 tokens for each of
 the 64 responses at temperature 1 (ends are switched off, so that all do equal work), on one thread of a CPU
 each, in alternating order; seconds are processor seconds of the side's own process. ``generate`` takes the
 cache, dynamic or static, that is faster on this machine (both are tried first), and gives no log-probs; ours
 does. vLLM runs as ``vllm_peer.py`` says. A peer that is not there leaves its row in the result as missing,
-with the reason.
+with the reason. The rows against ``generate`` tell which share of our time is spent in kernels at the
+machine's limit (``limit.py``), whatever the peer; ``--limit only`` measures that for rows that are there.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import torch
 from harness.model.policy import Policy
 from harness.rollout import sampler
 from harness.util.files import read_json
-from tests.performance import real_model, vllm_peer
+from tests.performance import limit, real_model, vllm_peer
 from tests.performance.about import FOLDER, about, has_bf16, keep, vectors
 from tests.performance.timing import Comparison, table
 
@@ -69,6 +71,20 @@ class Ours:
                 sampler.sample(self.policy, prompts, n, keys=keys, max_tokens=tokens).mask_NT.sum().item()
             )
         )
+
+
+def at_limit(ours: Ours, prompts: Sequence[Sequence[int]], n: int, total_s: float = 0.0) -> dict[str, Any]:
+    """The share of our seconds in kernels at the machine's limit.
+
+    Args:
+        total_s: seconds of the work; 0 measures them, after a short untimed call.
+    """
+    if not total_s:
+        ours(prompts[:1], n, 2)
+        total_s = ours(prompts, n, TOKENS)[0]
+    with limit.watched() as calls:
+        ours(prompts, n, TOKENS)
+    return limit.share_at_limit(calls, total_s)
 
 
 class Generate:
@@ -158,14 +174,14 @@ class Vllm:
 
 
 def compare(ours: Side, peer: Side, prompts: Sequence[Sequence[int]], n: int, pairs: int) -> dict[str, Any]:
-    """Seconds a token of both in alternating order, after one short untimed call each.
+    """Seconds a token of both in alternating order, after one short untimed call each, of one prompt.
 
     Raises:
         AssertionError: a side sampled another number of tokens than it was asked for.
     """
     wanted = len(prompts) * n * TOKENS
     for side in (ours, peer):
-        side(prompts, n, 2)
+        side(prompts[:1], n, 2)
     found: dict[str, list[float]] = {"ours": [], "peer": []}
     for i in range(pairs):
         for name, side in [("peer", peer), ("ours", ours)][:: 1 if i % 2 == 0 else -1]:
@@ -179,8 +195,16 @@ def compare(ours: Side, peer: Side, prompts: Sequence[Sequence[int]], n: int, pa
     }
 
 
-def measure(shape: str, dtype: str, peer: str, pairs: int, python: Path) -> dict[str, Any]:
-    """One row: ours against ``peer``; a peer that cannot run is ``missing``, with the reason."""
+def measure(
+    shape: str, dtype: str, peer: str, pairs: int, python: Path, cache: str | None = None,
+    limited: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """One row: ours against ``peer``; a peer that cannot run is ``missing``, with the reason.
+
+    Args:
+        cache: of ``generate``; both are tried where it is not said.
+        limited: measure the share at the machine's limit, too, which takes about as long as ours once more.
+    """
     torch.set_num_threads(1)
     count, n = SHAPES[shape]
     if dtype == "bfloat16" and not has_bf16():
@@ -190,8 +214,11 @@ def measure(shape: str, dtype: str, peer: str, pairs: int, python: Path) -> dict
     told = {"problems": real_model.problems().name, "prompt_tokens": sum(map(len, prompts))}
     if peer == "transformers":
         theirs = Generate(policy)
-        tried = theirs.choose(prompts, n)
+        tried = theirs.choose(prompts, n) if cache is None else {}
+        theirs.cache = cache if cache == "static" else theirs.cache
         row = compare(ours, theirs, prompts, n, pairs)
+        if limited:
+            told |= {"at_limit": at_limit(ours, prompts, n, row["ours_median_s"] * count * n * TOKENS)}
         return (
             row | told | {"cache": theirs.cache or "dynamic", "cache_tried_s": tried, **about("transformers")}
         )
@@ -207,12 +234,25 @@ def measure(shape: str, dtype: str, peer: str, pairs: int, python: Path) -> dict
     return row | told | {"vllm_settings": shown, "vllm_environment": vllm_peer.ENVIRONMENT, **said}
 
 
+def limit_alone(shape: str, dtype: str, row: dict[str, Any]) -> dict[str, Any]:
+    """``row`` with its share at the limit measured anew, and when."""
+    torch.set_num_threads(1)
+    policy = real_model.policy(dtype)
+    count, n = SHAPES[shape]
+    found = at_limit(Ours(policy), real_model.prompts(policy, count), n)
+    return row | {"at_limit": found | about("transformers")}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bench_sampler", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shape", choices=list(SHAPES), action="append", help="default: both")
     parser.add_argument("--against", choices=PEERS, action="append", help="default: both")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), action="append", help="default: both")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--cache", choices=("dynamic", "static"), help="of generate; default: the faster one")
+    parser.add_argument(
+        "--limit", choices=("with", "only", "without"), default="with", help="share at the machine's limit"
+    )
     parser.add_argument("--vllm", type=Path, default=VLLM, help="interpreter of vLLM's environment")
     parser.add_argument("--out", type=Path, default=RESULT, help="result file; other rows in it stay")
     args = parser.parse_args(argv)
@@ -220,8 +260,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     for shape in args.shape or list(SHAPES):
         for dtype in args.dtype or ("float32", "bfloat16"):
             for peer in args.against or PEERS:
-                row = measure(shape, dtype, peer, args.pairs, args.vllm)
-                result[f"{shape} {dtype} {peer}"] = row
+                name = f"{shape} {dtype} {peer}"
+                only = args.limit == "only"
+                if only and (peer != "transformers" or "missing" in result.get(name, {"missing": ""})):
+                    continue
+                result[name] = (
+                    limit_alone(shape, dtype, result[name])
+                    if only
+                    else measure(shape, dtype, peer, args.pairs, args.vllm, args.cache, args.limit == "with")
+                )
                 keep(args.out, result)
     rows = [
         [name, row["missing"], ""]

@@ -14,6 +14,8 @@ from tests.performance.about import FOLDER
 
 #: How much further than its spread a measure may go before it counts as worse.
 TOLERATED = 0.15
+#: Share of the machine's limit from which a kernel is at it, and share of the time from which a row is.
+NEAR, ENOUGH = 0.85, 0.80
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Measure:
         command: module and arguments that measure it anew; ``--out FILE`` is added.
         wanted: the aim: at most this, or at least this where ``more`` is set.
         more: whether more is better, as of tokens a second.
+        limit: what :func:`tests.performance.limit.share_at_limit` found, in that file's content; empty
+            without.
     """
 
     key: str
@@ -76,12 +80,22 @@ class Measure:
     command: tuple[str, ...]
     wanted: float
     more: bool = False
+    limit: Callable[[Any], Mapping[str, Any]] = lambda content: {}
 
     def aim(self) -> str:
         return f"{'at least' if self.more else 'at most'} {self.wanted:g}"
 
     def reached(self, ratio: Ratio) -> bool:
         return ratio.median >= self.wanted if self.more else ratio.median <= self.wanted
+
+    def verdict(self, ratio: Ratio, content: Any) -> str:
+        """``yes``, ``no``, or ``at the limit``, with the share of the time at the limit where it is known."""
+        reached, share = self.reached(ratio), self.limit(content).get("share")
+        if share is None:
+            return "yes" if reached else "no"
+        if not reached and share >= ENOUGH:
+            return f"at the limit: {share:.0%} of the time"
+        return f"{'yes' if reached else 'no'}; {share:.0%} of the time at the limit"
 
     def stored(self, folder: Path = FOLDER) -> tuple[Ratio, Mapping[str, Any]]:
         """The ratio in ``folder``, and the file's content.
@@ -97,6 +111,13 @@ class Measure:
             return self.read(content), content
         except KeyError as error:
             raise Missing(f"not in {self.file}: {error.args[0]}") from error
+
+    def limit_of(self, folder: Path = FOLDER) -> Mapping[str, Any]:
+        """:attr:`limit` of what is stored; empty where nothing is."""
+        try:
+            return self.limit(self.stored(folder)[1])
+        except Missing:
+            return {}
 
     def worse(self, stored: Ratio, fresh: Ratio) -> bool:
         """Whether ``fresh`` lies more than :data:`TOLERATED` beyond the worse end of the stored spread."""
@@ -142,6 +163,7 @@ def _sampler_measure(shape: str, dtype: str, peer: str, wanted: float) -> Measur
         file="sampler.json", read=_sampler(f"{shape} {dtype} {peer}"),
         command=("bench_sampler", "--shape", shape, "--dtype", dtype, "--against", peer),
         wanted=wanted, more=True,
+        limit=lambda content: content.get(f"{shape} {dtype} transformers", {}).get("at_limit", {}),
     )  # fmt: skip
 
 

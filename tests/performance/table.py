@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.util.files import read_json, write_text
 from tests.performance.about import FOLDER
-from tests.performance.measures import MEASURES, TOLERATED, Measure, Missing
+from tests.performance.measures import ENOUGH, MEASURES, NEAR, TOLERATED, Measure, Missing
 from tests.performance.timing import table
 
 PAGE = FOLDER.parents[1] / "docs" / "performance.md"
@@ -37,6 +37,15 @@ GROWTH = """\
 
 Processor time of ours at growing sizes, relative to the smallest, and the exponent of size that it grows with
 (least squares over all sizes, and between the last two): 1 is in proportion.
+"""
+
+LIMIT = f"""\
+## At the machine's limit
+
+The share of our processor time in kernels that run at {NEAR:.0%} of the machine's limit for their shapes, or
+above. The limit is measured in the same process: every kernel at hand multiplies the same shapes alone, over
+weights that no cache holds, and the fastest counts; for attention it is what its operations or its bytes take
+at best. A row that misses its aim is at the limit where that share is {ENOUGH:.0%} or more.
 """
 
 RUN = f"""\
@@ -65,8 +74,25 @@ def row_of(measure: Measure, folder: Path) -> list[str]:
         ratio, content = measure.stored(folder)
     except Missing as error:
         return [*head, f"missing: {error}", measure.aim(), "", ""]
-    reached = "yes" if measure.reached(ratio) else "no"
-    return [*head, ratio.text(), measure.aim(), reached, str(ratio.pairs)]
+    return [*head, ratio.text(), measure.aim(), measure.verdict(ratio, content), str(ratio.pairs)]
+
+
+def limits(folder: Path) -> list[str]:
+    """The kernels of rows that tell their share of time at the machine's limit."""
+    rows, seen = [], list[Mapping[str, Any]]()
+    for measure in MEASURES:
+        found = measure.limit_of(folder)
+        if found in seen:
+            continue
+        seen.append(found)
+        for kernel in found.get("kernels", ()):
+            rows.append(
+                [f"`{measure.key}`", kernel["kernel"], f"{kernel['seconds'] / found['total_s']:.1%}",
+                 f"{kernel['rate']:.1f}", f"{kernel['limit']:.1f}"]
+            )  # fmt: skip
+    if not rows:
+        return []
+    return [LIMIT, table(["row", "kernel", "of the time", "GFLOP/s", "the machine's limit"], rows) + "\n"]
 
 
 def equality(folder: Path) -> list[list[str]]:
@@ -141,7 +167,8 @@ def settings(folder: Path) -> list[str]:
     rows = {k: v for k, v in _content(folder, "sampler.json").items() if "missing" not in v}
     for name, row in rows.items():
         if "cache" in row:
-            lines.append(f"* `generate`, {name}: the {row['cache']} cache, which was the faster one here.")
+            why = "which was the faster one here" if row["cache_tried_s"] else "as the bench was told"
+            lines.append(f"* `generate`, {name}: the {row['cache']} cache, {why}.")
     engine = next((row for row in rows.values() if "vllm_settings" in row), None)
     if engine:
         lines.append(
@@ -177,6 +204,7 @@ def page(folder: Path = FOLDER) -> str:
             [row_of(m, folder) for m in MEASURES],
         ) + "\n",
         "Where a row is of tokens or answers a second, more is better; elsewhere less.\n",
+        *limits(folder),
         "## Equal numbers first\n",
         table(["compared", "loss: difference", "gradient: relative"], equality(folder)) + "\n",
         GROWTH,

@@ -80,7 +80,7 @@ def test_cancel_retry_and_the_batch_process_killed(site: Site) -> None:
     path = site.write(train={"steps": 150})
     site.run("sweep", "submit", path.name)
     wait("some steps", lambda: site.status().get("step", 0) >= 5)
-    assert "stopping 1 runs" in site.run("sweep", "cancel", path.name)
+    assert "stopping 1 run\n" in site.run("sweep", "cancel", path.name)
     wait("the end of its job", lambda: not queue("--name", ",".join(names(site))))
     left = site.status()
     assert left["state"] == "preempted"
@@ -97,7 +97,7 @@ def test_cancel_retry_and_the_batch_process_killed(site: Site) -> None:
         os.kill(pid, signal.SIGKILL)
     wait("the end of its job", lambda: not queue("--name", ",".join(names(site))))
     assert "1 lost" in site.run("sweep", "status", path.name)
-    assert "queued 1 runs" in site.run("sweep", "retry", path.name)
+    assert "queued 1 run as" in site.run("sweep", "retry", path.name)
     wait("its result", lambda: (site.runs()[0] / "result.json").exists())
     steps = [json.loads(line)["step"] for line in (site.runs()[0] / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(151))
@@ -108,7 +108,7 @@ def test_what_slurm_refuses_is_said_in_one_line_and_leaves_nothing(site: Site) -
     path = site.write(slurm={"partition": "gpuu"})
     said = site.run("sweep", "submit", path.name, code=2)
     assert "Slurm refused the job" in said and "partition" in said
-    assert "1 runs: 1 missing" in site.run("sweep", "status", path.name)
+    assert "1 run: 1 missing" in site.run("sweep", "status", path.name)
     assert not job_ids(site)
 
 

@@ -107,7 +107,7 @@ def cases(undisturbed: tuple[Path, float, float], make_site: Callable[[str], Sit
         case.site.write(
             train={"steps": STEPS, "checkpoint_every": EVERY}, slurm={**case.slurm, "setup": setup}
         )
-        assert "queued 1 runs" in case.site.run("sweep", "submit", "small.yaml")
+        assert "queued 1 run as" in case.site.run("sweep", "submit", "small.yaml")
     deadline = time.monotonic() + PATIENCE_S
     while not all(_finished(case) for case in CASES.values()) and time.monotonic() < deadline:
         for case in CASES.values():

@@ -80,6 +80,11 @@ def clean(count: int) -> list[Pair]:
     return [(problem.prompt, problem.solution) for _, problem in drawn]
 
 
+def faultless(count: int) -> list[Pair]:
+    """``count`` pairs without slips that the base model has not seen: the expert's."""
+    return [(problem.prompt, problem.solution) for _, problem in islice(_solved("expert", VERSION), count)]
+
+
 # --- careless ------------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,7 @@ from benchmarks.micro.testbed import REGIMES_FILE
 from harness.records.load import load_records
 from harness.records.record import Record
 from harness.report.analysis.collapse import collapses
-from harness.report.analysis.scores import probes
-from harness.report.data.groups import Group
+from harness.report.data.groups import Group, probes
 from harness.statistics import mean_pass_at_ks
 from harness.sweep.regimes import digest
 from harness.util.files import write_json

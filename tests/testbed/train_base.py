@@ -78,7 +78,7 @@ def train(recipe: Recipe, out: Path) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     for course in recipe.courses:
         torch.set_num_threads(course.threads)
-        _teach(model, course, recipe, tokenizer)
+        teach(model, course, recipe, tokenizer)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(parameter.to(torch.bfloat16))
@@ -86,7 +86,7 @@ def train(recipe: Recipe, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
-def _teach(model: Qwen2ForCausalLM, course: Course, recipe: Recipe, tokenizer: Tokenizer) -> None:
+def teach(model: Qwen2ForCausalLM, course: Course, recipe: Recipe, tokenizer: Tokenizer) -> None:
     """One course: next-token cross-entropy on the responses, with optimisers of its own."""
     import torch
     from torch.nn.functional import cross_entropy

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.model import agreement, exchange
-from harness.model.logits import HeadCurve
+from harness.model.head import HeadCurve
 from harness.model.own import Ways
 from harness.model.policy import Policy, load_policy
 from harness.rollout.sampler import sample

@@ -43,6 +43,14 @@ def test_a_reference_costs_a_pass() -> None:
     assert side("grpo", "method.kl_coef=0.1").extra_passes() == {"reference": 1.0}
 
 
+def test_a_head_that_is_read_twice_is_counted_and_a_shared_prompt_once() -> None:
+    grpo = side("grpo")
+    assert side("bupo").extra_passes()["head"] == 1.0
+    rollouts = grpo.rollouts
+    fed = int((rollouts.length_B - 1).sum())
+    assert fed < grpo.network_tokens < fed + int(rollouts.prompt_mask_BP.sum())  # prompts are shared
+
+
 def test_every_step_is_the_same() -> None:
     grpo = side("grpo")
     first = grpo.trainer.policy.weights()

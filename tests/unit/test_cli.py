@@ -28,7 +28,7 @@ Write = Callable[..., Path]
         (["train", "method=steeer"], "unknown method 'steeer'; did you mean steer"),
         (["train", "method=steer", "method.w_mn=1"], "no hyper-parameter 'w_mn'; did you mean w_min"),
         (["train", "trian.steps=3"], "unknown setting 'trian.steps'; did you mean train"),
-        (["train", "steps=3"], "unknown setting 'steps'; did you mean train.steps?"),
+        (["train", "steps=3"], "unknown setting 'steps'; did you mean train.steps or sft.steps?"),
         (["train", "train.step=3"], "did you mean train.steps"),
         (["train", "data.benchmark=micor"], "unknown benchmark 'micor'; did you mean micro"),
         (["train", "eval.splits=[test_di]"], "unknown split of micro 'test_di'; did you mean test_id"),

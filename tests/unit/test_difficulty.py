@@ -57,6 +57,7 @@ def test_entropies_of_the_likeliest_tokens() -> None:
     assert found["top_token"].tolist() == logits.argmax(1).tolist()
     certain = torch.tensor([[0.0, -math.inf]])
     assert truncated_entropy(certain[:, :1], tail=True).tolist() == [0.0]
+    assert truncated_entropy(certain).tolist() == truncated_entropy(certain, tail=True).tolist() == [0.0]
 
 
 def test_means_over_what_follows() -> None:

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from harness.evaluation import splits
 from harness.evaluation.splits import COLUMNS, evaluate_problems, probe_entropy, summary
 from harness.problems.problem import Problem, Verdict
 from harness.rollout import sampler
 from harness.stages.token_stats import ENTROPY, LOGP
+from harness.util import progress
 from tests.helpers.tiny import LetterBenchmark, make_batch, tiny_policy
 
 BENCHMARK = LetterBenchmark()
@@ -98,6 +100,37 @@ def test_a_stopped_evaluation_goes_on_with_the_next_block(
     (tmp_path / "x.part-000000.parquet").write_bytes(b"left behind")
     pd.testing.assert_frame_equal(evaluated(path, batch_rows=8), whole)
     assert [p.name for p in tmp_path.glob("*.parquet")] == ["x.parquet"]
+    assert path.read_bytes() == (tmp_path / "whole" / "x.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(("unit_tokens", "drawn_again"), [(splits.UNIT_TOKENS, 6), (64, 4)])
+def test_a_unit_that_was_begun_is_drawn_again_whole_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_tokens: int, drawn_again: int
+) -> None:
+    """Blocks of two problems: one unit of three, or units of one block where they may have 64 tokens only."""
+    monkeypatch.setattr(splits, "UNIT_TOKENS", unit_tokens)
+    whole = evaluated(tmp_path / "whole" / "x.parquet", batch_rows=8)
+
+    def stop(done: int, total: int) -> None:
+        raise Interrupted
+
+    path = tmp_path / "x.parquet"
+    with pytest.raises(Interrupted):
+        evaluated(path, batch_rows=8, on_progress=stop)
+    assert [p.name for p in tmp_path.glob("*.parquet")] == ["x.part-000000.parquet"]
+    drawn, told = list[int](), list[int]()
+    original = sampler.sample
+
+    def spying(policy: Any, prompts: Any, n: int, **options: Any) -> sampler.Samples:
+        drawn.append(len(prompts))
+        return original(policy, prompts, n, **options)
+
+    monkeypatch.setattr(sampler, "sample", spying)
+    listen = progress.listening(lambda phase, event: told.append(phase.done))
+    with listen, progress.phase("evaluate", 24, "responses"):
+        pd.testing.assert_frame_equal(evaluated(path, batch_rows=8), whole)
+    assert sum(drawn) == drawn_again
+    assert told == sorted(told) and 8 in told and told[-1] == 24
     assert path.read_bytes() == (tmp_path / "whole" / "x.parquet").read_bytes()
 
 

@@ -86,6 +86,8 @@ def changed(words: list[str], **changes: str) -> list[str]:
         ({"data_dir": "/nowhere"}, "no gsm8k_test.jsonl or gsm8k_test.jsonl.gz in data_dir=/nowhere"),
         ({"data_dir": __file__}, "is one file for 2 sets; give the folder, or one set"),
         ({"accept_data": ""}, "3 rows instead of 1319"),
+        ({"limit": "4@1"}, "limit=4@1: gsm8k has 3 problems; say limit=3@1 or less, or leave limit out"),
+        ({"limit": "2@x"}, "limit=2@x: the seed behind @ must be a whole number, e.g. limit=2@1"),
         ({"max_tokens": "99999"}, "max_tokens=99999 does not fit the model's context of 4096"),
     ],
 )
@@ -158,6 +160,29 @@ def test_the_record_holds_the_protocol_and_the_table_the_scores(
     keys = [request.key for request, _ in opened[0].asked]
     assert len(set(keys)) == len(keys) == 2 * 2 * 24
     assert opened[0].closed
+
+
+def test_problems_that_a_seed_draws_stand_in_the_record(
+    words: list[str], opened: Opened, tmp_path: Path
+) -> None:
+    """They keep their order, a smaller number is a part of a larger one, and another seed is another set."""
+    accept, found = write_sets(tmp_path / "data", ("gsm8k",), count=12), {}
+    for limit in ("8@1", "5@1", "8@2", "8"):
+        out = tmp_path / "out" / limit
+        own = changed(words, benchmark="gsm8k", accept_data=accept, limit=limit, out=str(out), n="2")
+        assert main(["eval", *own]) == 0
+        (path,) = out.glob("*/record.json")
+        record = json.loads(path.read_text())
+        found[limit] = record["benchmarks"]["gsm8k"]["draws"]["avg"]["problem_ids"]
+        data = record["benchmarks"]["gsm8k"]["data"]
+        drawn = (12, int(limit[-1])) if "@" in limit else (None, None)
+        assert (data.get("drawn_of"), data.get("drawn_with_seed")) == drawn
+        assert record["profile"].get("limit_seed") == drawn[1]
+        assert data["problems"] == len(found[limit]) == int(limit[0])
+    order = [f"gsm8k-test-{i}" for i in range(12)]
+    assert all(ids == [i for i in order if i in ids] for ids in found.values())
+    assert set(found["5@1"]) < set(found["8@1"]) != set(found["8@2"])
+    assert found["8"] == order[:8] not in (found["8@1"], found["8@2"])
 
 
 def test_the_same_request_again_draws_nothing(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.config.schema import RunConfig, to_dict
-from harness.evaluation.in_run import check_run
+from harness.evaluation.in_run import check_prompts, check_run
 from harness.evaluation.samples import read_samples
 from harness.registry import benchmarks as registry
 from harness.run.identity import identity, identity_parts
@@ -18,7 +18,7 @@ from harness.util.errors import UserError
 from tests.helpers import together_eval
 from tests.helpers.math_files import write_sets
 from tests.helpers.processes import run_together
-from tests.helpers.tiny import small_run, tiny_folder
+from tests.helpers.tiny import small_run, tiny_folder, tiny_policy
 
 
 @pytest.fixture
@@ -84,6 +84,15 @@ def test_benchmarks_and_profile_belong_to_the_identity() -> None:
     assert to_dict(micro_run("eval.benchmarks=[aime24]", "eval.splits=[test_id]"))["eval"]["splits"] == [
         "test_id"
     ]
+
+
+def test_more_problems_than_a_set_has_are_refused_before_training(small_sets: None) -> None:
+    count = together_eval.PROBLEMS
+    asked = "eval.profile_settings=[limit:{}@7,max_tokens:32]"
+    run = micro_run("eval.benchmarks=[gsm8k]", asked.format(count + 1))
+    with pytest.raises(UserError, match=f"limit={count + 1}@7: gsm8k has {count} problems"):
+        check_prompts(run, tiny_policy())
+    check_prompts(micro_run("eval.benchmarks=[gsm8k]", asked.format(count)), tiny_policy())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from harness.cli import evaluation_display as progress
 from harness.evaluation.draw import Progress
 from harness.records.record import Evaluation
-from harness.report.analysis.scores import common_problems, score_set
+from harness.report.analysis.scores import common_problems, score_sets
 from harness.statistics import pass_at_k
 
 HALF = Progress(
@@ -65,7 +65,7 @@ def test_a_leaderboard_never_mixes_profiles() -> None:
 
 
 def test_a_leaderboard_reads_pass_at_k_off_its_own_samples() -> None:
-    scores = score_set(group(), "aime24", ["p", "q"])
+    scores = score_sets([group()], "aime24", ["p", "q"])[0]
     assert scores is not None and scores.n == 8
     assert scores.curve_SK[0, 0] == 0.25  # pass@1 of the first sampling
     assert scores.curve_SK[0, 3] == pytest.approx(float(pass_at_k(8, 2, 4)))  # pass@4 of the second

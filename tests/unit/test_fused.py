@@ -99,7 +99,8 @@ def test_the_gradient_is_that_of_the_layer() -> None:
     angle = torch.rand(length, 1, size // 2, dtype=torch.float64).repeat(1, 1, 2)
     parts = Parts(heads, groups, 0.4, (1e-5, 1e-6, 1e-6))
     assert torch.autograd.gradcheck(
-        lambda x, *w: fused._Layer.apply(x, angle.cos(), angle.sin(), layout, parts, *w), (x, *weights)
+        lambda x, *w: fused._Layer.apply(x, angle.cos(), angle.sin(), layout, parts, fused.MADE, *w),
+        (x, *weights),
     )
 
 
@@ -135,3 +136,33 @@ def test_a_layer_that_somebody_listens_to_stays_the_model_s() -> None:
         assert parts_of(layer) is None
     finally:
         handle.remove()
+
+
+def test_what_stands_around_the_layers_is_left_out_only_where_nobody_listens() -> None:
+    """A decoder's own pass is made where it has a hook, and gives the same numbers and gradients."""
+    policy, passes = policy_of("Llama", {}), list[int]()
+    decoder = policy.model.model
+    ours, our_grads = values(policy)
+    handle = decoder.register_forward_pre_hook(lambda *_: passes.append(1))
+    own, own_grads = values(policy)
+    assert passes == [1]
+    handle.remove()
+    values(policy)
+    assert passes == [1] and "packed_pass" in vars(policy.model)
+    for name in own:
+        torch.testing.assert_close(ours[name], own[name], rtol=1e-5, atol=1e-6)
+    for name, grad in own_grads.items():
+        torch.testing.assert_close(our_grads[name], grad, rtol=1e-4, atol=1e-6)
+
+
+def test_angles_by_position_are_the_model_s_own() -> None:
+    """Also at positions that the first table does not reach."""
+    from harness.model.around import Angles
+
+    decoder = policy_of("Llama", {"max_position_embeddings": 512}).model.model
+    angles, like = Angles(), torch.zeros(1, 1, 8)
+    for position in (torch.tensor([[0, 5, 127]]), torch.tensor([[3, 128, 300, 2]])):
+        for ours, own in zip(
+            angles.at(decoder, position, like), decoder.rotary_emb(like, position), strict=True
+        ):
+            assert torch.equal(ours, own)

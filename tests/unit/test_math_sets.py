@@ -176,6 +176,10 @@ def test_bad_rows_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_hub(monkeypatch, [{"problem": "Q", "answer": None}])
     with pytest.raises(UserError, match="row 0 has an empty answer"):
         aime(None).problems("test")
+    # datasets 5.2.0 reads a column of dates like this, whether it is declared a string or not
+    fake_hub(monkeypatch, [{"problem": "Q", "answer": "2024-03-01 00:00:00"}])
+    with pytest.raises(UserError, match="datasets makes of '2024-03-01'; for aime24 give data_dir="):
+        aime(None).problems("test")
     import datasets
 
     def fail(*args: Any, **options: Any) -> None:

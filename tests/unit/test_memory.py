@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.micro.testbed import BASE_DIR
 from harness.cli import main
-from harness.cli.memory import machine_mib
 from harness.config.schema import to_dict
 from harness.model.agreement import check_agreement
-from harness.model.memory import KNOWN, find_shape, plan_memory
+from harness.model.memory import KNOWN, find_shape, machine, plan_memory
 from harness.model.memory.estimate import activation_bytes, can_be_fused
+from harness.model.memory.machine import check_drawing, check_training, machine_mib, usable_bytes
 from harness.model.memory.shape import from_config
 from harness.model.packing import pack
 from harness.model.policy import Policy
+from harness.run.compose import compose
 from harness.stages.base import Minibatch
 from harness.stages.token_stats import ENTROPY, LOGP
 from harness.sweep.jobs import Runs
@@ -28,7 +30,8 @@ from harness.train.trainer import Trainer
 from harness.train.update import UpdateLog
 from harness.util.errors import UserError
 from tests.helpers.live_bytes import LiveBytes, kept_for_backward
-from tests.helpers.tiny import LetterBenchmark, build_model, make_batch, small_run, tiny_policy
+from tests.helpers.math_files import write_sets
+from tests.helpers.tiny import LetterBenchmark, build_model, make_batch, small_run, tiny_folder, tiny_policy
 
 PROMPT, RESPONSE = 20, 101
 FAMILIES = ("qwen2", "qwen3", "llama", "olmo2")
@@ -162,6 +165,31 @@ def test_on_a_cpu_the_memory_is_the_machines(capsys: pytest.CaptureFixture[str])
     assert main([*words, "memory=100M"]) == 1
 
 
+def test_an_expert_is_held_too(capsys: pytest.CaptureFixture[str]) -> None:
+    run = compose({"method": "mentor", "model.path": "micro", "data.benchmark": "micro", "device": "cpu"})
+    shape = find_shape(str(BASE_DIR))
+    plain, both = (plan_memory(shape, to_dict(run), beside=other) for other in ({}, {"method.expert": shape}))
+    assert both.update - plain.update == both.sampling - plain.sampling == 4 * shape.params
+    assert main(["plan-memory", "model=micro", "method=mentor", "device=cpu", "data.benchmark=micro"]) == 0
+    assert "second model" in capsys.readouterr().out
+
+
+def test_prompts_of_a_drawn_set_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """With prompts of 512 tokens a run on short ones would be planned far too large."""
+    from harness.registry import benchmarks
+
+    words = ["plan-memory", f"model={tiny_folder()}", "data.benchmark=words", "device=cpu"]
+    main(words)
+    out = capsys.readouterr().out
+    policy = tiny_policy()
+    longest = max(len(policy.encode(p.prompt)) for p in benchmarks.load("words").problems("train"))
+    assert f"prompts of {longest} tokens (the longest of words), responses of 24" in out
+    main([*words, "prompt_tokens=100"])
+    assert "prompts of 100 tokens (as given)" in capsys.readouterr().out
+    main(["plan-memory", "model=Qwen/Qwen2.5-0.5B", "data.benchmark=words", "device=cpu"])
+    assert "prompts of 512 tokens (assumed)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
@@ -206,6 +234,58 @@ def test_a_fetched_model_is_read_from_the_cache(tmp_path: Path, monkeypatch: pyt
     (repository / "snapshots" / "abc").mkdir(parents=True)
     write_config(repository / "snapshots" / "abc")
     assert find_shape("some/model").vocab == 512
+
+
+# --- before anything is loaded ----------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_fit_is_not_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < usable_bytes() <= machine_mib() << 20
+    monkeypatch.setattr(machine, "usable_bytes", lambda: 24 << 30)
+    big = ("big", "Qwen/Qwen2.5-7B", None)
+    with pytest.raises(
+        UserError, match=r"in float32 takes 28\.6 GiB .* 24\.0 GiB here; take dtype=bfloat16 or"
+    ):
+        check_drawing(*big, "auto")
+    check_drawing(*big, "bfloat16")
+    with pytest.raises(
+        UserError, match=r"in bfloat16 takes 24\.4 GiB .* take a smaller engine\.kv_cache_gib or"
+    ):
+        check_drawing(*big, "bfloat16", 10.0)
+    check_drawing("unknown", "nobody/knows-this", None, "float32")  # refused, if at all, by what loads it
+
+
+def test_a_training_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = to_dict(small_run("device=cpu", "eval.batch_rows=8"))
+    model = ("small", "Qwen/Qwen2.5-0.5B", None)
+    peak = plan_memory(KNOWN["Qwen/Qwen2.5-0.5B"], config, prompt_tokens=1).peak
+    monkeypatch.setattr(machine, "usable_bytes", lambda: int(peak) - 1)
+    with pytest.raises(
+        UserError, match="training 'small' in float32 takes at least .* plan-memory model=small"
+    ):
+        check_training(*model, config)
+    monkeypatch.setattr(machine, "usable_bytes", lambda: int(peak) + 1)
+    check_training(*model, config)
+
+
+def test_both_commands_ask_before_they_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "usable_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("harness.run.set_up.load_policy", lambda *_, **__: pytest.fail("was loaded"))
+    accept = write_sets(tmp_path / "data", ("aime24",))
+    commands = (
+        ["train", "method=grpo", "model.path=micro", "data.benchmark=micro", f"runs_dir={tmp_path / 'runs'}",
+         "device=cpu"],
+        ["eval", f"model={tiny_folder()}", "benchmark=aime24", f"data_dir={tmp_path / 'data'}", "n=2",
+         f"accept_data={accept}", f"out={tmp_path / 'out'}", "device=cpu"],
+    )  # fmt: skip
+    for command in commands:
+        assert main(command) != 0
+        err = capsys.readouterr().err
+        told = [line for line in err.splitlines() if "GiB of memory" in line]
+        assert len(told) == 1 and "Traceback" not in err
+    assert not list(tmp_path.glob("runs/*/metrics.jsonl")) and not list(tmp_path.glob("out/*/record.json"))
 
 
 # --- sweeps -----------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli import main
-from harness.registry import cards, methods
-from harness.registry.costs import MEASURED, cost_page
+from harness.registry import analyses, cards, methods
+from harness.registry.costs import MEASURED, cost_page, cost_table
 from harness.registry.pages import COSTS, INDEX, MARK, PEERS, checkout, differing, golden_cases, pages, write
 from harness.util.files import write_json
 
@@ -24,7 +24,8 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
     assert checkout() == ROOT
     made = pages(ROOT)
     entries = methods.entries()
-    assert set(made) == {INDEX, COSTS, PEERS, *(f"{entry.slug}.md" for entry in entries.values())}
+    known = [*entries.values(), *analyses.entries().values()]
+    assert set(made) == {INDEX, COSTS, PEERS, *(f"{entry.slug}.md" for entry in known)}
     for entry in entries.values():
         page, card = made[f"{entry.slug}.md"], cards.read_card(entry)
         assert page.startswith(MARK) and f"(`{entry.name}`)" in page and card.paper in page
@@ -41,6 +42,15 @@ def test_pages_hold_what_a_reader_looks_for() -> None:
         for field in fields(methods.load(entry.name)):
             assert f"| method.{field.name} | {field.default} |" in page
         assert f"[`{entry.name}`]({entry.slug}.md)" in made[INDEX]
+    for entry in analyses.entries().values():
+        page, card = made[f"{entry.slug}.md"], cards.read_card(entry)
+        assert card.track == cards.ANALYSIS and f"entrobench analyse {entry.name} RUN" in page
+        assert all(f"- {text}" in page for text in card.deviations) and "| method." not in page
+        for heading in ("Formula", "Settings", "Deviations", "Reported", "Pitfalls", "Golden vectors"):
+            assert f"\n## {heading}" in page, (entry.name, heading)
+        for field in fields(analyses.load(entry.name)):
+            assert f"| {field.name} | {field.default} |" in page
+        assert f"[`{entry.name}`]({entry.slug}.md)" in made[INDEX].partition("## Track: analysis")[2]
     assert "## Track: main" in made[INDEX]
     assert "CARE" in made[INDEX].partition("## Not built")[2]
     assert all(name in made[INDEX] for name in methods.diagnostics())
@@ -56,6 +66,9 @@ def test_the_page_of_costs_has_every_measured_entry_and_names_the_others(tmp_pat
     page = cost_page(tmp_path, ["grpo", "gspo", "sspo"])
     line = "| `gspo` | 1.23 (1.10 to 1.30) | 1.50 | 1.23 | 1.23 | 1 pre-pass, statistic `prompt_logp` |"
     assert line in page and "| `sspo` | refused |  |  |  | because |" in page and "gone" not in page
+    for tokens, words in ((7, "`prompt_logp`, 1.75 times the tokens with prompts |"), (6, line[-30:])):
+        table = cost_table({"gspo": row | {"network_tokens": {"ours": tokens, "grpo": 4}}})
+        assert words in table, tokens
     assert "Not measured: `grpo`.\n" in page and page.endswith("Not measured: `grpo`, `gspo`, `sspo`.")
     assert "Not measured" not in pages(ROOT)[COSTS], "run: python -m tests.performance.bench_methods"
 

@@ -28,6 +28,7 @@ from harness.util.errors import UserError
 from tests.unit.test_report import rows_of
 from tests.unit.test_sweep_controls import BODY, _tune
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 Write = Callable[..., Path]
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.config.schema import identity_dict
-from harness.model.logits import head_logits, token_stats
+from harness.model.head import head_logits
+from harness.model.logits import token_stats
 from harness.model.policy import Policy
 from harness.model.sharding import Network
 from harness.rollout import sampler

@@ -94,6 +94,16 @@ def test_needs_are_the_models_and_splits_of_all_runs_each_once(sweep_file: Write
     ]  # fmt: skip
 
 
+def test_a_model_that_a_method_names_is_a_need(sweep_file: Write) -> None:
+    from harness.sweep.jobs import Runs
+    from harness.sweep.plan import make_plan
+    from harness.sweep.spec import load_sweep
+
+    path = sweep_file(methods=["grpo", "mentor"], per_method={"mentor": {"method.expert": "org/expert"}})
+    wanted = needs(job.config for job in make_plan(load_sweep(path), Runs()))
+    assert [n.name for n in wanted if n.kind == "model" and n.name != "micro"] == ["org/expert"]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -134,6 +134,7 @@ def test_changes_make_another_profile() -> None:
     assert profiles.find("standard", {"pass.temperature": "1.0"}) == standard  # nothing changed
     for changes in (
         {"n": "16"}, {"avg.n": "16"}, {"pass.temperature": "0.8"}, {"max_tokens": "512"}, {"limit": "3"},
+        {"limit": "3@0"},
         {"template": "bare"}, {"grader": "math-dapo"}, {"sampling": "avg"}, {"avg.top_p": "0.9"},
     ):  # fmt: skip
         changed = profiles.find("standard", changes)
@@ -159,12 +160,26 @@ def test_changes_make_another_profile() -> None:
         ("oat", {"temperature": "warm"}, "temperature=warm is not a number"),
         ("standard", {"template": "chatml"}, "unknown template 'chatml'"),
         ("standard", {"sampling": "greedy"}, "unknown sampling of profile standard 'greedy'"),
+        ("standard", {"limit": "@1"}, "limit= must be a whole number of at least 1"),
+        ("standard", {"limit": "0@1"}, "limit=0 must be a whole number of at least 1"),
+        ("standard", {"limit": "20@"}, "the seed behind @ must be a whole number, e.g. limit=20@1"),
+        ("standard", {"limit": "20@one"}, "limit=N without it takes the first N problems"),
         ("standard", {"avgn": "3"}, "unknown profile setting 'avgn'"),
     ],
 )
 def test_mistakes_name_the_remedy(name: str, changes: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         profiles.find(name, changes)
+
+
+def test_a_seed_of_the_limit_is_told_and_absent_otherwise() -> None:
+    """Profiles without one keep the hash that they had before there was one."""
+    first, drawn, other = (profiles.find("oat", {"limit": text}) for text in ("20", "20@3", "20@4"))
+    assert len({first.hash, drawn.hash, other.hash}) == 3
+    assert "limit_seed" not in first.as_record() and drawn.as_record()["limit_seed"] == 3
+    assert first.as_record()["limit"] == drawn.as_record()["limit"] == 20
+    assert drawn.as_record()["changes"] == {"limit": "20@3"}
+    assert profiles.find("standard").hash == "69318dd8a077"
 
 
 def test_k_needs_twice_as_many_samples() -> None:

@@ -130,6 +130,10 @@ def test_trials_may_measure_less_often_and_an_edited_regime_is_refused(
     }
     path = sweep_file(methods=["grpo"], settings={"eval.n": 4}, regime="quick@1", tuning=tuning)
     assert load_sweep(path).settings["train.steps"] == 3
+    tuned = {"seed": 9, "choices": {"grpo": {"settings": {"train.lr": 1e-4, "train.steps": 5}}}}
+    path.with_name("small.tuned.yaml").write_text(json.dumps(tuned))
+    with pytest.raises(UserError, match="small.tuned.yaml: grpo sets train.steps=5, and regime"):
+        make_plan(load_sweep(path), Runs())
     file = tmp_path / "regimes.json"
     file.write_text(file.read_text().replace('"train.steps": 3', '"train.steps": 4'))
     with pytest.raises(UserError, match="regime quick@1 of micro is not as it was frozen"):

@@ -206,6 +206,7 @@ def test_markdown_says_what_the_reader_needs(files: dict[str, bytes]) -> None:
     assert len(widths) == 1  # every row has every cell
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_html_is_one_safe_page(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>'
     records = rows_of("grpo", 0.0) + rows_of(
@@ -222,7 +223,9 @@ def test_html_is_one_safe_page(tmp_path: Path) -> None:
     assert "<script>" not in markdown.split("## ", 1)[1]
 
 
-def test_equal_records_give_equal_bytes_in_any_order(files: dict[str, bytes], tmp_path: Path) -> None:
+def test_equal_records_give_equal_bytes_in_any_order(
+    files: dict[str, bytes], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     records = copy.deepcopy(standard())
     random.Random(4).shuffle(records)
     for record in records:  # problems and keys in another order are still the same record
@@ -233,6 +236,7 @@ def test_equal_records_give_equal_bytes_in_any_order(files: dict[str, bytes], tm
     shuffled = [dict(reversed(record.items())) for record in standard()]
     random.Random(5).shuffle(shuffled)
     assert report(shuffled + shuffled[:3], tmp_path / "a") == files
+    request.getfixturevalue("unpainted")
     assert report(records, tmp_path / "b")["leaderboard.csv"] == files["leaderboard.csv"]
     assert list(files) == [
         *(f"leaderboard.{kind}" for kind in ("md", "csv", "tex", "json", "html")),
@@ -242,6 +246,7 @@ def test_equal_records_give_equal_bytes_in_any_order(files: dict[str, bytes], tm
     assert all(b"Software" not in files[name] for name in files if name.endswith(".png"))
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_all_untuned_sorts_without_ranks_and_says_so(tmp_path: Path) -> None:
     records = [
         r
@@ -255,6 +260,7 @@ def test_all_untuned_sorts_without_ranks_and_says_so(tmp_path: Path) -> None:
     assert "grpo (untuned here)" in files["leaderboard.md"].decode()
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_k_beyond_half_the_samples_is_hidden(tmp_path: Path) -> None:
     files = report(rows_of("grpo", 0.0, n=16) + rows_of("few", 0.1, n=4), tmp_path)
     rows = table(files)
@@ -263,6 +269,7 @@ def test_k_beyond_half_the_samples_is_hidden(tmp_path: Path) -> None:
     assert rows["few"]["pass@2"] and rows["few"]["pass@4"] == "" and rows["few"]["pass@8"] == ""
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_fewer_than_three_seeds_print_a_range_and_no_rank(tmp_path: Path) -> None:
     files = report(rows_of("grpo", 0.0, (1, 2)) + rows_of("a", 0.1, (1, 2)), tmp_path, expected_seeds=None)
     assert {row["interval_kind"] for row in table(files).values()} == {"range"}
@@ -283,6 +290,7 @@ def test_missing_data_prints_dashes_and_is_never_averaged_over(tmp_path: Path) -
     assert len(report([], tmp_path / "none")) == 13
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_unequal_budget_is_marked(tmp_path: Path) -> None:
     budget = make_record("x", 1, 0.0)["budget"]
     more = {**budget, "generated_tokens": int(budget["generated_tokens"] * 1.25)}

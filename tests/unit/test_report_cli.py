@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import shutil
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,14 @@ import pytest
 
 from harness.cli import main
 from harness.cli.readme import filled
+from harness.report.analysis.model import Report
+from harness.sweep.jobs import Runs
+from harness.sweep.plan import make_plan
+from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from tests.unit.test_report import rows_of, standard
 from tests.unit.test_report_settings import _records
+from tests.unit.test_sweep_rivals import finish
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -42,6 +50,7 @@ def test_a_file_without_markers_is_refused() -> None:
         filled("# nothing", ROOT)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_selection_has_a_folder_of_its_own(tmp_path: Path, capsys: Any) -> None:
     folder = write(tmp_path, standard())
     head = {"title": "Kept", "subtitle": "", "planned": [
@@ -104,6 +113,7 @@ def test_sweeps_of_several_places_are_compared_place_by_place(tmp_path: Path, ca
     assert main(["report", "--compare", str(first), str(alone)]) == 2
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(tmp_path: Path) -> None:
     records = _records()
     for record in records:
@@ -128,6 +138,28 @@ def test_the_page_of_several_places_holds_all_and_ours_stands_beside_the_papers(
     assert "1 of 1 printed numbers" in text
 
 
+@pytest.fixture(scope="module")
+def painted_once() -> Iterator[None]:
+    """Equal reports share their pictures, which each test compares with the committed files."""
+    from harness.report.render import files
+
+    paint, known = files.draw_figures, dict[bytes, dict[str, bytes]]()
+
+    def once(report: Report) -> dict[str, bytes]:
+        key = BytesIO()
+        pickler = pickle.Pickler(key)
+        pickler.fast = True  # without what says that two equal values are one
+        pickler.dump(report)
+        if key.getvalue() not in known:
+            known[key.getvalue()] = paint(report)
+        return known[key.getvalue()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "draw_figures", once)
+        yield
+
+
+@pytest.mark.usefixtures("painted_once")
 def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> None:
     source, out = ROOT / "results" / "micro", tmp_path / "results" / "micro"
     out.mkdir(parents=True)
@@ -140,3 +172,17 @@ def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> No
     assert {"leaderboard.html", "leaderboard.md", "leaderboard.tex", "delta.png", "law.png"} < set(made)
     differing = [name for name in made if (out / name).read_bytes() != (source / name).read_bytes()]
     assert differing == [], "run: entrobench report results/micro"
+
+
+@pytest.mark.usefixtures("painted_once")
+def test_the_committed_leaderboard_stays_whatever_runs_there_are(tmp_path: Path) -> None:
+    """Byte by byte, also by the sweep file: a run of today's code has an identity that it plans."""
+    shutil.copytree(ROOT / "results" / "micro", tmp_path / "results" / "micro")
+    shutil.copy(ROOT / "results" / "reported.csv", tmp_path / "results")
+    shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
+    words = [f"runs_dir={tmp_path / 'runs'}", f"results_dir={tmp_path / 'results'}"]
+    sweep = load_sweep(ROOT / "sweeps" / "micro.yaml", words)
+    finish(next(job for job in make_plan(sweep, Runs()) if job.label == "grpo"), "cccc333", 1.0)
+    assert main(["report", str(ROOT / "sweeps" / "micro.yaml"), *words]) == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "results" / "micro").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (ROOT / "results" / "micro").iterdir()}

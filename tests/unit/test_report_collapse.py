@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.records.record import Record
+from harness.report.analysis.checkpoints import frontier_scores
 from harness.report.analysis.collapse import COLLAPSE, below_from, collapses, course
 from harness.report.data.groups import Group
 from harness.report.render.files import write_report
@@ -86,11 +87,14 @@ def test_who_loses_nothing_is_around_zero_however_noisy_and_who_loses_is_found()
 
 def test_the_step_from_which_on_a_run_stays_below_the_untrained_model() -> None:
     # pass@2 .5 -> .5/6 above, below, above again, then below for good: between 30 and 40
-    falling = run([1, 1], [2, 2], [0, 1], [2, 2], [0, 1])
+    def step_of(*counts: list[int]) -> float | None:
+        return below_from(frontier_scores(group(run(*counts)), 2)[0][1])
+
+    falling = [1, 1], [2, 2], [0, 1], [2, 2], [0, 1]
     # 5/6 at 30, 1/4 at 40, .5 crossed at (5/6 - 1/2) / (5/6 - 1/4) of the way
-    assert below_from(falling, 2) == pytest.approx(30 + 10 * (1 / 3) / (7 / 12))
-    assert below_from(run([1, 1], [0, 1], [2, 2]), 2) is None, "it comes back"
-    assert below_from(run([1, 1], [0, 1]), 2) == 0.0
+    assert step_of(*falling) == pytest.approx(30 + 10 * (1 / 3) / (7 / 12))
+    assert step_of([1, 1], [0, 1], [2, 2]) is None, "it comes back"
+    assert step_of([1, 1], [0, 1]) == 0.0
 
 
 def test_numbers_of_a_row_with_entropy_at_the_maximum_and_below() -> None:

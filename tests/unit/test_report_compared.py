@@ -11,7 +11,7 @@ import pytest
 
 from harness.report.analysis.compared import Scored, pooled_noise, seed_matrix
 from harness.report.analysis.model import Line, Report
-from harness.report.analysis.scores import score_set
+from harness.report.analysis.scores import score_sets
 from harness.report.data.groups import group_records
 from harness.report.render.plot_data import report_data
 from harness.report.render.text import csv_text
@@ -80,12 +80,29 @@ def test_seeds_of_one_training_are_pooled_once() -> None:
             entry["correct"] = [min(64, max(0, c + shift)) for c in entry["correct"]]
     trained = [*rows_of("grpo", 0.0, activity=None), *rows_of("a", 0.1), *rows_of("b", -0.1)]
     groups = group_records(typed([*trained, *again, *wild]))
-    scored = [Scored(g, tuple(s for name in SETS if (s := score_set(g, name, None)))) for g in groups]
+    scored = [Scored(g, tuple(s for name in SETS if (s := score_sets([g], name, None)[0]))) for g in groups]
     own = [row for row in scored if row.group.role == "method"]
     assert len(own) == 3 and pooled_noise(scored) == seed_noise(seed_matrix(own))
     with_them, without = _report([*trained, *again, *wild]), _report(trained)
     assert _lines(with_them)["a"].interval == _lines(without)["a"].interval
     assert with_them.tables[0].spread_p == without.tables[0].spread_p is not None
+
+
+@pytest.mark.parametrize("apart", [(0,), (1,)])
+def test_samples_for_pass_k_alone_are_those_of_their_row_beside_rows_without(apart: tuple[int, ...]) -> None:
+    """Both are of equal size: only whether a row has them tells the two apart."""
+    rows = [rows_of("a", 0.0), rows_of("b", 0.1)]
+    for row in apart:
+        for record in rows[row]:
+            for entry in record["evals"].values():
+                entry["pass"] = {"n": entry["n"], "correct": [0] * len(entry["correct"])}
+    groups = group_records(typed([*rows[0], *rows[1]]))
+    together = score_sets(groups, "test_id", None)
+    for group, beside in zip(groups, together, strict=True):
+        alone = score_sets([group], "test_id", None)[0]
+        assert alone is not None and beside is not None and alone.curve_SK[:, 0].min() > 0
+        np.testing.assert_array_equal(beside.curve_SK, alone.curve_SK)
+        np.testing.assert_array_equal(beside.problem_P, alone.problem_P)
 
 
 def test_trainings_that_another_row_has_are_not_counted_or_paid_for_again() -> None:

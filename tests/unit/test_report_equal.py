@@ -122,6 +122,7 @@ def test_a_narrower_row_is_told_apart_and_no_wider_one_is_made_up() -> None:
     assert alike.p is not None and alike.p > 0.05
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_every_format_has_the_level_and_the_numbers(tmp_path: Path) -> None:
     records = rows_of("grpo", 0.0) + rows_of("a", 0.05) + rows_of("flat", 0.0)
     for record in records[6:]:

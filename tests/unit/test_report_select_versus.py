@@ -17,6 +17,8 @@ from harness.util.errors import UserError
 from tests.helpers.records import typed
 from tests.unit.test_report import card, make_record, rows_of, standard
 
+pytestmark = pytest.mark.usefixtures("unpainted")
+
 
 def _report(records: list[Any]) -> Report:
     return build_report(typed(records), title="t", subtitle="", expected_seeds=None, reference="grpo")

@@ -15,6 +15,7 @@ from harness.report.render.files import write_report
 from tests.helpers.records import typed
 from tests.unit.test_report import make_record, report, rows_of, table
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 Write = Callable[..., Path]
 
 

@@ -14,7 +14,8 @@ from harness.model.fused import is_fused, unfused
 from harness.model.policy import Policy
 from harness.stages.batch import Batch
 from harness.train import row_norms
-from harness.train.row_norms import Layers, alone, groups_of, row_grad_norms, together
+from harness.train.row_norms import Layers, alone, row_grad_norms, together
+from harness.train.spans import groups_of
 from tests.helpers.tiny import make_batch, tiny_policy
 
 SIZES: dict[str, Any] = {
@@ -51,9 +52,7 @@ def rows_of(policy: Policy) -> Batch:
 
 
 def one_by_one(policy: Policy, batch: Batch) -> Tensor:
-    """By the model's own layers, as one pass for all does: their norms are in fp32 whatever the type."""
-    with unfused(policy.model):
-        return torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
+    return torch.stack([alone(policy, batch.rows([i])) for i in range(len(batch))])
 
 
 KNOWN = {
@@ -64,8 +63,19 @@ KNOWN = {
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", KNOWN)
-def test_one_pass_gives_the_norms_of_a_pass_a_row(family: str, tied: bool) -> None:
+@pytest.mark.parametrize("layers_of_ours", [True, False])
+def test_one_pass_gives_the_norms_of_a_pass_a_row(family: str, tied: bool, layers_of_ours: bool) -> None:
     policy = policy_of(family.split()[0], tie_word_embeddings=tied, **KNOWN[family])
+    ours = any(map(is_fused, policy.model.model.layers))
+    if layers_of_ours:
+        assert ours == (family not in ("llama with biases", "olmo2", "phi3"))
+        check_one_pass(policy, tied)
+    elif ours:  # the model's own layers, whose norms are in fp32 whatever the type, show all to hooks
+        with unfused(policy.model):
+            check_one_pass(policy, tied)
+
+
+def check_one_pass(policy: Policy, tied: bool) -> None:
     batch, layers = rows_of(policy), Layers.of(policy)
     assert layers is not None and (layers.embedding.weight is layers.head.weight) == tied
     want = one_by_one(policy, batch)
@@ -122,6 +132,7 @@ def test_a_layer_that_is_used_twice_takes_a_pass_a_row() -> None:
     mlp.up_proj = mlp.gate_proj
     batch = rows_of(policy)
     assert Layers.of(policy) is not None
+    assert row_grad_norms(policy, batch).tolist() == one_by_one(policy, batch).tolist()
     with unfused(policy.model):
         assert row_grad_norms(policy, batch).tolist() == one_by_one(policy, batch).tolist()
     assert all(p.requires_grad for p in policy.model.parameters())
@@ -138,8 +149,7 @@ def test_a_row_too_long_for_a_tile_takes_a_pass_of_its_own(monkeypatch: pytest.M
 
     monkeypatch.setattr(row_norms, "_cells", lambda policy: (60, 13 * 60))
     monkeypatch.setattr(row_norms, "together", counted)
-    with unfused(policy.model):
-        torch.testing.assert_close(row_grad_norms(policy, batch), want, rtol=1e-9, atol=0)
+    torch.testing.assert_close(row_grad_norms(policy, batch), want, rtol=1e-9, atol=0)
     assert sum(taken) == 5  # 13 positions in a tile, and one response has 30 tokens
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,12 @@ import torch
 from scipy.stats import chi2_contingency
 
 from harness.model.decoding import left_padded
+from harness.model.head import tiled_head
 from harness.model.policy import Policy
+from harness.model.shared_prompts import SharedPrompts
 from harness.rollout.sampler import draw, sample, uniforms
-from harness.stages.token_stats import LOGP
+from harness.stages.token_stats import ENTROPY, LOGP
+from harness.stages.top_tokens import TopEntropy
 from harness.util.errors import UserError
 from tests.helpers.tiny import build_model, make_batch, tiny_policy
 
@@ -248,3 +252,76 @@ def test_left_padded() -> None:
     ids, mask = left_padded([[5, 6, 7], [8]], 0)
     assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
     assert mask.tolist() == [[True, True, True], [False, False, True]]
+
+
+def in_flight(policy: Policy, prompts: list[list[int]], n: int, at_once: int | None) -> tuple[Any, list[int]]:
+    """What is drawn, and the tokens of each pass: of prompts, or one of every row that is under way."""
+    passes: list[int] = []
+    hook = policy.model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: passes.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    own = keys(len(prompts) * n)
+    out = sample(
+        policy, prompts, n, keys=own, max_tokens=12, at_once=at_once, stats=(ENTROPY, TopEntropy(k=3))
+    )
+    hook.remove()
+    return out, passes
+
+
+def test_rows_begin_as_others_end_and_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[int] = []
+    join = SharedPrompts.join
+
+    def spying(self: SharedPrompts, other: SharedPrompts) -> None:
+        joined.append(len(self.logits()))
+        join(self, other)
+
+    monkeypatch.setattr(SharedPrompts, "join", spying)
+    policy = tiny_policy()
+    policy.model.generation_config.eos_token_id = [1, *range(30, 60)]
+    prompts = [[5 + i, *range(10, 12 + i % 5)] for i in range(16)]
+    whole, _ = in_flight(policy, prompts, 4, None)
+    own, passes = in_flight(policy, prompts, 4, 16)
+    assert len(set(whole.mask_NT.sum(1).tolist())) > 4, "rows must end at different times"
+    assert torch.equal(own.tokens_NT, whole.tokens_NT) and torch.equal(own.mask_NT, whole.mask_NT)
+    assert torch.equal(own.truncated_N, whole.truncated_N)
+    torch.testing.assert_close(own.logp_NT, whole.logp_NT, atol=1e-5, rtol=0)
+    for name, value in whole.stats.items():
+        torch.testing.assert_close(own.stats[name], value, atol=1e-5, rtol=0)
+    lengths = [len(p) for p in prompts]
+    first = sum(lengths[:4])
+    assert passes[0] == first and max(passes[1:]) <= max(16, first)
+    assert len(joined) >= 3 and min(joined) > 0, "no row began while others were under way"
+
+
+@pytest.mark.parametrize(
+    "ways", [{"share": False}, {"share": False, "pad": False}, {"share": True, "pad": False}]
+)
+def test_fewer_rows_at_once_by_any_way_draw_the_same(ways: dict[str, bool]) -> None:
+    policy = tiny_policy()
+    prompts = [[5, 6, 7], [8, 9], [10, 11, 12], [13, 14], [15, 16], [5]]
+    whole = sample(policy, prompts, 3, keys=keys(18), max_tokens=10)
+    policy.network.ways = replace(policy.network.ways, **ways)
+    few = sample(policy, prompts, 3, keys=keys(18), max_tokens=10, at_once=6)
+    assert torch.equal(few.tokens_NT, whole.tokens_NT) and torch.equal(few.truncated_N, whole.truncated_N)
+    torch.testing.assert_close(few.logp_NT, whole.logp_NT, atol=1e-5, rtol=0)
+
+
+def test_a_prompts_rows_stay_together_where_they_are_more_than_the_limit() -> None:
+    policy = tiny_policy()
+    out, passes = in_flight(policy, [[5, 6], [7, 8]], 6, 4)
+    assert passes[:2] == [2, 6] and len(out.tokens_NT) == 12
+
+
+def test_products_in_tiles_are_the_heads_own() -> None:
+    torch.manual_seed(3)
+    head = torch.nn.Linear(24, 2500, bias=False)
+    tiled = tiled_head(head)
+    assert tiled is not None
+    for rows in (9, 4, 12):
+        hidden = torch.randn(rows, 24)
+        with torch.no_grad():
+            torch.testing.assert_close(tiled(hidden), head(hidden), atol=1e-5, rtol=1e-5)
+            head.weight.mul_(2)  # as an update does
+            torch.testing.assert_close(tiled(hidden), head(hidden), atol=1e-5, rtol=1e-5)
+    assert tiled_head(torch.nn.Linear(24, 2500)) is None and tiled_head(head.bfloat16()) is None

@@ -56,7 +56,7 @@ def test_arrays_are_cut_to_what_the_cluster_takes(
     monkeypatch.setattr(queue, "run", lambda *words: "MaxArraySize            = 2\n")
     sweep = load_sweep(sweep_file(slurm=SLURM | {"limit": 1}))
     found = list(scripts(sweep, make_plan(sweep, backend), ledger(sweep)))
-    assert [what for what, _ in found][1:] == ["array of 2 runs", "array of 2 runs", "array of 1 runs"]
+    assert [what for what, _ in found][1:] == ["array of 2 runs", "array of 2 runs", "array of 1 run"]
     assert "#SBATCH --array=0-1%1\n" in found[1][1]
 
 

@@ -16,8 +16,11 @@ import torch
 from harness.registry import methods as registry
 from harness.stages.base import Out, Selection, Stage, StepContext
 from harness.stages.batch import Batch
+from harness.stages.compose import GIVEN_TAGS
 from harness.util.errors import UserError
 
+#: Modules whose functions are read, too, where a stage calls them.
+FOLLOWED = ("methods.", "harness.stages.")
 #: Stages without which a search that finds nothing would pass.
 KNOWN = {"DynamicSampling", "TemperedRollout", "MixTempered", "TagPassVariance", "ElasticBounds",
          "MarkConflicts", "ConflictWeight", "VarianceControl"}  # fmt: skip
@@ -25,7 +28,7 @@ KNOWN = {"DynamicSampling", "TemperedRollout", "MixTempered", "TagPassVariance",
 
 def tags_in_source(cls: type) -> tuple[set[str], set[str]]:
     """Tags read (``batch.tags["x"]``) and written (``with_tags(x=...)``) by a class, and by the functions of
-    its module that it calls; ``tags.get`` can do without the tag."""
+    methods and stages that it calls; ``tags.get`` can do without the tag."""
     reads: set[str] = set()
     writes: set[str] = set()
     waiting: list[Any] = [c for c in cls.__mro__ if c.__module__ not in ("builtins", "harness.stages.base")]
@@ -43,10 +46,14 @@ def tags_in_source(cls: type) -> tuple[set[str], set[str]]:
                 if node.func.attr in ("with_tags", "with_token_tags"):
                     writes |= {word.arg for word in node.keywords if word.arg}
             elif isinstance(node, ast.Name):
-                called = getattr(sys.modules[cls.__module__], node.id, None)
-                if isinstance(called, FunctionType) and called.__module__ == cls.__module__:
+                module = sys.modules[getattr(item, "__module__", cls.__module__)]
+                called = getattr(module, node.id, None)
+                writes |= getattr(called, "sets_tags", frozenset())  # a request, whose answer has them
+                if isinstance(called, FunctionType) and called.__module__.startswith(
+                    (cls.__module__, *FOLLOWED)
+                ):
                     waiting.append(called)
-    return reads, writes
+    return reads - GIVEN_TAGS, writes - GIVEN_TAGS
 
 
 def forgotten(cls: type[Stage]) -> list[str]:
@@ -56,7 +63,7 @@ def forgotten(cls: type[Stage]) -> list[str]:
         f"{cls.__module__}.{cls.__name__}: its source has {sorted(tags)}, declared are "
         f"{sorted(getattr(cls, name))}; write {name} = frozenset({sorted(tags)}) in the class"
         for name, tags in found.items()
-        if tags != getattr(cls, name)
+        if tags != getattr(cls, name) - GIVEN_TAGS
     ]
 
 

@@ -66,6 +66,10 @@ def test_the_next_lower_rate(lr: float, expected: float) -> None:
     assert next_lower([3e-4, 1e-4], lr) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_next_lower_rate_of_a_grown_grid() -> None:
+    assert [next_lower([1e-4, 2e-4, 4e-4], lr) for lr in (1.6e-3, 8e-4, 5e-5)] == [8e-4, 4e-4, 2.5e-5]
+
+
 def test_a_grid_of_one_rate_is_halved() -> None:
     assert next_lower([2e-4], 2e-4) == pytest.approx(1e-4)
 

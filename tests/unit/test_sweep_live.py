@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness.run.state import state_of
-from harness.sweep.live import PlainDisplay, RunningRun, Snapshot, duration, finished_line, table, totals
+from harness.sweep.live import PlainDisplay, RunningRun, Snapshot, finished_line, table, totals
+from harness.util.progress import duration
 
 STATUS = {
     "step": 12,

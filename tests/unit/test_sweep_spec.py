@@ -70,7 +70,7 @@ def test_a_method_of_ones_own_does_not_slip_into_a_track(
         ({"methods": {"tracks": ["mian"]}}, "unknown track.*'mian'; did you mean main"),
         ({"methods": {"track": ["main"]}}, "unknown key.*'track'; did you mean tracks"),
         ({"methods": {"tracks": "main"}}, "'tracks' must be a list"),
-        ({"methods": {"tracks": ["sft-then-rl"]}}, "no published method is of track sft-then-rl"),
+        ({"methods": {"tracks": ["off-policy"]}}, "no published method is of track off-policy"),
         ({"methods": {"tracks": ["main"], "except": ["dappo"]}}, "except: 'dappo'; did you mean dapo"),
         ({"methods": {"tracks": ["main"], "also": ["dappo"]}}, "unknown method 'dappo'; did you mean dapo"),
         ({"seeds": [1, 1]}, "lists '1' twice"),

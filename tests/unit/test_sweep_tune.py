@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from harness.cli.plan import tuning_notes
 from harness.sweep.local import LocalLauncher
 from harness.sweep.plan import ledger, make_plan
+from harness.sweep.sections import Tuning
 from harness.sweep.spec import load_sweep
 from harness.sweep.text import read_yaml
-from harness.sweep.tune import Trial, choose, score, trials, write_choice
+from harness.sweep.tune import Trial, choose, next_rate, score, trials, untried, write_choice
 from harness.util.errors import UserError
 from tests.helpers.records import small_record
 
@@ -99,6 +100,53 @@ def test_the_choice_is_written_and_used(sweep_file: Write, backend: Any, worker:
     assert all(job.choice and job.choice["settings"]["train.lr"] == 3e-4 for job in jobs)
     with pytest.raises(UserError, match="seed that small.tuned.yaml was tuned with"):
         make_plan(load_sweep(sweep_file(seeds=[101])), backend)
+
+
+@pytest.mark.parametrize(
+    ("scores", "extend", "rate"),
+    [
+        ({1e-4: 0.1, 2e-4: 0.3, 4e-4: 0.2}, 2, None),
+        ({1e-4: 0.1, 2e-4: 0.2, 4e-4: 0.3}, 2, 8e-4),
+        ({1e-4: 0.1, 2e-4: 0.2, 4e-4: 0.3}, 0, None),
+        ({1e-4: 0.1, 2e-4: 0.2, 4e-4: 0.3, 8e-4: 0.4}, 2, 1.6e-3),
+        ({1e-4: 0.1, 2e-4: 0.2, 4e-4: 0.3, 8e-4: 0.4, 1.6e-3: 0.5}, 2, None),
+        ({1e-4: 0.3, 2e-4: 0.2, 4e-4: 0.1}, 1, 5e-5),
+        ({5e-5: 0.4, 1e-4: 0.3, 2e-4: 0.2, 4e-4: 0.1}, 1, None),
+        # a tie goes to the smaller rate, which may be the edge
+        ({1e-4: 0.3, 2e-4: 0.3, 4e-4: 0.1}, 1, 5e-5),
+        ({1e-4: 0.1, 2e-4: 0.2, 4e-4: None}, 2, None),
+    ],
+)
+def test_a_grid_grows_while_the_best_rate_lies_on_its_edge(
+    scores: dict[float, float | None], extend: int, rate: float | None
+) -> None:
+    tuning = Tuning(lrs=(1e-4, 2e-4, 4e-4), knobs={}, seed=1, extend=extend)
+    assert next_rate(tuning, [(_trial(lr, 0), value) for lr, value in scores.items()]) == rate
+
+
+def test_tuning_tries_the_grown_grid_and_says_where_it_ends(
+    sweep_file: Write, backend: Any, worker: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import harness.cli.sweeps as command
+
+    monkeypatch.setattr(command, "Runs", lambda: backend)
+    monkeypatch.setattr(command, "open_launcher", lambda sweep, book: LocalLauncher(sweep, book, worker))
+    small = TUNING | {"lrs": [1e-4, 2e-4], "knobs": {"grpo": {"eps_high": [0.2, 0.28]}}}
+    path = sweep_file(tuning=small | {"extend": 2}, methods=["grpo"])
+    assert command.tune(load_sweep(path)) == 0
+    # the fake score grows with the rate: twice over the upper edge, and the winner is still on it
+    body = read_yaml(path.with_name("small.tuned.yaml"))
+    assert sorted({row["settings"]["train.lr"] for row in body["trials"]}) == [1e-4, 2e-4, 4e-4, 8e-4]
+    chosen = body["choices"]["grpo"]
+    assert chosen["settings"]["train.lr"] == 8e-4 and chosen["lr_at_grid_edge"]
+    assert capsys.readouterr().out.count("2 more, where the best rate lies on the grid's edge") == 2
+
+    # the file has it all, also where the runs are gone; a grid that may not grow has fewer trials
+    sweep = load_sweep(path)
+    assert untried(sweep, trials(sweep, backend)) == [] and len(trials(sweep, backend)) == 8
+    narrow = load_sweep(sweep_file(tuning=small, methods=["grpo"]))
+    assert len(untried(narrow, trials(narrow, backend))) == 4
 
 
 def test_methods_without_knobs_may_take_the_rate_of_one_that_is_tuned(

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from harness.model import log_prob
-from harness.model.logits import HeadCurve, chunk_rows, token_stats
+from harness.model.head import HeadCurve
+from harness.model.logits import chunk_rows, token_stats
 from harness.stages.token_stats import (
     ENTROPY,
     LOGP,

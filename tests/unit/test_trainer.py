@@ -333,9 +333,9 @@ def test_a_diverged_run_says_so() -> None:
 
 def test_an_engine_that_lacks_a_capability_is_refused_before_any_work() -> None:
     class Mixing(PlainRollout):
-        engine_needs = frozenset({"mixture"})
+        engine_needs = frozenset({"telepathy"})
 
-    with pytest.raises(UserError, match="needs mixture, which the built-in sampler does not offer"):
+    with pytest.raises(UserError, match="needs telepathy, which the built-in sampler does not offer"):
         tiny_trainer(stages=grpo_stages().with_(rollout=Mixing()))
 
 

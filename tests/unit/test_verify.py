@@ -161,6 +161,7 @@ def test_a_bad_line_never_hides_the_other_records(tmp_path: Path) -> None:
     assert len(loaded.left_out) == 5
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_numbers_that_json_has_not_are_read_as_missing(tmp_path: Path) -> None:
     from harness.report.render.files import write_report
     from tests.unit.test_report import make_record

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from benchmarks.words import problems
 from benchmarks.words.problems import FAMILIES, FROZEN_FILE, SPLITS, Words, frozen
 from harness.problem_sets.generated import Level
 from harness.problems.problem import Problem
 from harness.util.environment import ROOT
+from harness.util.errors import UserError
 from tests.testbed.freeze import digests
 
 
@@ -19,6 +22,17 @@ def test_what_records_refer_to_is_frozen() -> None:
     assert frozen() == digests()["words"], (
         "raise VERSION (or VERIFIER_VERSION); python -m tests.testbed.freeze"
     )
+
+
+@pytest.mark.parametrize("name", ["version", "verifier"])
+def test_a_file_of_another_version_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is drawn: a run's identity asks for the file."""
+    (tmp_path / "FROZEN").write_text(json.dumps(frozen() | {name: "7"}))
+    monkeypatch.setattr(problems, "FROZEN_FILE", tmp_path / "FROZEN")
+    with pytest.raises(UserError, match=f"has {name} 7 of words, and the problems here are of {name} 1"):
+        Words().fingerprint()
 
 
 def test_no_problem_is_in_two_buckets() -> None:

@@ -112,6 +112,22 @@ def test_greedy_decoding_takes_the_tokens_that_hf_takes(engine: Any, hf: Any) ->
     assert {t: c.token_ids for t, c in ours.items()} == {t: c.token_ids for t, c in theirs.items()}
 
 
+def test_entropies_of_the_likeliest_tokens_are_those_of_hf(engine: Any, hf: Any) -> None:
+    """Also where the sampled token is none of them, which vLLM then tells besides."""
+    greedy, hot = Sampling(0.0, 1.0, 16, top_entropy=50), Sampling(1.0, 1.0, 16, top_entropy=2)
+    for sampling in (greedy, hot):
+        ours, theirs = drawn(engine, requests(2), sampling), drawn(hf, requests(2), sampling)
+        compared = [tag for tag, own in ours.items() if own.token_ids == theirs[tag].token_ids]
+        assert sampling is hot or len(compared) == len(ours)
+        for tag in compared:
+            assert ours[tag].entropies == pytest.approx(theirs[tag].entropies, abs=1e-3)
+        for own in ours.values():
+            assert len(own.entropies) == len(own.token_ids) and min(own.entropies) >= 0
+    assert max(max(own.entropies) for own in ours.values()) <= 2 / np.e + 1e-6, "two tokens have no more"
+    with pytest.raises(UserError, match="engine=hf"):
+        drawn(engine, requests(1), Sampling(0.0, 1.0, 16, top_entropy=101))
+
+
 def test_stop_ids_are_told_from_end_tokens(engine: Any) -> None:
     plain = drawn(engine, requests(20))
     letter = max(range(4, 96), key=lambda i: sum(i in c.token_ids[:-1] for c in plain.values()))

@@ -20,8 +20,8 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     made = AsymmetricAdvantage(hp["alpha"], scale, hp["epsilon"])(batch, plain_context(mask))
     advantage = spread(made.value, mask)
     stage = PolicyLoss(
-        bounds=FixedBounds(hp["clip_ratio"], hp["clip_ratio"]), dual_clip=hp["clip_ratio_c"],
-        aggregation=hp["loss_agg_mode"],
+        bounds=FixedBounds(*(hp.get(f"clip_ratio_{side}", hp["clip_ratio"]) for side in ("low", "high"))),
+        dual_clip=hp["clip_ratio_c"], aggregation=hp["loss_agg_mode"],
     )  # fmt: skip
     loss, grad = loss_and_grad(stage, batch.with_(advantage_BT=advantage), tensor(case, "logp"), **VERL_ROWS)[
         :2

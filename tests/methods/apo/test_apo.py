@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -20,6 +22,12 @@ def test_the_sheet_s_numbers() -> None:
     assert kl_weight(hard, torch.tensor([1.0, 0.0, -1.0, 2.0]).double()).tolist() == pytest.approx(
         [0.743119, 1, 1, 0.743119], abs=1e-6
     )
+
+
+def test_the_mean_of_the_right_ones_lengths_has_the_code_s_epsilon() -> None:
+    reward, length = torch.tensor([1.0, 0.0]).double(), torch.tensor([1000.0, 1001.0]).double()
+    weight = length_weight(reward, length, torch.zeros(2, dtype=torch.int64), math.e)
+    assert float(weight[1]) == pytest.approx(2 - math.exp(-1.000001), abs=1e-11)
 
 
 def test_the_length_weight_stays_below_two_and_needs_a_right_response() -> None:

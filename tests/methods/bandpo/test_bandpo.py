@@ -35,6 +35,14 @@ def test_near_certainty_and_near_nothing(kind: str, low: float) -> None:
     assert bounds(kind, 1e-8, cap=1e12) == pytest.approx([0.0, 1e8])
 
 
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+def test_a_certain_token_that_has_not_moved_is_on_its_bounds_and_trains(advantage: float) -> None:
+    batch, logp = batch_of([[0.0, 0.0]], [advantage], logp=-(2.0**-21))
+    _, grad, metrics = loss_of("bandpo@chi2", {"aggregation": "token-mean"}, batch, logp)
+    assert metrics["bandpo/low"] == metrics["bandpo/high"] == 1.0
+    assert grad[0].tolist() == pytest.approx([-advantage / 2] * 2)
+
+
 def test_the_relaxed_band_is_joined_with_the_plain_one() -> None:
     assert bounds("tv", 0.9, relaxed=(0.2, 0.28)) == pytest.approx([0.8, 1.28])
     assert bounds("tv", 0.08, relaxed=(0.2, 0.28)) == pytest.approx([0.375, 1.625])

@@ -12,7 +12,7 @@ from harness.registry.golden import GoldenCase
 from harness.stages.groups import per_group
 from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio
 from methods.canon import conditional_advantage, scheduled_mu
-from tests.methods.support.golden import loss_and_grad, make_batch, spread, tensor
+from tests.methods.support.golden import VERL_ROWS, loss_and_grad, make_batch, spread, tensor
 
 
 def metric_of(case: GoldenCase, variant: str) -> Tensor:
@@ -36,26 +36,28 @@ def step_of(case: GoldenCase) -> int | None:
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, mask, variant = case.hp, tensor(case, "mask"), str(case.meta["variant"])
     reward, metric = tensor(case, "rewards"), metric_of(case, variant)
+    # the code divides by the response budget where it sums over tokens, and only there
+    budget = hp["max_length"] if hp["loss_agg_mode"] == "seq-mean-token-sum" else 1
 
-    def advantages(mu: float) -> Tensor:
+    def advantages(mu: float, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
+        """Schedules of mu have no alpha and no beta."""
+
         def formula(reward_n: Tensor, metric_n: Tensor) -> Tensor:
-            alpha, beta = hp.get("alpha", 1.0), hp.get("beta", 0.0)
             return conditional_advantage(reward_n, metric_n, mu, alpha, beta, long="length" in variant)
 
-        value = per_group(formula, tensor(case, "groups"), reward, metric)
-        return spread(value / hp["max_length"], mask)
+        return spread(per_group(formula, tensor(case, "groups"), reward, metric) / budget, mask)
 
     out: dict[str, Any] = {"out_advantages_anneal": advantages(float(reward.mean()))}
-    mu = hp.get("_lambda", 1.0)
     step = step_of(case)
     if step is not None:
         out["out_mu"] = scheduled_mu("intra-first", 0.0, step, 0.0)
         out["out_advantages_reverse"] = advantages(scheduled_mu("inter-first", 0.0, step, 0.0))
     if step is not None and ("cos" in variant or "_lambda" not in hp):
-        mu = out["out_mu"]
+        advantage = advantages(out["out_mu"])
     elif "ann" in variant:  # the official name is "annel"
-        mu = float(reward.mean())
-    advantage = advantages(mu)
+        advantage = out["out_advantages_anneal"]
+    else:
+        advantage = advantages(hp.get("_lambda", 1.0), hp.get("alpha", 1.0), hp.get("beta", 0.0))
     stage = PolicyLoss(
         TokenRatio(None),
         FixedBounds(hp["clip_ratio_low"], hp["clip_ratio_high"]),
@@ -63,6 +65,6 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         aggregation=hp["loss_agg_mode"],
     )
     batch = make_batch(mask, old={"logp": tensor(case, "old_logp")}, advantage_BT=advantage)
-    loss, grad = loss_and_grad(stage, batch, tensor(case, "logp"))[:2]
+    loss, grad = loss_and_grad(stage, batch, tensor(case, "logp"), **VERL_ROWS)[:2]
     out |= {"out_advantages": advantage, "out_loss": loss, "out_grad_logp": grad}
     return {k: np.asarray(v) for k, v in out.items()}

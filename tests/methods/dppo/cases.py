@@ -21,6 +21,7 @@ CASES = Cases(
         ("dppo@tv", {}, ONE_UPDATE, "raise train.minibatches"),
         ("dppo@kl", {}, ONE_UPDATE, "raise train.minibatches"),
         ("dppo@prime", {}, ONE_UPDATE, "raise train.minibatches"),
+        ("dppo@tv", {}, {"rollout.group_size": 1}, "leaves nothing to compare; use at least 2"),
     ],
     formulas=[
         "harness.stages.trust_region:probability_change",

@@ -41,6 +41,13 @@ def test_only_the_harmful_side_is_clipped() -> None:
     assert clipped_log_ratio(d, torch.zeros(2), -0.4, 0.4).tolist() == [0.0, 0.0]
 
 
+def test_a_log_ratio_on_its_bound_keeps_its_gradient() -> None:
+    for sign in (1.0, -1.0):
+        d = torch.tensor([0.4 * sign, 0.5 * sign], dtype=torch.float64, requires_grad=True)
+        clipped = clipped_log_ratio(d, torch.full((2,), sign, dtype=torch.float64), -0.4, 0.4)
+        assert torch.autograd.grad(clipped.sum(), d)[0].tolist() == [1.0, 0.0]
+
+
 def test_inside_its_band_it_is_gspo_without_a_clip() -> None:
     batch, logp = batch_of([[0.1, -0.04, 0.03], [-0.2, 0.3]], [1.0, -0.7])
     ours = loss_of("gmpo", {}, batch, logp)[:2]

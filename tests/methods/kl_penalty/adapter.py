@@ -53,5 +53,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         out[f"out_token_rewards_{estimator}"] = token_reward
         out[f"out_rewards_{estimator}"] = reward
         out[f"out_advantages_{estimator}"] = spread(advantage, mask)
-    out["out_current_kl_k1"] = aggregate("seq-mean-token-mean", (old - ref) * mask, mask, **verl_rows)
+    out["out_current_kl_k1"] = aggregate(
+        "seq-mean-token-mean", (old - ref) * mask, mask, empty_rows=True, **verl_rows
+    )
     return {k: np.asarray(v) for k, v in out.items()}

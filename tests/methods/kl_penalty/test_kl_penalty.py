@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -73,3 +75,9 @@ def test_the_sheet_s_numbers() -> None:
     free = of("k3", exponent_clamp=None, value_clamp=None)
     assert (free[0][1], free[1][1]) == pytest.approx((16.085537, -19.085537))
     assert (of("k3+")[0][1], of("k3+")[1][1]) == pytest.approx((10, -3))
+
+
+def test_verl_s_limit_of_the_exponent_holds_in_both_terms_of_k3() -> None:
+    d = torch.tensor([30.0, -30.0], dtype=torch.float64)
+    value = kl_estimate("k3", d, torch.zeros(2), exponent_clamp=2.0, value_clamp=None)
+    assert value.tolist() == pytest.approx([math.exp(-2) + 1, math.exp(2) - 3])

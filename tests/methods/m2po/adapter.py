@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.registry.golden import GoldenCase
 from harness.stages.aggregate import aggregate
-from harness.stages.loss import FixedBounds, PolicyLoss, clipped_tokens
+from harness.stages.loss import FixedBounds, PolicyLoss, TokenRatio, clipped_tokens
 from harness.stages.ratios import BehaviourRatio
 from methods.m2po import MomentBounds, MomentMask, within_budget
 from tests.methods.support.golden import loss_and_grad, make_batch, tensor
@@ -47,7 +47,7 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     }
     kept = within_budget((before - sampled) ** 2, mask.bool(), budget, strict=True, least=1)
     eps_clip = hp["areal_eps_clip"]
-    areal = PolicyLoss(bounds=FixedBounds(eps_clip, eps_clip), aggregation="token-mean")
+    areal = PolicyLoss(TokenRatio(None), FixedBounds(eps_clip, eps_clip), aggregation="token-mean")
     loss, grad = loss_and_grad(areal, batch.with_(loss_mask_BT=kept), logp)[:2]
     out |= {"out_mask_areal": kept, "out_loss_areal": loss, "out_grad_logp_areal": grad}
     return {k: np.asarray(v) for k, v in out.items()}

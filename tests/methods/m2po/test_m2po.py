@@ -42,6 +42,19 @@ def test_the_sheet_s_five_tokens_in_the_released_form() -> None:
     assert (floored["m2po/low"], floored["m2po/high"]) == pytest.approx((0.7, 1.5))
 
 
+def test_the_token_that_the_release_s_bound_comes_from_is_clipped_in_float32_too() -> None:
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        wild = torch.randn(1, 40, generator=draw) / 2
+        trains = []
+        for dtype in (torch.float64, torch.float32):
+            batch, _ = batch_of(wild.tolist(), [1.0])
+            logp = torch.zeros(1, 40, dtype=dtype)
+            batch = batch.with_(rollout_logp_BT=-wild.to(dtype), advantage_BT=batch.advantage_BT.to(dtype))
+            trains.append(loss_of("m2po@released", {}, batch, logp)[1] != 0)
+        assert torch.equal(*trains) and not bool(trains[0].all())
+
+
 def test_within_the_budget_nothing_happens() -> None:
     batch, logp = sampled_by_the_old([FIVE], [1.0])
     for name in ("m2po@paper", "m2po@released"):

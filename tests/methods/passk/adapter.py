@@ -13,6 +13,13 @@ from methods.passk import best_advantage, max_at_k, pass_chance, pkpo_advantage,
 from tests.methods.support.golden import spread, tensor
 
 
+def estimates(score_n: torch.Tensor, k: int, estimator: str) -> torch.Tensor:
+    """PKPO's, NaN for a group in which the estimator has no value."""
+    if (estimator == "loo" and k == len(score_n)) or (estimator == "loo-1" and k == 1):
+        return torch.full_like(score_n, torch.nan)
+    return pkpo_advantage(score_n, k, estimator)
+
+
 def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
     hp, k, mask = case.hp, case.hp["k"], tensor(case, "mask")
     reward, score, group = (tensor(case, name) for name in ("rewards", "scores", "groups"))
@@ -28,11 +35,11 @@ def outputs(case: GoldenCase) -> dict[str, np.ndarray]:
         "out_max_at_k": [float(max_at_k(score[group == g], k)) for g in groups],
         "out_advantages_training": spread(per_group(training, group, reward), mask),
         "out_advantages_best": spread(per_group(best, group, score), mask),
-        "out_rewards_pkpo": per_group(partial(pkpo_advantage, k=k), group, score),
-        "out_rewards_pkpo_raw": per_group(partial(pkpo_advantage, k=k, estimator="raw"), group, score),
-        "out_rewards_pkpo_loo": per_group(partial(pkpo_advantage, k=k, estimator="loo"), group, score),
+        "out_rewards_pkpo": per_group(partial(estimates, k=k, estimator="loo-1"), group, score),
+        "out_rewards_pkpo_raw": per_group(partial(estimates, k=k, estimator="raw"), group, score),
+        "out_rewards_pkpo_loo": per_group(partial(estimates, k=k, estimator="loo"), group, score),
         "out_advantages_pkpo_binary": spread(
-            per_group(partial(pkpo_advantage, k=k, estimator="binary"), group, reward), mask
+            per_group(partial(estimates, k=k, estimator="binary"), group, reward), mask
         ),
     }
     return {name: np.asarray(value) for name, value in out.items()}

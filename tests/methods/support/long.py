@@ -12,7 +12,7 @@ from harness.problems.problem import Problem, Verdict
 from harness.stages.base import StepContext
 from harness.stages.batch import Batch
 from harness.stages.token_stats import LOGP
-from tests.methods.support.pipeline import PIECES, VOCAB, WIDTH_P, LogitsPolicy, Step
+from tests.methods.support.pipeline import PIECES, VOCAB, WIDTH_P, LogitsPolicy, Step, branched
 
 LENGTH_T = 8192
 #: log ratio of each response, nats: raised and lowered far, with a positive and a negative advantage each.
@@ -64,6 +64,7 @@ def long_step(place: str, reference: str) -> Step:
             "grpo_advantage": torch.tensor([1.0 if c else -1.0 for c in CORRECT]),
         },
     )
+    batch = branched(batch, torch.Generator().manual_seed(1))
     batch = batch.with_(rollout_logp_BT=policies["old"].stats(batch, (LOGP,))["logp"])
     ctx = StepContext(
         step=3, fraction=0.3, total_steps=10, seed=0, prompts_per_step=2, group_size=2,

@@ -4,7 +4,8 @@ the trainer's own. Gives what a method trained on, its loss and the gradient wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ class LogitsPolicy:
     prompt_logits_BPV: Tensor
     temperature: float
     packs = False
+    _known: dict[TokenStat, Tensor] = field(default_factory=dict, init=False)
+    _known_of: Batch | None = field(default=None, init=False)
 
     def stats(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
         rows, out = batch.tags["row"].long(), {}
@@ -57,6 +60,21 @@ class LogitsPolicy:
                 values = token_stats(flat, head, ids.reshape(-1), chosen, temperature=self.temperature)
                 out |= {k: v.reshape(ids.shape) for k, v in values.items()}
         return out
+
+    @torch.no_grad()
+    def fixed(self, batch: Batch, wanted: Iterable[TokenStat]) -> dict[str, Tensor]:
+        """:meth:`stats` of a policy that is not trained, computed once: every method asks for the same.
+
+        What is known of a statistic does not hang on what was asked before it.
+        """
+        if self._known_of is not batch:
+            self._known_of, plain = batch, self.stats(batch, (LOGP, ENTROPY))
+            self._known = {stat: plain[stat.name] for stat in (LOGP, ENTROPY)}
+        wanted = tuple(dict.fromkeys(wanted))
+        for stat in wanted:
+            if stat not in self._known:
+                self._known[stat] = self.stats(batch, (stat,))[stat.name]
+        return {stat.name: self._known[stat].clone() for stat in wanted}
 
     @property
     def model(self) -> LogitsPolicy:
@@ -102,12 +120,16 @@ class Step:
             temperature=self.ctx.temperature, fraction=self.ctx.fraction, started=self.ctx.started,
             max_response_tokens=self.ctx.max_response_tokens, state=state, draws=token_draws(b, ()),
             pieces=dict(enumerate(PIECES)), answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
+            truncated=b.truncated_B.tolist(), tags=b.tags,
+            token_tags={**b.token_tags, **({} if b.segment_BT is None else {"segment": b.segment_BT})},
             inner=lambda layer: (inner_logits(logits), inner_logits(self.old.logits_BTV)),
+            step=self.ctx.step,
         )  # fmt: skip
 
 
+@lru_cache(maxsize=128)
 def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> Step:
-    """A synthetic step; the last group is tagged ``tempered``.
+    """A synthetic step; the last group is tagged ``tempered``. Made once: nobody changes it in place.
 
     Args:
         kind: ``random``, or an edge case: ``all-equal`` verdicts, ``one-token`` responses, every row
@@ -157,6 +179,7 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
         ),
         tags={"row": torch.arange(rows), "tempered": (group_B >= GROUPS - TEMPERED_GROUPS).float()},
     )
+    batch = branched(batch, pick)
     ctx = StepContext(
         step=3, fraction=0.3, total_steps=10, seed=seed, prompts_per_step=GROUPS, group_size=SIZE,
         max_response_tokens=WIDTH_T, temperature=0.8, minibatches=minibatches, started=0.2,
@@ -168,6 +191,17 @@ def make_step(seed: int = 0, kind: str = "random", *, minibatches: int = 2) -> S
     return Step(batch, *policies, ctx)
 
 
+def branched(batch: Batch, pick: torch.Generator) -> Batch:
+    """``batch`` with what rollout programs that branch leave: the last two rows of a group stand below its
+    first, and some tokens begin segments of some value."""
+    below = (batch.sample_B >= SIZE - 2).float()
+    begins, value = torch.rand(2, *batch.mask_BT.shape, generator=pick, dtype=torch.float64)
+    tags = dict(parent=below - 1, level=below, cut=2 * below, prefix_entropy=1.3 * below)
+    return batch.with_tags(**tags).with_token_tags(
+        segment_begins=(begins < 0.4).double(), segment_value=(4 * value).round() / 4
+    )
+
+
 def plan_of(stages: Stages, step: Step, metrics: dict[str, float] | None = None) -> list[Minibatch]:
     """The stages from the rewards to the update plan, as the trainer runs them; fills ``metrics``."""
     metrics = {} if metrics is None else metrics
@@ -175,9 +209,12 @@ def plan_of(stages: Stages, step: Step, metrics: dict[str, float] | None = None)
     wanted = dict.fromkeys([LOGP, ENTROPY, *(s for stage in declared for s in stage.old_stats)])
     batch = step.batch
     with torch.no_grad():
-        batch = batch.with_(old=step.old.stats(batch, wanted))
+        batch = batch.with_(old=step.old.fixed(batch, wanted))
         if any(stage.needs_reference for stage in declared):
-            batch = batch.with_(ref_logp_BT=step.reference.stats(batch, (LOGP,))["logp"])
+            further = [stat for stage in declared for stat in stage.reference_stats]
+            ref = step.reference.fixed(step.batch, (LOGP, *further))
+            batch = batch.with_(ref_logp_BT=ref["logp"])
+            batch = batch.with_token_tags(**{stat.name: ref[stat.name] for stat in further})
     out = stages.reward(batch, step.ctx)
     metrics |= out.metrics
     reward = out.value

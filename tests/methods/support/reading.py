@@ -25,8 +25,10 @@ class Recorded:
     ``rollout_logp`` ``[B,T]`` are the tokens' log-probs as the sampler gave them.
     ``pieces`` are the texts of single tokens, ``parameters`` what the current logits are a function of.
     ``answers`` are the responses' answers in the grader's canonical form (None: there is none), ``texts``
-    what the grader was given.
+    what the grader was given. ``truncated`` rows met the token limit. ``step`` is that of the run.
     ``inner`` gives the current and the old logits that the head reads behind a layer, ``[B,T,V]`` each.
+    ``tags`` ``[B]`` and ``token_tags`` ``[B,T]`` are what the rollout program left on its rows; ``segment``
+    among the latter are the numbers of segments, where there are any.
     """
 
     logits: Tensor
@@ -52,7 +54,11 @@ class Recorded:
     pieces: Mapping[int, str] = field(default_factory=dict)
     answers: Sequence[str | None] = ()
     texts: Sequence[str] = ()
+    truncated: Sequence[bool] = ()
     inner: Callable[[float], tuple[Tensor, Tensor]] | None = None
+    tags: Mapping[str, Tensor] = field(default_factory=dict)
+    token_tags: Mapping[str, Tensor] = field(default_factory=dict)
+    step: int = 0
 
     @property
     def rows(self) -> range:

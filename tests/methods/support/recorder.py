@@ -52,8 +52,8 @@ class Step:
     @cached_property
     def old(self) -> tuple[Tensor, Tensor]:
         """Logits of the policy before the first update: the same in every update."""
-        with torch.no_grad():
-            return raw_logits(self._at(self.updates[0]), self.batch)
+        logits, prompts = raw_logits(self._at(self.updates[0]), self.batch)
+        return logits.detach(), prompts.detach()
 
     @cached_property
     def ref(self) -> tuple[Tensor, Tensor]:
@@ -85,9 +85,11 @@ class Step:
 
         The model is that until the next call.
         """
-        (old, prompt), (ref, _) = self.old, self.ref
         b, current = self.batch, self._at(update).requires_grad_()
-        logits, _ = raw_logits(current, b)
+        logits, prompts = raw_logits(current, b)
+        if update is self.updates[0]:  # the policy before the first update is this one
+            self.__dict__["old"] = logits.detach(), prompts.detach()
+        (old, prompt), (ref, _) = self.old, self.ref
         tempered = b.tags.get("tempered", torch.zeros(len(b)))
         recorded = Recorded(
             logits=logits, old_logits=old, ref_logits=ref, prompt_logits=prompt, tokens=b.response_BT,
@@ -99,7 +101,10 @@ class Step:
             state=update.state, draws=update.draws, parameters=list(current.parameters()),
             rollout_logp=b.rollout_logp_BT,
             pieces=self.pieces, answers=[v.canonical for v in b.verdicts or ()], texts=b.texts,
+            truncated=b.truncated_B.tolist(), tags=b.tags,
+            token_tags={**b.token_tags, **({} if b.segment_BT is None else {"segment": b.segment_BT})},
             inner=lambda layer: (raw_logits(current, b, layer)[0], self.old_inner(layer)),
+            step=self.trainer.counters.step,
         )  # fmt: skip
         return recorded, current
 

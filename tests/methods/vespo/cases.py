@@ -12,6 +12,7 @@ CASES = Cases(
     ],
     refused=[
         ("vespo", {}, {"train.minibatches": 1, "train.epochs": 1}, "raise train.minibatches"),
+        ("vespo", {"scale": "none"}, {"rollout.group_size": 1}, "leaves nothing to compare; use at least 2"),
     ],
     formulas=[
         "methods.vespo:log_response_weight",

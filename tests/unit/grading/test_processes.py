@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -279,11 +280,13 @@ def test_processes_that_cannot_start_are_an_error_and_not_a_hang(monkeypatch: py
 
 
 def test_a_grader_that_fails_is_told_and_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, forkers_of_their_own: None
+    monkeypatch: pytest.MonkeyPatch, forkers_of_their_own: None
 ) -> None:
     broken = "import harness.grading.second as s; s.same = lambda *_: 1 / 0; from harness.grading.forker"
     start = children._START.replace("from harness.grading.forker", broken)
     monkeypatch.setattr("harness.grading.children._START", start)
+    said: list[logging.LogRecord] = []
+    monkeypatch.setattr("harness.grading.grader._LOG.handle", said.append)
     with Grader(workers=1) as grader:
         grades = grader.grade_all([EASY, ("x+2", r"\boxed{x+3}")])
         assert [(g.verdict.status, g.second) for g in grades] == [
@@ -293,7 +296,7 @@ def test_a_grader_that_fails_is_told_and_ends_nothing(
         assert all(g.error.startswith("second grader: ZeroDivisionError in ") for g in grades)
         assert list(grader.errors.values()) == [2]
         assert grader.grade(gold="5", pred=r"\boxed{5}").error == ""
-    assert [r.levelname for r in caplog.records if "ZeroDivisionError" in r.getMessage()] == ["WARNING"]
+    assert [r.levelname for r in said if "ZeroDivisionError" in r.getMessage()] == ["WARNING"]
 
 
 def test_submitting_never_waits_for_grading() -> None:
