@@ -29,6 +29,10 @@ NAME, MAX_ARRAY_SIZE = "entrobench-test", 20
 MARIADB_PORT, DBD_PORT, CTLD_PORT, NODE_PORT = 13306, 16819, 16817, 17001
 #: Longest wait for a daemon.
 PATIENCE_S = 60.0
+#: A node registers within a second or two. One that does not is started again after this long, this many times:
+#: a registration that a busy machine delays beyond the life of its credential (cred_expire) is refused, and Slurm
+#: itself asks such a node again only minutes later.
+REGISTER_S, REGISTER_TRIES = 30.0, 4
 
 # cred_expire (5 at least) also is how long a requeued job waits before it may start again: 120 s unless set.
 # Real clusters have JobRequeue and KillWait, too, only slower; bf_interval makes jobs start at once.
@@ -64,7 +68,7 @@ KillWait=10
 MinJobAge=300
 MaxArraySize={max_array_size}
 MaxJobCount=5000
-ReturnToService=1
+ReturnToService=2
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=DEFAULT CPUs=2 RealMemory=4000 Gres=gpu:2
@@ -126,9 +130,7 @@ def start() -> None:
         wait("slurmdbd", "sacctmgr", "-n", "show", "cluster")
         daemon("slurmctld", "-f", str(CONF))
         wait("slurmctld", "scontrol", "ping")
-        for node in NODES:
-            daemon("slurmd", "-N", node, "-f", str(CONF))
-        wait("the nodes", "sh", "-c", f"sinfo -h -o '%T %D' | grep -q 'idle {len(NODES)}'")
+        start_nodes()
     print(f"export SLURM_CONF={CONF}")
 
 
@@ -226,6 +228,35 @@ def start_database() -> None:
     subprocess.run([*client, "; ".join(statements)], check=True)
 
 
+def start_nodes() -> None:
+    """Start the daemon of each node, again where it does not register, until all are idle."""
+    for _ in range(REGISTER_TRIES):
+        missing = [node for node, state in states().items() if state != "idle"]
+        for node in missing:
+            end(HOME / "run" / f"{node}.pid")
+            daemon("slurmd", "-N", node, "-f", str(CONF))
+        deadline = time.monotonic() + REGISTER_S
+        while time.monotonic() < deadline:
+            if set(states().values()) == {"idle"}:
+                return
+            time.sleep(0.2)
+    raise RuntimeError(f"the nodes did not register, {REGISTER_TRIES} times: {states()}\n{last_words()}")
+
+
+def states() -> dict[str, str]:
+    """The state of each node as ``sinfo`` prints it (``idle*``: not responding), ``unknown`` where it does not."""
+    printed = dict(line.split() for line in output("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %T").splitlines())
+    return {node: printed.get(node, "unknown") for node in NODES}
+
+
+def last_words(lines: int = 6) -> str:
+    """The end of each log, for whoever sees only what was printed."""
+    ends = []
+    for log in sorted((HOME / "log").glob("*.log")):
+        ends += [f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines()[-lines:]]
+    return "\n".join(ends)
+
+
 def daemon(*command: str) -> None:
     subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
 
@@ -237,7 +268,7 @@ def wait(what: str, *command: str) -> None:
         if done.returncode == 0:
             return
         time.sleep(0.2)
-    raise RuntimeError(f"{what} did not answer within {PATIENCE_S:.0f} s; see the logs in {HOME / 'log'}")
+    raise RuntimeError(f"{what} did not answer within {PATIENCE_S:.0f} s; its log ends so:\n{last_words()}")
 
 
 def end(pid_file: Path) -> None:
