@@ -24,7 +24,7 @@ from harness.util.progress import listening
 COMMANDS = {
     "train": ("harness.cli.run:train", "overrides"),
     "eval": ("harness.cli.evaluate:evaluate", "words regrade"),
-    "sweep": ("harness.cli.sweeps:run_verb", "verb file options watch runs run script replace"),
+    "sweep": ("harness.cli.sweeps:run_verb", "verb file options watch runs run script replace anew"),
     "plan-memory": ("harness.cli.memory:plan_memory_of", "words"),
     "export": ("harness.cli.export:export", "run folder checkpoint"),
     "prefetch": ("harness.cli.prefetch:prefetch", "file options"),

@@ -117,6 +117,12 @@ def parser() -> argparse.ArgumentParser:
         if name == "plan":
             verb.add_argument("--runs", action="store_true", help="a line for every run, with its id")
             verb.add_argument("--script", action="store_true", help="the sbatch scripts, and nothing else")
+        if name == "submit":
+            verb.add_argument(
+                "--anew",
+                action="store_true",
+                help="make runs whose records the results hold, too",
+            )
         if name == "collect":
             verb.add_argument(
                 "--replace",

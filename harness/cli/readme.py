@@ -22,9 +22,9 @@ from harness.report.tables.columns import DASH, percent
 from harness.report.tables.explain import trainings
 from harness.run.state import RunState
 from harness.sweep.budget import costs
-from harness.sweep.collect import RECORDS
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import make_plan
+from harness.sweep.recorded import RECORDS
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.files import write_text

@@ -24,9 +24,10 @@ from harness.report.render.terminal import render, render_versus
 from harness.report.render.versus_files import write_versus
 from harness.report.tables.build import build_report
 from harness.report.tables.rates import surface_lines, surfaces_of
-from harness.sweep.collect import OLD_RECORDS, RECORDS, Standing, standing
+from harness.sweep.collect import OLD_RECORDS, Standing, standing
 from harness.sweep.jobs import Runs
 from harness.sweep.plan import plan
+from harness.sweep.recorded import RECORDS
 from harness.sweep.spec import load_sweep
 from harness.util.errors import UserError
 from harness.util.files import write_json

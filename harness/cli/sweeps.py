@@ -18,6 +18,7 @@ from harness.sweep.launcher import Launcher, LaunchOutcome, open_launcher
 from harness.sweep.plan import Ledger, ledger, plan, states
 from harness.sweep.prefetch import check_present
 from harness.sweep.prompts import left_out
+from harness.sweep.recorded import RECORDS, with_records
 from harness.sweep.spec import load_sweep
 from harness.sweep.sweep import Sweep
 from harness.sweep.temperatures import samplings, trained_first, write_temperatures
@@ -34,7 +35,7 @@ LOG_LINES = 60
 
 def run_verb(
     verb: str, file: str, options: Sequence[str], watch: bool = False, runs: bool = False, run: str = "",
-    script: bool = False, replace: bool = False,
+    script: bool = False, replace: bool = False, anew: bool = False,
 ) -> int:  # fmt: skip
     """Carry out one verb of ``entrobench sweep``; returns the exit code."""
     sweep = load_sweep(Path(file), options)
@@ -46,7 +47,7 @@ def run_verb(
     backend = Runs()
     if verb == "plan":  # from files alone: a plan needs neither the launcher nor its cluster
         jobs = plan(sweep, backend)
-        found = states(jobs, book)
+        found = with_records(sweep, jobs, states(jobs, book))
         if script:
             return show_scripts(sweep, [j for j, s in zip(jobs, found, strict=True) if needs_start(s)], book)
         show_plan(sweep, jobs, found, backend, every=runs)
@@ -69,15 +70,22 @@ def run_verb(
         return show_logs(sweep, jobs, launcher, run)
     if verb == "cancel":
         return cancel(sweep, jobs, launcher)
-    return submit(sweep, jobs, launcher, book, retry=verb == "retry")
+    return submit(sweep, jobs, launcher, book, retry=verb == "retry", anew=anew)
 
 
-def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, *, retry: bool) -> int:
-    """Start what needs work: with ``retry`` the failed, lost and stopped runs, else all that are not done."""
+def submit(
+    sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, *, retry: bool, anew: bool = False
+) -> int:
+    """Start what needs work: with ``retry`` the failed, lost and stopped runs, else all that are not done.
+
+    Args:
+        anew: make runs that only the records hold here once more.
+    """
     found = launcher.status(jobs)
     chosen = [
         job for job, state in zip(jobs, found, strict=True)
         if (needs_retry(state) if retry else needs_start(state) and state.state != "failed")
+        or (anew and state.state == "recorded")
     ]  # fmt: skip
     running = [job for job, state in zip(jobs, found, strict=True) if state.state == "running"]
     shared = [] if retry else launcher.elsewhere(running)
@@ -85,17 +93,16 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
     if not retry and count["failed"]:
         print(f"{count['failed']} failed earlier; start them again with: entrobench sweep retry {sweep.path}")
     if not chosen and not shared:
-        what = "failed or lost" if retry else f"left to start: {count['done']} of {len(jobs)} done"
+        done = f"{count['done']} of {len(jobs)} done{_recorded(count, sweep)}"
+        what = "failed or lost" if retry else f"left to start: {done}"
         others = [f"{count[state]} {state}" for state in ("running", "waiting") if count[state]]
         print(f"{sweep.name}: nothing {', '.join([what, *others])}")
         return 1 if count["failed"] and not retry else 0
     for line in [*launcher.notes(), *_memory_notes(sweep, chosen)]:
         print(f"{sweep.name}: {line}")
     awaited = f", waiting for {len(shared)} that another process makes" if shared else ""
-    print(
-        f"{sweep.name}: starting {len(chosen)} of {counted(len(jobs), 'run')}, {count['done']} done{awaited}",
-        flush=True,
-    )
+    done = f"{count['done']} done{'' if anew else _recorded(count, sweep)}"
+    print(f"{sweep.name}: starting {len(chosen)} of {counted(len(jobs), 'run')}, {done}{awaited}", flush=True)
     start = time.monotonic()
     book.record(jobs)
     outcome = launcher.submit([*chosen, *shared])
@@ -110,6 +117,14 @@ def submit(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, book: Ledger, 
     print(f"{sweep.name}: {runs} finished in {took}; "
           f"take them into the records: entrobench sweep collect {sweep.path}")  # fmt: skip
     return 0
+
+
+def _recorded(count: Counter[str], sweep: Sweep) -> str:
+    """What to say of runs that are not made because their records are there."""
+    if not count["recorded"]:
+        return ""
+    where = sweep.results / RECORDS
+    return f", {count['recorded']} recorded (in {where}; --anew makes them here once more)"
 
 
 def _memory_notes(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:

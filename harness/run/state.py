@@ -16,15 +16,16 @@ from harness.util.locks import holder, lock_path
 SILENT_S = 900.0
 #: What ``sweep retry`` starts again.
 BROKEN = ("failed", "lost")
-#: What ``sweep submit`` leaves alone: a failure would most likely only repeat itself.
-SETTLED = ("done", "running", "failed", "pending")
+#: What nobody has to make again: ``recorded`` is finished elsewhere, and the sweep's records hold it.
+FINISHED = ("done", "recorded")
 
 
 @dataclass(frozen=True)
 class RunState:
-    """``state``: missing, stale (another identity of this cell is finished), pending, running, preempted,
-    lost, failed or done; ``reason`` says why it waits or was lost; ``queued``: a cluster's queue holds it;
-    ``phase_done`` of ``phase_total`` ``phase_unit`` are done of a phase that takes long."""
+    """``state``: missing, stale (another identity of this cell is finished), recorded (not here, but in the
+    sweep's records), pending, running, preempted, lost, failed or done; ``reason`` says why it waits or was
+    lost; ``queued``: a cluster's queue holds it; ``phase_done`` of ``phase_total`` ``phase_unit`` are done of
+    a phase that takes long."""
 
     state: str
     phase: str = ""
@@ -53,7 +54,7 @@ class RunState:
 
 def needs_start(state: RunState) -> bool:
     """Not finished, and nobody is at it; failed and lost runs count, too."""
-    return not state.queued and state.state not in ("done", "running", "pending")
+    return not state.queued and state.state not in (*FINISHED, "running", "pending")
 
 
 def needs_retry(state: RunState) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from harness.run.state import RunState
+from harness.run.state import FINISHED, RunState
 from harness.sweep.jobs import Job
 from harness.sweep.resources import slurm_resources
 from harness.sweep.sweep import Sweep
@@ -57,7 +57,7 @@ def costs(sweep: Sweep, jobs: Sequence[Job], states: Sequence[RunState]) -> list
     row: dict[tuple[str, str, str], list[float]] = {}
     setting: dict[str, list[float]] = {}
     for job, state in zip(jobs, states, strict=True):
-        if state.state == "done" and state.elapsed_s:
+        if state.state in FINISHED and state.elapsed_s:
             hours = state.elapsed_s * factor
             row.setdefault((job.setting, job.role, job.label), []).append(hours)
             if job.role != "base":
@@ -73,7 +73,7 @@ def _cost(
     job: Job, state: RunState, own: float, row: dict[tuple[str, str, str], list[float]],
     setting: dict[str, list[float]], stated: float | None,
 ) -> Cost:  # fmt: skip
-    if state.state == "done" and own:
+    if state.state in FINISHED and own:
         return Cost(own, "measured")
     like = row.get((job.setting, job.role, job.label)) or (
         setting.get(job.setting) if job.role != "base" else None
@@ -95,7 +95,7 @@ def totals(jobs: Sequence[Job], states: Sequence[RunState], found: Sequence[Cost
     return Totals(
         tokens=sum(n for n, _ in tokens),
         tokens_done=sum(
-            n for (n, _), state in zip(tokens, states, strict=True) if state.state == "done"
+            n for (n, _), state in zip(tokens, states, strict=True) if state.state in FINISHED
         ),
         bounded=all(known for _, known in tokens),
         hours=hours,

@@ -22,6 +22,7 @@ from harness.records.write import record_line, write_records
 from harness.registry import cards, methods
 from harness.sweep.jobs import Backend, Job
 from harness.sweep.plan import ledger, states
+from harness.sweep.recorded import RECORDS, planned_key, record_key, setting_of
 from harness.sweep.rivals import Rival, rivals_told, same_run
 from harness.sweep.sweep import Sweep
 from harness.sweep.tuned import is_stale
@@ -29,8 +30,7 @@ from harness.util.errors import UserError
 from harness.util.files import write_text
 from harness.util.locks import locked
 
-RECORDS, OLD_RECORDS, LEFT_OUT = "records.jsonl", "records.old.jsonl", "records.left-out.jsonl"
-_SETTING = ("model_name", "training_set")
+OLD_RECORDS, LEFT_OUT = "records.old.jsonl", "records.left-out.jsonl"
 #: Of a run's configuration what the result itself does not hold, for whoever asks how a number was made.
 _SETTINGS = Settings.__struct_fields__
 
@@ -95,12 +95,12 @@ class Standing:
 def standing(sweep: Sweep, jobs: Sequence[Job]) -> Standing:
     """Read the sweep's records; runs are only counted."""
     loaded = load_records(sweep.results / RECORDS)
-    there = {_key(record) for record in loaded.records}
-    planned = {_planned_key(sweep, item) for item in jobs}
-    older = sorted({record.method for record in loaded.records if _key(record) not in planned})
+    there = {record_key(record) for record in loaded.records}
+    planned = {planned_key(sweep, item) for item in jobs}
+    older = sorted({record.method for record in loaded.records if record_key(record) not in planned})
     found = states(jobs, ledger(sweep))
     finished = sum(
-        state.state == "done" and _planned_key(sweep, item) not in there
+        state.state == "done" and planned_key(sweep, item) not in there
         for item, state in zip(jobs, found, strict=True)
     )
     return Standing(loaded.records, loaded.left_out, tuple(older), finished)
@@ -128,20 +128,20 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend, replace: bool)
     for item, state in zip(jobs, found, strict=True):
         if state.state == "done":
             try:
-                current[_planned_key(sweep, item)] = record_of(sweep, item, backend)
+                current[planned_key(sweep, item)] = record_of(sweep, item, backend)
             except DamagedResult as error:
                 damaged[item.folder] = str(error)
-    planned = {_planned_key(sweep, item) for item in jobs}
+    planned = {planned_key(sweep, item) for item in jobs}
     rivals: list[Rival] = []
     for record in existing:
-        run = current.get(_key(record))
+        run = current.get(record_key(record))
         if run is not None and not same_run(record, run):
             rivals.append(Rival(record, run))
             if replace:
                 continue
-            current[_key(record)] = record
-        elif _key(record) in planned:
-            current.setdefault(_key(record), record)
+            current[record_key(record)] = record
+        elif record_key(record) in planned:
+            current.setdefault(record_key(record), record)
     fresh = {_row(record) for record in current.values()}
     seeds = {(_row(record), record.seed) for record in current.values()}
     codes = {_code(record) for record in current.values()}
@@ -150,7 +150,7 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend, replace: bool)
     beside: list[Record] = []  # further seeds of the same code, which this time's options leave out
     moved: list[Record] = []
     for record in existing:
-        if _key(record) not in planned:
+        if record_key(record) not in planned:
             stays = _row(record) not in fresh and (not versions or _version(record) in versions)
             further = (_row(record), record.seed) not in seeds and _code(record) in codes
             (kept if stays else beside if further else moved).append(record)
@@ -164,10 +164,12 @@ def _collect(sweep: Sweep, jobs: Sequence[Job], backend: Backend, replace: bool)
         _keep_aside(path.with_name(LEFT_OUT), bad)
     if records != existing or bad:
         write_records(path, records)
-    known = {_key(record): record for record in existing}
-    new = sum(_key(record) not in known for record in records)
+    known = {record_key(record): record for record in existing}
+    new = sum(record_key(record) not in known for record in records)
     taken = len(rivals) if replace else 0
-    updated = sum(_key(record) in known and known[_key(record)] != record for record in records) - taken
+    updated = (
+        sum(record_key(record) in known and known[record_key(record)] != record for record in records) - taken
+    )
     rows = tuple(sorted({record.method for record in kept}))
     running = len({item.run_id for item, s in zip(jobs, found, strict=True) if s.state == "running"})
     now = {record.numerics_version for record in records}
@@ -250,7 +252,7 @@ def record_of(sweep: Sweep, item: Job, backend: Backend) -> Record:
         method_card=None if item.role == "base" else card_header(item.method),
         lr_at_grid_edge=None if edge is None else bool(edge),
         tuning_stale=is_stale(choice, result.method_hash or "", result.numerics_version),
-        **_setting(sweep, item),
+        **setting_of(sweep, item),
     )
 
 
@@ -291,22 +293,6 @@ def _lines(path: Path) -> list[tuple[int, bytes]]:
     """Number and bytes of every line that is not blank: only a line feed ends one, text may hold others."""
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _setting(sweep: Sweep, item: Job) -> dict[str, str]:
-    """Which of the sweep's models and training sets: two settings may share a run, but are two rows."""
-    if not (sweep.models or sweep.training_sets):
-        return {}
-    return dict(zip(_SETTING, item.table_setting, strict=True))
-
-
-def _planned_key(sweep: Sweep, item: Job) -> tuple[str, ...]:
-    setting = _setting(sweep, item)
-    return item.run_id, item.label, *(str(setting.get(key)) for key in _SETTING)
-
-
-def _key(record: Record) -> tuple[str, ...]:
-    return record.run_id, record.method, str(record.model_name), str(record.training_set)
 
 
 def _row(record: Record) -> tuple[str, ...]:

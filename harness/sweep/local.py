@@ -18,6 +18,7 @@ from harness.sweep.jobs import Job
 from harness.sweep.launcher import LaunchOutcome
 from harness.sweep.live import RunningRun, Snapshot, open_display
 from harness.sweep.plan import Ledger, states, write_job
+from harness.sweep.recorded import with_records
 from harness.sweep.sweep import Sweep
 from harness.util.environment import ROOT
 from harness.util.errors import UserError, unknown
@@ -63,7 +64,7 @@ class LocalLauncher:
             return self._work(list({job.run_id: job for job in jobs}.values()))
 
     def status(self, jobs: Sequence[Job]) -> list[RunState]:
-        return states(jobs, self._book)
+        return with_records(self._sweep, jobs, states(jobs, self._book))
 
     def elsewhere(self, running: Sequence[Job]) -> list[Job]:
         """All of them, unless they may be this sweep's own: a worker waits for the run's lock, and makes the

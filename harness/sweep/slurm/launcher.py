@@ -12,6 +12,7 @@ from harness.run.state import RunState, needs_start
 from harness.sweep.jobs import Job
 from harness.sweep.launcher import LaunchOutcome
 from harness.sweep.plan import Ledger, states, write_job
+from harness.sweep.recorded import with_records
 from harness.sweep.resources import slurm_resources
 from harness.sweep.slurm.arrays import (
     PROBE,
@@ -145,7 +146,7 @@ class SlurmLauncher:
 
     def status(self, jobs: Sequence[Job]) -> list[RunState]:
         self._notes, self._silent = [], ""
-        found = states(jobs, self._book)
+        found = with_records(self._sweep, jobs, states(jobs, self._book))
         wanted = {job.run_id for job, state in zip(jobs, found, strict=True) if state.state != "done"}
         if not wanted:
             return found
