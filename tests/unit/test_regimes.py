@@ -43,6 +43,7 @@ TUNING = {"lrs": [1e-4], "seed": 9, "knobs": {"grpo": {"eps_high": [0.2]}}}
 FROZEN = {
     "fresh@1": "a3acfc224fdb2fbce17e13753248b0487e6c268aafca09d4daba3d7f1e3d3fca",
     "long@1": "49e56d2a3df4521572fc12def171475c040447b4af640dd6f2e8bfa7354235aa",
+    "stale@1": "b7bd1c82df70059c6ccc27113aa8f848e64e6c3f08187b068c12732c4f08a077",
 }
 
 
