@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 
 from harness.report.analysis.model import CONTROLS, RECONSTRUCTIONS, Line
-from harness.report.analysis.scores import entropy_curve, mean_of, means_of
+from harness.report.analysis.scores import entropy_curve, mean_of, mean_of_rows, means_of
 from harness.report.data.groups import Group
 from harness.statistics.intervals import MIN_SEEDS
 
@@ -56,8 +56,8 @@ def entropy_ends(group: Group) -> tuple[float, float] | None:
     curve = entropy_curve(group)
     if curve is None:
         return None
-    mean = curve.values_ST.mean(axis=0)
-    return float(mean[0]), float(mean[-1])
+    mean_T = mean_of_rows(curve.values_ST)
+    return float(mean_T[0]), float(mean_T[-1])
 
 
 BUDGET = (

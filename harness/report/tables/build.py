@@ -34,7 +34,7 @@ from harness.report.analysis.lines import (
 )
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.robustness import Surface, of_trials
-from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_sets
+from harness.report.analysis.scores import FloatArray, SetScores, common_problems, mean_of_rows, score_sets
 from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
@@ -133,7 +133,7 @@ def _table(
     lines = []
     for row in scored:
         group, training = row.group, trainings[row.group.key]
-        pass_1K = row.curve_SK.mean(axis=0) if row.parts else np.zeros(0)
+        pass_K = mean_of_rows(row.curve_SK).tolist() if row.parts else []
         interval = compared.intervals.get(group.key)
         delta = compared.deltas.get(group.key)
         if row.parts and not row.trained:  # the base model has no training seeds, only problems
@@ -145,7 +145,7 @@ def _table(
                 block=block_of(group),
                 expected=wanted,
                 marks=marks_of(group, wanted, bool(row.parts), training.tokens, tokens),
-                pass_at={k: float(pass_1K[k - 1]) for k in ks if k <= len(pass_1K)},
+                pass_at={k: pass_K[k - 1] for k in ks if k <= len(pass_K)},
                 interval=interval,
                 delta=delta.value if delta else None,
                 delta_interval=delta.interval if delta else None,
