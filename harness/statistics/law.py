@@ -117,7 +117,7 @@ def over_runs(values_S: Sequence[float], level: float = 0.95) -> Estimate:
     return each_over_runs([values_S], level)[0]
 
 
-def each_over_runs(values_QS: Sequence[Sequence[float]], level: float = 0.95) -> list[Estimate]:
+def each_over_runs(values_QS: ArrayLike, level: float = 0.95) -> list[Estimate]:
     """:func:`over_runs` of several quantities of the same runs."""
     values = np.asarray(values_QS, dtype=np.float64)
     means, runs = values.mean(axis=1), values.shape[1]

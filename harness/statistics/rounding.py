@@ -60,22 +60,27 @@ def rounded_at_once() -> Iterator[Rounded]:
     """
     lists: list[list[Any]] = []
     objects: list[tuple[dict[str, Any], Sequence[str]]] = []
+    values: list[Any] = []
 
     def rounded(numbers: _Numbers, keys: Sequence[str] = ()) -> _Numbers:
         if isinstance(numbers, list):
             lists.append(numbers)
-        else:
+        elif keys or None in numbers.values():
             known = [key for key in keys or numbers if numbers[key] is not None]
             objects.append((numbers, known))
+            values.extend([numbers[key] for key in known])
+        else:
+            objects.append((numbers, [*numbers]))
+            values.extend(numbers.values())
         return numbers
 
     yield rounded
-    values = [*chain.from_iterable(lists), *(own[key] for own, keys in objects for key in keys)]
+    values.extend(chain.from_iterable(lists))
     found = iter(all_significant(np.array(values, np.float64)).tolist())
-    for own in lists:
-        own[:] = islice(found, len(own))
     for numbers, keys in objects:
         numbers.update(zip(keys, islice(found, len(keys)), strict=True))
+    for own in lists:
+        own[:] = islice(found, len(own))
 
 
 def all_to_digits(numbers: ArrayLike, digits: int) -> FloatArray:

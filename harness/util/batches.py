@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
 _Kind = TypeVar("_Kind", bound=Hashable)
@@ -16,12 +16,14 @@ def kind_by_kind(
     of: Callable[[_Kind, Sequence[_Value]], Iterable[_Found]],
 ) -> list[_Found]:
     """What ``of`` gives for all values of each kind at once, in the order of ``values``."""
+    kinds = [*map(kind, values)]
+    if len(set(kinds)) == 1:
+        return [*of(kinds[0], values)]
     places: dict[_Kind, list[int]] = {}
-    for at, value in enumerate(values):
-        places.setdefault(kind(value), []).append(at)
-    if len(places) == 1:
-        return [*of(next(iter(places)), values)]
-    found: dict[int, _Found] = {}
+    for at, own in enumerate(kinds):
+        places.setdefault(own, []).append(at)
+    found: list[Any] = [None] * len(kinds)
     for own, ats in places.items():
-        found |= zip(ats, of(own, [values[at] for at in ats]), strict=True)
-    return [found[at] for at in range(len(values))]
+        for at, one in zip(ats, of(own, [values[at] for at in ats]), strict=True):
+            found[at] = one
+    return found

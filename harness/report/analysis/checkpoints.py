@@ -52,8 +52,28 @@ def frontier_scores(group: Group, k: int) -> list[tuple[dict[int, float], dict[i
 
 
 @once
+def even_steps(group: Group) -> list[int] | None:
+    """The steps of the checkpoints where all runs have the same, of equal size and in order; else None.
+
+    The counts of :func:`checkpoints` are then ``[S * T, P]``, seed by seed.
+    """
+    blocks, seeds = checkpoints(group), len(group.records)
+    if len(blocks) != 1 or len(blocks[0].row_of) % seeds:
+        return None
+    places = list(blocks[0].row_of)
+    steps = [step for _, step in places[: len(places) // seeds]]
+    even = steps == sorted(steps) and places == [(seed, step) for seed in range(seeds) for step in steps]
+    return steps if even else None
+
+
+@once
 def frontier_curves(group: Group, k: int) -> tuple[Curve, Curve] | None:
     """pass@1 and pass@``k`` over the checkpoints on the validation set, seed by seed."""
+    steps = even_steps(group)
+    if steps is not None and (own := checkpoints(group)[0]).n >= 2 * k:
+        scores = each_mean_pass_at_ks(own.n, own.counts_NP, (1, k)).reshape(-1, len(steps), 2)
+        one, many = (Curve(np.array(steps), scores[..., at].copy()) for at in (0, 1))
+        return one, many
     pairs = frontier_scores(group, k)
     first, second = curve_of([one for one, _ in pairs]), curve_of([many for _, many in pairs])
     return None if first is None or second is None else (first, second)

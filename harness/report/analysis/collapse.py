@@ -14,13 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.report.analysis.checkpoints import checkpoints, frontier_curves, frontier_k, frontier_scores
+from harness.report.analysis.checkpoints import (
+    checkpoints,
+    even_steps,
+    frontier_curves,
+    frontier_k,
+    frontier_scores,
+)
 from harness.report.analysis.entropy import late
 from harness.report.analysis.scores import Curve, FloatArray, entropy_at, mean, mean_of
 from harness.report.data.groups import Group
@@ -43,20 +49,15 @@ class Course:
         curve: at the checkpoints that all seeds have, and at their ends.
         lost_S: of each seed, the score at the maximum minus that at the end.
         lost_P: the same of each validation problem, mean over seeds; None where seeds took other problems.
+        step: where the mean over seeds is highest; the earliest of equal ones.
+        lost: mean over seeds.
     """
 
     curve: Curve
     lost_S: FloatArray
     lost_P: FloatArray | None
-
-    @cached_property
-    def step(self) -> float:
-        """Where the mean over seeds is highest; the earliest of equal ones."""
-        return float(self.curve.steps_T[int(np.argmax(self.curve.values_ST.mean(axis=0)))])
-
-    @property
-    def lost(self) -> float:
-        return float(self.lost_S.mean())
+    step: float
+    lost: float
 
 
 def collapses(groups: Sequence[Group]) -> dict[str, dict[str, float | None]]:
@@ -65,14 +66,14 @@ def collapses(groups: Sequence[Group]) -> dict[str, dict[str, float | None]]:
     trained = [group for group in groups if group.role != "base" and not group.evaluation_only]
     if k is None:
         return {}
-    courses = {group.key: (course(group, 1, k), course(group, k, k)) for group in trained}
-    known = {key: pair for key, pair in courses.items() if pair[0] and pair[1]}
+    kinds = kind_by_kind(trained, lambda group: _size(group, k), lambda size, own: _courses(size, own, k))
+    known = {group.key: pair for group, pair in zip(trained, kinds, strict=True) if pair is not None}
     ends = [_ends([pair[place] for pair in known.values()]) for place in (0, 1)]
     found: dict[str, dict[str, float | None]] = {}
     for group in trained:
-        one, many = known.get(group.key, (None, None))
         numbers = _of_training(group)
-        if one is not None and many is not None:
+        if group.key in known:
+            one, many = known[group.key]
             numbers |= _falls(group, one, many, k)
             for name, own, spans in (("lost_pass_1", one, ends[0]), ("lost_pass_k", many, ends[1])):
                 low, high = spans.get(id(own)) or (None, None)
@@ -80,6 +81,44 @@ def collapses(groups: Sequence[Group]) -> dict[str, dict[str, float | None]]:
         if any(number is not None for number in numbers.values()):
             found[group.key] = dict.fromkeys(COLLAPSE) | numbers
     return found
+
+
+def _size(group: Group, k: int) -> tuple[int, ...] | None:
+    """Samples, seeds, checkpoints and problems of a group whose runs have the same checkpoints; else None."""
+    steps = even_steps(group)
+    if steps is None or len(steps) < 2 or (own := checkpoints(group)[0]).n < 2 * k:
+        return None
+    return own.n, len(group.records), len(steps), own.counts_NP.shape[1]
+
+
+def _courses(
+    size: tuple[int, ...] | None, groups: Sequence[Group], k: int
+) -> list[tuple[Course, Course] | None]:
+    """In pass@1 and pass@``k``; of groups of one size at once, as a call for each takes far longer."""
+    if size is None:
+        pairs = [(course(group, 1, k), course(group, k, k)) for group in groups]
+        return [(one, many) if one and many else None for one, many in pairs]
+    n, *shape = size
+    counts_GSTP = np.array([checkpoints(group)[0].counts_NP for group in groups]).reshape(-1, *shape)
+    curves = [pair for group in groups if (pair := frontier_curves(group, k))]
+    ones, manies = ([pair[at] for pair in curves] for at in (0, 1))
+    return [*zip(_even(ones, n, counts_GSTP, 1), _even(manies, n, counts_GSTP, k), strict=True)]
+
+
+def _even(curves: Sequence[Curve], n: int, counts_GSTP: NDArray[np.int64], k: int) -> list[Course]:
+    """:func:`course` of groups that have all checkpoints in common, each its own steps."""
+    values_GST = np.array([curve.values_ST for curve in curves])
+    best_GS = _maxima(values_GST)
+    lost_GS = np.take_along_axis(values_GST, best_GS[..., None], axis=-1)[..., 0] - values_GST[..., -1]
+    counts_GSP = np.take_along_axis(counts_GSTP, best_GS[..., None, None], axis=2)[:, :, 0]
+    lost_GP = (pass_at_k(n, counts_GSP, k) - pass_at_k(n, counts_GSTP[:, :, -1], k)).mean(axis=1)
+    highest_G = values_GST.mean(axis=1).argmax(axis=1).tolist()
+    return [
+        Course(curve, lost_S, lost_P, float(curve.steps_T[highest]), lost)
+        for curve, lost_S, lost_P, highest, lost in zip(
+            curves, lost_GS, lost_GP, highest_G, lost_GS.mean(axis=1).tolist(), strict=True
+        )
+    ]
 
 
 def course(group: Group, k: int, least: int) -> Course | None:
@@ -98,7 +137,8 @@ def course(group: Group, k: int, least: int) -> Course | None:
     last = len(curve.steps_T) - 1
     steps = [end if at == last else int(curve.steps_T[at]) for at, end in zip(best_S, ends, strict=True)]
     lost_S = values_ST[np.arange(len(best_S)), best_S] - values_ST[:, -1]
-    return Course(curve, lost_S, _lost_problems(group, k, steps, ends))
+    step = float(curve.steps_T[int(np.argmax(values_ST.mean(axis=0)))])
+    return Course(curve, lost_S, _lost_problems(group, k, steps, ends), step, float(lost_S.mean()))
 
 
 def _lost_problems(group: Group, k: int, steps: Sequence[int], ends: Sequence[int]) -> FloatArray | None:
@@ -128,11 +168,15 @@ def below_from(scores: Mapping[int, float]) -> float | None:
 
 
 def _maxima(values_ST: FloatArray) -> NDArray[np.int64]:
-    """Of each seed, where the other seeds are highest on average; its own maximum where there is no other."""
-    seeds = len(values_ST)
+    """Of each seed, where the other seeds are highest on average; its own maximum where there is no other.
+
+    Args:
+        values_ST: [..., S, T].
+    """
+    seeds = values_ST.shape[-2]
     if seeds > 1:
-        values_ST = values_ST[_others(seeds)].mean(axis=1)
-    return np.asarray(values_ST.argmax(axis=1))
+        values_ST = values_ST[..., _others(seeds), :].mean(axis=-2)
+    return np.asarray(values_ST.argmax(axis=-1))
 
 
 @lru_cache
@@ -164,7 +208,11 @@ def _ends(courses: Sequence[Course | None]) -> dict[int, tuple[float, float]]:
 
 
 def _falls(group: Group, one: Course, many: Course, k: int) -> dict[str, float | None]:
-    below = [below_from(scores) for _, scores in frontier_scores(group, k)]
+    steps = even_steps(group)
+    if steps is None:
+        below = [below_from(scores) for _, scores in frontier_scores(group, k)]
+    else:
+        below = [below_from(dict(zip(steps, own, strict=True))) for own in many.curve.values_ST.tolist()]
     there = [(probed, at) for probed, at in zip(group.probes, below, strict=True) if at is not None]
     # the checkpoint of each seed at a step of the row's curve, whose last is each seed's own end
     step, ends = many.step, [max(p.step for p in record.frontier if p.correct) for record in group.records]

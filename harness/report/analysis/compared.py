@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.report.analysis.levels import ALPHA, LEVEL, POWER
-from harness.report.analysis.scores import FloatArray, SetScores
+from harness.report.analysis.scores import FloatArray, SetScores, mean_of_rows
 from harness.report.data.groups import Group, method_key
 from harness.statistics import (
     Interval,
@@ -51,7 +51,7 @@ class Scored:
         if len(self.parts) == 1:
             return self.parts[0].curve_SK
         width = min(part.curve_SK.shape[1] for part in self.parts)
-        return np.asarray(np.mean([part.curve_SK[:, :width] for part in self.parts], axis=0))
+        return mean_of_rows([part.curve_SK[:, :width] for part in self.parts])
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 
 from harness.records.record import Record
 from harness.report.analysis.conditions import UNTESTED, why_not
-from harness.report.analysis.scores import FloatArray, mean
+from harness.report.analysis.scores import FloatArray, mean, mean_of_rows
 from harness.report.data.groups import Group, Probed
 from harness.statistics.law import Estimate, LawFit, each_over_runs, fit_laws
 from harness.util.batches import kind_by_kind
@@ -31,6 +31,8 @@ from harness.util.batches import kind_by_kind
 COLLAPSED = 0.2
 #: ``(entropy_nats, pass@1)`` of the checkpoints of one run, in training order.
 _LawPoints = list[tuple[float, float]]
+#: Of each run its points and the fit through them.
+_Fits = Sequence[tuple[_LawPoints, LawFit]]
 #: Names of a row's numbers of entropy and law.
 ENTROPY = (
     *("entropy_start", "entropy_end", "entropy_area", "collapsed", "collapse_step", "entropy_right"),
@@ -128,7 +130,7 @@ def overtaken_at(curve_SK: FloatArray | None, base_SK: FloatArray | None) -> int
     if curve_SK is None or base_SK is None:
         return None
     width = min(curve_SK.shape[1], base_SK.shape[1])
-    ahead_K = curve_SK[:, :width].mean(axis=0) > base_SK[:, :width].mean(axis=0)
+    ahead_K = mean_of_rows(curve_SK[:, :width]) > mean_of_rows(base_SK[:, :width])
     if not width or not ahead_K[0] or ahead_K.all():
         return None
     return int(np.argmin(ahead_K)) + 1
@@ -175,7 +177,20 @@ def laws(groups: Sequence[Group], reference: Group | None) -> dict[str, Law | No
     points = [_law_points(record) for group in groups for record in group.records]
     fits = iter(zip(points, kind_by_kind(points, len, _fits), strict=True))
     rows = [[*islice(fits, len(group.records))] for group in groups]
-    return {group.key: _law(group, reference, own) for group, own in zip(groups, rows, strict=True)}
+    known = [[(points, fit) for points, fit in own if fit is not None] for own in rows]
+    whole = [own if len(own) == len(row) else [] for own, row in zip(known, rows, strict=True)]
+    over = iter(kind_by_kind([own for own in whole if own], len, _over_runs))
+    return {
+        group.key: _law(why_not(group, reference), own, next(over)) if own else None
+        for group, own in zip(groups, whole, strict=True)
+    }
+
+
+def _over_runs(runs: int, rows: Sequence[_Fits]) -> list[list[Estimate]]:
+    """a, b and ceiling of groups with equally many runs."""
+    told = [[getattr(fit, name) for _, fit in own] for own in rows for name in ("a", "b", "ceiling")]
+    estimates = iter(each_over_runs(np.array(told).reshape(-1, runs)))
+    return [[*islice(estimates, 3)] for _ in rows]
 
 
 def _fits(_: int, points: Sequence[_LawPoints]) -> list[LawFit | None]:
@@ -184,16 +199,9 @@ def _fits(_: int, points: Sequence[_LawPoints]) -> list[LawFit | None]:
     return fit_laws(pairs[:, :, 0], pairs[:, :, 1])
 
 
-def _law(
-    group: Group, reference: Group | None, fits: Sequence[tuple[_LawPoints, LawFit | None]]
-) -> Law | None:
-    known = [(points, fit) for points, fit in fits if fit is not None]
-    if not known or len(known) < len(fits):
-        return None
-    why, total = why_not(group, reference), sum(fit.total for _, fit in known)
-    a, b, ceiling = each_over_runs(
-        [[getattr(fit, name) for _, fit in known] for name in ("a", "b", "ceiling")]
-    )
+def _law(why: str, known: _Fits, over: Sequence[Estimate]) -> Law:
+    total = sum(fit.total for _, fit in known)
+    a, b, ceiling = over
     squares = np.concatenate([fit.residual_N for _, fit in known]) ** 2
     return Law(
         a=a,

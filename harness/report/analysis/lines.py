@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 
 from harness.report.analysis.model import CONTROLS, RECONSTRUCTIONS, Line
-from harness.report.analysis.scores import entropy_curve, mean_of
+from harness.report.analysis.scores import entropy_curve, mean_of, mean_of_rows, means_of
 from harness.report.data.groups import Group
 from harness.statistics.intervals import MIN_SEEDS
 
@@ -56,8 +56,8 @@ def entropy_ends(group: Group) -> tuple[float, float] | None:
     curve = entropy_curve(group)
     if curve is None:
         return None
-    mean = curve.values_ST.mean(axis=0)
-    return float(mean[0]), float(mean[-1])
+    mean_T = mean_of_rows(curve.values_ST)
+    return float(mean_T[0]), float(mean_T[-1])
 
 
 BUDGET = (
@@ -69,6 +69,11 @@ BUDGET = (
     "verifier_calls",
     "wall_s",
 )
+_BUDGET = attrgetter(*BUDGET)
+_SIGNALS = ("activity", "target_tracking_error")
+#: Of a test set, beside its scores.
+_SIDE = ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed")
+_MEASURES = attrgetter(*_SIDE)
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,8 @@ class Training:
 
 def training_of(group: Group, reference: str) -> Training:
     """What the runs' training was like."""
-    budgets = [record.budget for record in group.records]
-    numbers = {key: mean_of(budgets, attrgetter(key)) for key in BUDGET}
-    numbers |= {key: mean_of(group.records, attrgetter(key)) for key in ("activity", "target_tracking_error")}
+    numbers = means_of([record.budget for record in group.records], BUDGET, _BUDGET)
+    numbers |= means_of(group.records, _SIGNALS, attrgetter(*_SIGNALS))
     if group.role != "method" or group.method == reference:
         numbers["activity"] = None  # it is measured against plain GRPO, which these rows are
     if group.role != "base":
@@ -103,16 +107,17 @@ def training_of(group: Group, reference: str) -> Training:
 
 def set_numbers(group: Group, name: str) -> dict[str, float | None]:
     """Means over seeds: the side measures of test set ``name``."""
-    keys = ("distinct", "distinct_correct", "mean_length", "truncated", "unparsed")
     evals = [record.evals[name] for record in group.records if name in record.evals]
     if len(evals) < len(group.records):
-        return dict.fromkeys(keys)
-    numbers = {key: mean_of(evals, attrgetter(key)) for key in keys}
-    n = min(entry.n for entry in evals)
-    # The rule of pass@k, n >= 2k, holds for every printed k.
-    votes = {k for entry in evals for k in entry.maj if 2 * int(k) <= n}
+        return dict.fromkeys(_SIDE)
+    numbers = means_of(evals, _SIDE, _MEASURES)
     majorities = [entry.maj for entry in evals]
-    return numbers | {f"maj@{k}": mean_of(majorities, methodcaller("get", k)) for k in sorted(votes, key=int)}
+    if votes := set().union(*majorities):
+        n = min(entry.n for entry in evals)
+        # The rule of pass@k, n >= 2k, holds for every printed k.
+        printed = sorted((k for k in votes if 2 * int(k) <= n), key=int)
+        numbers |= {f"maj@{k}": mean_of(majorities, methodcaller("get", k)) for k in printed}
+    return numbers
 
 
 def rankable(line: Line) -> bool:

@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.records.record import Evaluation, PassSamples, Record
 from harness.report.data.groups import Group, Probed, once
@@ -204,10 +204,35 @@ def common_problems(groups: Sequence[Group], name: str) -> list[str] | None:
 
 def mean_of(parts: Sequence[_Part], number: Callable[[_Part], Any]) -> float | None:
     """Mean over the seeds' records, or parts of them, of a number; ``None`` as soon as one lacks it."""
-    values = [*map(number, parts)]
-    if list in map(type, values):  # one number per problem
+    return _mean_of([*map(number, parts)])
+
+
+def means_of(
+    parts: Sequence[_Part], keys: Sequence[str], numbers: Callable[[_Part], Sequence[Any]]
+) -> dict[str, float | None]:
+    """:func:`mean_of` of several numbers, by ``keys`` in the order in which ``numbers`` gives them."""
+    if not parts:
+        return dict.fromkeys(keys)
+    return dict(zip(keys, map(_mean_of, zip(*map(numbers, parts), strict=True)), strict=True))
+
+
+def _mean_of(values: Sequence[Any]) -> float | None:
+    if not values:
+        return None
+    if type(values[0]) is list:  # one number per problem
         values = [_mean_count(value) if isinstance(value, list) else value for value in values]
-    if not values or None in values or not all(map(math.isfinite, values)):
+    if len(values) < _PAIRWISE:
+        total = 0.0
+        try:  # nearly always
+            for value in values:
+                total += value
+        except TypeError:  # one is None, or a list
+            total = math.nan
+        if math.isfinite(total):
+            return total / len(values)
+    if list in map(type, values):
+        values = [_mean_count(value) if isinstance(value, list) else value for value in values]
+    if None in values or not all(map(math.isfinite, values)):
         return None
     return mean([*map(float, values)])
 
@@ -225,6 +250,12 @@ def mean(values: Sequence[float]) -> float:
     if len(values) < _PAIRWISE:
         return add(values) / len(values)
     return float(np.add.reduce(values)) / len(values)
+
+
+def mean_of_rows(rows: ArrayLike) -> FloatArray:
+    """To the last bit what ``np.mean`` gives over the first axis, in a third of the time."""
+    array = np.asarray(rows, dtype=np.float64)
+    return np.asarray(np.add.reduce(array) / len(array))
 
 
 def add(values: Iterable[float]) -> float:
@@ -264,13 +295,12 @@ def curve_of(per_seed: Sequence[Mapping[int, float]]) -> Curve | None:
 
 def entropy_at(probes: Sequence[Probed], step: float) -> float | None:
     """Probe entropy of one run at a step, between the probes around it; None outside of them."""
+    if not probes or probes[0][0] == probes[-1][0] or not probes[0][0] <= step <= probes[-1][0]:
+        return None
+    for at, _, nats in reversed(probes):
+        if at == step:
+            return nats
     points = {at: nats for at, _, nats in probes}
-    if len(points) < 2:
-        return None
-    if step in points:
-        return points[int(step)]
-    if not probes[0][0] <= step <= probes[-1][0]:
-        return None
     return float(np.interp(step, list(points), list(points.values())))
 
 

