@@ -59,6 +59,7 @@ class Recorded:
     tags: Mapping[str, Tensor] = field(default_factory=dict)
     token_tags: Mapping[str, Tensor] = field(default_factory=dict)
     step: int = 0
+    _known: dict[str, list[Sequence[Tensor]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def rows(self) -> range:
@@ -66,12 +67,28 @@ class Recorded:
 
     def logp(self, which: str, row: int, t: int) -> Tensor:
         """log-prob of response token t; ``which`` is logits, old_logits or ref_logits."""
-        z = getattr(self, which)[row, t] / self.temperature
-        return z[self.tokens[row, t]] - torch.log(torch.exp(z - z.max()).sum()) - z.max()
+        return self._once(which, self._logp_BT)[row][t]
 
     def entropy(self, which: str, row: int, t: int) -> Tensor:
-        p = torch.softmax(getattr(self, which)[row, t] / self.temperature, 0)
-        return -(p * torch.log(p.clamp(min=1e-300))).sum()
+        return self._once(which, self._entropy_BT)[row][t]
+
+    def _logp_BT(self, logits: Tensor) -> Tensor:
+        z = logits / self.temperature
+        top = z.max(2, keepdim=True).values
+        own = z.gather(2, self.tokens[..., None])
+        return (own - torch.log(torch.exp(z - top).sum(2, keepdim=True)) - top).squeeze(2)
+
+    def _entropy_BT(self, logits: Tensor) -> Tensor:
+        p = torch.softmax(logits / self.temperature, 2)
+        return -(p * torch.log(p.clamp(min=1e-300))).sum(2)
+
+    def _once(self, which: str, formula: Callable[[Tensor], Tensor]) -> list[Sequence[Tensor]]:
+        """``formula`` of all positions, as numbers by row: readings ask again and again, token by token."""
+        key = f"{formula.__name__} {which}"
+        if key not in self._known:
+            with torch.enable_grad():  # who asks first may want numbers alone
+                self._known[key] = [row.unbind() for row in formula(getattr(self, which)).unbind()]
+        return self._known[key]
 
     def tokens_of(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         return [(row, t) for row in rows for t in range(self.lengths[row])]
