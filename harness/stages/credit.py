@@ -47,12 +47,14 @@ def at_last_token(value_B: Tensor, mask_BT: Tensor) -> Tensor:
 
 def returns_to_go(reward_BT: Tensor, mask_BT: Tensor, gamma: float = 1.0) -> Tensor:
     """G_t = R_t + gamma G_{t+1}, starting anew outside the mask, ``[B,T]``."""
-    mask = mask_BT.to(reward_BT.dtype)
-    running, out = torch.zeros_like(reward_BT[:, 0]), torch.empty_like(reward_BT)
-    for t in reversed(range(reward_BT.shape[1])):
-        running = (reward_BT[:, t] + gamma * running) * mask[:, t]
-        out[:, t] = running
-    return out
+    # numpy: a response may have thousands of tokens, and one step of the recursion is a few numbers
+    reward_TB, mask_TB = reward_BT.T.contiguous().numpy(), mask_BT.T.to(reward_BT.dtype).contiguous().numpy()
+    out_TB = reward_TB.copy()
+    for t in reversed(range(len(out_TB) - 1)):
+        out_TB[t + 1] *= mask_TB[t + 1]
+        out_TB[t] += gamma * out_TB[t + 1]
+    out_TB[:1] *= mask_TB[:1]
+    return torch.from_numpy(out_TB).T.contiguous()
 
 
 def whitened(value_BT: Tensor, mask_BT: Tensor, how: str, eps: float = 1e-8) -> Tensor:
