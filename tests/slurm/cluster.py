@@ -29,9 +29,8 @@ NAME, MAX_ARRAY_SIZE = "entrobench-test", 20
 MARIADB_PORT, DBD_PORT, CTLD_PORT, NODE_PORT = 13306, 16819, 16817, 17001
 #: Longest wait for a daemon.
 PATIENCE_S = 60.0
-#: A node registers within a second or two. One that does not is started again after this long, this many times:
-#: a registration that a busy machine delays beyond the life of its credential (cred_expire) is refused, and Slurm
-#: itself asks such a node again only minutes later.
+#: A node registers within a second or two. One that does not is started again after this long, this many times
+#: in all: a minute once passed without all three, on a machine of which nothing but that is known.
 REGISTER_S, REGISTER_TRIES = 30.0, 4
 
 # cred_expire (5 at least) also is how long a requeued job waits before it may start again: 120 s unless set.
@@ -244,8 +243,9 @@ def start_nodes() -> None:
 
 
 def states() -> dict[str, str]:
-    """The state of each node as ``sinfo`` prints it (``idle*``: not responding), ``unknown`` where it does not."""
-    printed = dict(line.split() for line in output("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %T").splitlines())
+    """The state of each node as ``sinfo`` prints it (``idle*``: not responding); else ``unknown``."""
+    lines = output("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %T").splitlines()
+    printed = dict(line.split() for line in lines)
     return {node: printed.get(node, "unknown") for node in NODES}
 
 

@@ -1,4 +1,4 @@
-"""Runs whose records a checkout holds are not made again, unless one asks for it; nor is more believed of them."""
+"""Runs whose records a checkout holds are not made again, unless one asks for it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from harness.sweep.slurm.attempts import Attempts
 from harness.sweep.slurm.queue import QueuedJob
 from harness.sweep.slurm.states import combine
 from harness.sweep.spec import load_sweep
-from tests.unit.test_sweep_rivals import Write, finish, runs, say
+from tests.helpers.finished import Say, Write, finish, finished_runs, speaker
 
-__all__ = ["runs", "say"]
 pytestmark = pytest.mark.usefixtures("unpainted")
 
 
@@ -46,9 +45,14 @@ def _given(path: Path, *, anew: bool = False) -> list[str]:
 
 
 @pytest.fixture
-def committed(runs: Any, say: Any) -> tuple[Path, list[Job]]:
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    return speaker(capsys)
+
+
+@pytest.fixture
+def committed(sweep_file: Write, say: Say) -> tuple[Path, list[Job]]:
     """The sweep as another checkout sees it: five of its seven records, and no run folders."""
-    path, jobs = runs
+    path, jobs = finished_runs(sweep_file)
     for job in jobs:
         result = json.loads((job.folder / "result.json").read_text())
         result["evals"] = dict.fromkeys(job.splits, result["evals"]["test_id"])

@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.cli import main
 from harness.sweep.collect import OLD_RECORDS, read_records
-from harness.sweep.jobs import Job, Runs
-from harness.sweep.plan import make_plan
+from harness.sweep.jobs import Job
 from harness.sweep.spec import load_sweep
+from tests.helpers.finished import Say, Write, finish, finished_runs, speaker
 
 pytestmark = pytest.mark.usefixtures("unpainted")
-Write = Callable[..., Path]
-RIGHT = {"base": 2, "grpo": 4, "steer": 5}
-
-
-def finish(job: Job, commit: str, wall_s: float, more: int = 0) -> None:
-    """The folder of a finished run, as a run would leave it, but made from nothing."""
-    right = RIGHT[job.label] + job.seed + more
-    result = {
-        "schema": 2, "run_id": job.run_id, "method": job.label, "seed": job.seed,
-        "model": job.config["model"]["path"], "benchmark": "micro@2",
-        "numerics_version": Runs.numerics_version, "commit": commit,
-        "method_hash": job.label, "hardware": "a CPU", "budget": {"wall_s": wall_s},
-        "evals": {"test_id": {"n": 16, "correct": [right, right + 2, right - 1, 1]}},
-    }  # fmt: skip
-    (job.folder / "eval").mkdir(parents=True, exist_ok=True)
-    for split in job.splits:
-        (job.folder / "eval" / f"{split}.parquet").touch()
-    (job.folder / "status.json").write_text(json.dumps({"state": "done", "step": 3, "steps": 3}))
-    (job.folder / "result.json").write_text(json.dumps(result))
 
 
 @pytest.fixture
 def runs(sweep_file: Write) -> tuple[Path, list[Job]]:
-    path = sweep_file(methods=["grpo", "steer"], seeds=[1, 2, 3])
-    jobs = make_plan(load_sweep(path), Runs())
-    for job in jobs:
-        finish(job, "aaaa111", 10.0 + job.seed)
-    return path, jobs
+    return finished_runs(sweep_file)
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
-    def say(*words: str) -> tuple[int, str]:
-        capsys.readouterr()
-        code = main(list(words))
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    yield say
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    return speaker(capsys)
 
 
 def _files(path: Path) -> dict[str, bytes]:

@@ -229,7 +229,7 @@ def _csv_texts(values: Sequence[Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def _csv_form(types: tuple[type, ...]) -> str:
-    """What makes cells of values of these types, several times as fast as one by one; empty if nothing does."""
+    """A format of all cells of these types, several times as fast as one by one; empty if none does it."""
     forms = {float: "%.6g", int: "%d", str: "%s", type(None): "%.0s"}
     return ",".join(map(forms.__getitem__, types)) if forms.keys() >= set(types) else ""
 
