@@ -29,8 +29,8 @@ NAME, MAX_ARRAY_SIZE = "entrobench-test", 20
 MARIADB_PORT, DBD_PORT, CTLD_PORT, NODE_PORT = 13306, 16819, 16817, 17001
 #: Longest wait for a daemon.
 PATIENCE_S = 60.0
-#: A node registers within a second or two. One that does not is started again after this long, this many times
-#: in all: a minute once passed without all three, on a machine of which nothing but that is known.
+#: A node registers within a second or two. One that does not is started again after this long, so often: a
+#: minute once passed without all three, on a machine of which nothing but that is known.
 REGISTER_S, REGISTER_TRIES = 30.0, 4
 
 # cred_expire (5 at least) also is how long a requeued job waits before it may start again: 120 s unless set.
