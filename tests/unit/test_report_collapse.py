@@ -12,7 +12,7 @@ import torch
 
 from harness.records.record import Record
 from harness.report.analysis.checkpoints import frontier_scores
-from harness.report.analysis.collapse import COLLAPSE, below_from, collapses, course
+from harness.report.analysis.collapse import COLLAPSE, _courses, _size, below_from, collapses, course
 from harness.report.data.groups import Group
 from harness.report.render.files import write_report
 from harness.report.tables.build import build_report
@@ -162,3 +162,18 @@ def test_a_step_counts_the_prompts_whose_responses_are_all_right_or_all_wrong() 
 def test_a_record_keeps_the_share_of_equal_groups() -> None:
     steps = [{"step": i, "generated_tokens": i, "equal_groups": i / 4} for i in (1, 2)]
     assert trace(steps)["equal_groups"] == [0.25, 0.5]
+
+
+def test_courses_of_many_rows_are_those_of_each() -> None:
+    rng = np.random.default_rng(1)
+    groups = [group(*(run(*rng.integers(0, 5, (4, 6)).tolist(), seed=s) for s in range(3))) for _ in range(5)]
+    size = _size(groups[0], 2)
+    assert size is not None and {_size(own, 2) for own in groups} == {size}
+    for own, pair in zip(groups, _courses(size, groups, 2), strict=True):
+        assert pair is not None
+        for found, k in zip(pair, (1, 2), strict=True):
+            alone = course(own, k, 2)
+            assert alone is not None and alone.lost_P is not None and found.lost_P is not None
+            assert (found.step, found.lost) == (alone.step, alone.lost)
+            assert found.lost_S.tobytes() == alone.lost_S.tobytes()
+            assert found.lost_P.tobytes() == alone.lost_P.tobytes()
