@@ -16,8 +16,6 @@ unexport PYTHONDONTWRITEBYTECODE
 # Test processes: as many as cores, and no more than their memory allows (700 MiB each).
 JOBS   ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 BESIDE := -q -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# One more where Slurm is tested: those tests are one process's, which waits most of the time.
-ONE_MORE := -q -n $(shell expr $(JOBS) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PLAIN  := not slurm and not vllm and not gpu and not peers and not browser and not fetches and not by_hand
 
 .PHONY: help .venv .venv-vllm demo demo-full pocket check test test-all test-text test-kills test-changed bench bench-check bench-gpu \
@@ -111,7 +109,7 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints-vllm.txt
 # vLLM's part runs beside the others, in its own environment, and is printed after them. The last line is the
 # summary of all other tests once more: that is what a reader of the output takes for the result.
 test-all: $(VENV)/.peers $(VENV_VLLM)/.installed chromium
-	$(call on_cluster,$(call beside,$(VENV_VLLM)/bin/python -m pytest -q -m vllm,$(BIN)/python -m pytest $(ONE_MORE) -m "not vllm and not by_hand"))
+	$(call on_cluster,$(call beside,$(VENV_VLLM)/bin/python -m pytest -q -m vllm,$(BIN)/python -m pytest $(BESIDE) -m "not vllm and not by_hand"))
 
 define beside
 	mkdir -p build; rm -f build/tests.code; \

@@ -183,7 +183,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first where processes share the tests, so that none is left with a long file in the end."""
-    if not hasattr(config, "workerinput"):  # the order is the workers'; they are told that dist is "no"
+    if config.getoption("dist", "no") != "loadfile":
         return
     known = json.loads(Path(__file__).with_name("seconds.json").read_text())
     whole: dict[str, float] = {}
