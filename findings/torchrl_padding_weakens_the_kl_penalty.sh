@@ -2,12 +2,13 @@
 # torchrl: the KL penalty of its GRPO loss is weaker, the more padding and prompt a batch has. The policy's loss is a
 # mean over the tokens of the responses; the KL terms (kl_to_ref, kl_to_inference) set all other positions to 0 and then
 # take the mean over every position. Three tokens in a row of 93 are pulled back with a 31st of the coefficient, and
-# one long response or prompt weakens the pull on the whole batch. The logged entropy, clip_fraction and kl_approx are
-# means over every position too: a fall of "entropy" may be no more than a longer row.
+# one long response or prompt weakens the pull on the whole batch. The logged entropy is a mean over every position,
+# too: its fall may be no more than a longer row.
 #
 # What helps: aggregate the KL term by hand, and divide what is logged by the share of positions that are responses.
 #
-# Here the same three tokens, with no, 6 and 90 positions in front of them that belong to no response.
+# Here the same three tokens, with no, 6 and 90 positions in front of them that belong to no response. The policy is a
+# table of logits with the method get_dist that the loss asks for, in place of a language model.
 #
 # Seen (tensordict 0.14.3, torch 2.13.0):
 #   0.14.1 3 positions: loss -1.067, gradient of the KL term 0.2074, kl_to_ref 0.1065, entropy 1.479

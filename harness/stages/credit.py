@@ -46,7 +46,7 @@ def at_last_token(value_B: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def returns_to_go(reward_BT: Tensor, mask_BT: Tensor, gamma: float = 1.0) -> Tensor:
-    """G_t = R_t + gamma G_{t+1}, starting anew outside the mask, ``[B,T]``."""
+    """G_t = R_t + gamma G_{t+1}, starting anew outside the mask, ``[B,T]``; on the CPU, as batches are."""
     # numpy: a response may have thousands of tokens, and one step of the recursion is a few numbers
     reward_TB, mask_TB = reward_BT.T.contiguous().numpy(), mask_BT.T.to(reward_BT.dtype).contiguous().numpy()
     out_TB = reward_TB.copy()
