@@ -48,6 +48,8 @@ def load_sweep(path: Path, options: Sequence[str] = ()) -> Sweep:
         UserError: anything that is wrong, with the key and the nearest valid one.
     """
     raw = read_yaml(path)
+    if "rule" in raw and {"choices", "places"} & raw.keys():
+        raise UserError(f"{path} holds what tuning chose for a sweep; name the sweep's own file instead")
     check_keys(raw, _FILE_KEYS, str(path))
     typed = []
     for option in options:

@@ -102,6 +102,12 @@ def test_refuses_options(sweep_file: Write, option: str, message: str) -> None:
         load_sweep(sweep_file(), [option])
 
 
+@pytest.mark.parametrize("name", ["micro", "pocket"])
+def test_what_tuning_chose_is_no_sweep(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}.tuned.yaml holds what tuning chose for a sweep"):
+        load_sweep(Path(__file__).parents[2] / "sweeps" / f"{name}.tuned.yaml")
+
+
 def test_options_choose_methods_seeds_and_workers(sweep_file: Write) -> None:
     path = sweep_file(per_method={"dapo": {"train.lr": 1e-4}})
     sweep = load_sweep(path, ["methods=[grpo]", "seeds=[7]", "workers=3"])
