@@ -51,16 +51,20 @@ def measure_anew(measures: Sequence[Measure], folder: Path) -> dict[str, str]:
 def verdict(measure: Measure, fresh: Path, baseline: Path, wrong: str = "") -> tuple[str, str, str]:
     """``ok``, ``WORSE``, ``FAILED`` or ``no baseline`` of a measure; stored and new ratio in words.
 
-    A row that is missing in both, for the same want of a peer or a processor, is ``missing``.
+    Ratios of other problems are not compared. A row that is missing in both, for the same want of a peer or a
+    processor, is ``missing``.
     """
     try:
-        stored = measure.stored(baseline)[0]
+        stored, content = measure.stored(baseline)
+        problems = measure.problems(content)
     except Missing as error:
         before, stored = str(error), None
     try:
         if wrong:
             raise Missing(wrong)
-        now = measure.stored(fresh)[0]
+        now, content = measure.stored(fresh)
+        if stored and (others := measure.problems(content)) != problems:
+            raise Missing(f"measured with {others}, the baseline with {problems} (ENTROBENCH_DATA)")
     except Missing as error:
         if stored is None and not wrong:
             return "missing", before, str(error)

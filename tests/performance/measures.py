@@ -70,6 +70,7 @@ class Measure:
         more: whether more is better, as of tokens a second.
         limit: what :func:`tests.performance.limit.share_at_limit` found, in that file's content; empty
             without.
+        problems: which problems were taken, in that file's content; empty where none are.
     """
 
     key: str
@@ -81,6 +82,7 @@ class Measure:
     wanted: float
     more: bool = False
     limit: Callable[[Any], Mapping[str, Any]] = lambda content: {}
+    problems: Callable[[Any], str] = lambda content: ""
 
     def aim(self) -> str:
         return f"{'at least' if self.more else 'at most'} {self.wanted:g}"
@@ -140,6 +142,17 @@ def _sampler(row: str) -> Callable[[Any], Ratio]:
     return read
 
 
+def _on_gsm8k(read: Callable[[Any], Ratio]) -> Callable[[Any], Ratio]:
+    """Of a row that says GSM8K: one that was measured with other problems is none."""
+
+    def checked(content: Any) -> Ratio:
+        if (taken := content["settings"]["problems"]) != "gsm8k":
+            raise Missing(f"measured with {taken}, not GSM8K: set ENTROBENCH_DATA")
+        return read(content)
+
+    return checked
+
+
 def _grading(content: Any) -> Ratio:
     """Both graders in as many workers as the machine has cores, fast paths on."""
     name = next((k for k in content["throughput"] if k.startswith("pool") and k.endswith("both graders")), "")
@@ -164,6 +177,7 @@ def _sampler_measure(shape: str, dtype: str, peer: str, wanted: float) -> Measur
         command=("bench_sampler", "--shape", shape, "--dtype", dtype, "--against", peer),
         wanted=wanted, more=True,
         limit=lambda content: content.get(f"{shape} {dtype} transformers", {}).get("at_limit", {}),
+        problems=lambda content: content[f"{shape} {dtype} {peer}"].get("problems", ""),
     )  # fmt: skip
 
 
@@ -176,11 +190,11 @@ MEASURES = (
     ),
     Measure(
         "step-real", "whole step, SmolLM2-135M on GSM8K, 4 prompts x 4 responses x 48 tokens, 2 minibatches, "
-        "fp32, one thread", "TRL 1.16", "trl-smollm2-135m.json", _time("whole step"), _REAL, 0.40,
+        "fp32, one thread", "TRL 1.16", "trl-smollm2-135m.json", _on_gsm8k(_time("whole step")), _REAL, 0.40,
     ),
     Measure(
         "memory-real", "peak memory of the same, whole process", "TRL 1.16", "trl-smollm2-135m.json",
-        lambda content: alone(content["memory"]["ratio_peak"]), _REAL, 0.50,
+        _on_gsm8k(lambda content: alone(content["memory"]["ratio_peak"])), _REAL, 0.50,
     ),
     *(_sampler_measure(s, "float32", "vllm", 1.1) for s in ("4x16", "64x1")),
     *(_sampler_measure(s, "bfloat16", "vllm", 1.0) for s in ("4x16", "64x1")),

@@ -49,6 +49,33 @@ def test_tokens_a_second_are_the_inverse_and_its_ends_change_places(tmp_path: Pa
     assert (ratio.median, ratio.low, ratio.high) == pytest.approx((2.5, 2.0, 5.0))
 
 
+def _settings(problems: str) -> dict[str, Any]:
+    return {"settings": {"problems": problems}}
+
+
+def test_a_row_of_other_problems_is_not_the_row(tmp_path: Path) -> None:
+    content = {"time": {"whole step": summary([0.4], [1.0])}, "memory": {"ratio_peak": 0.5}}
+    folder = stored(tmp_path / "gsm8k", "trl-smollm2-135m.json", content | _settings("gsm8k"))
+    assert BY_KEY["step-real"].stored(folder)[0].median == pytest.approx(0.4)
+    folder = stored(tmp_path / "ours", "trl-smollm2-135m.json", content | _settings("word-problems"))
+    for key in ("step-real", "memory-real"):
+        with pytest.raises(Missing, match="measured with word-problems, not GSM8K: set ENTROBENCH_DATA"):
+            BY_KEY[key].stored(folder)
+
+
+def test_ratios_of_other_problems_are_not_compared(tmp_path: Path) -> None:
+    row, folders = summary([2.0], [10.0]) | ABOUT, {}
+    for name in ("gsm8k", "word-problems"):
+        content = {"64x1 float32 vllm": row | {"problems": name}}
+        folders[name] = stored(tmp_path / name, "sampler.json", content)
+    measure = BY_KEY["sampler-64x1-fp32-vllm"]
+    assert check.verdict(measure, folders["gsm8k"], folders["gsm8k"])[0] == "ok"
+    found = check.verdict(measure, folders["word-problems"], folders["gsm8k"])
+    assert found[0] == "FAILED" and found[2].startswith(
+        "measured with word-problems, the baseline with gsm8k"
+    )
+
+
 @pytest.mark.parametrize(
     ("fresh", "worse"), [(0.45, False), (0.50, False), (0.57, False), (0.58, True), (0.1, False)]
 )
@@ -138,15 +165,16 @@ def test_the_check_runs_each_command_once_and_fails_by_its_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[tuple[str, ...]] = []
+    about = {"memory": {"ratio_peak": 0.5}} | _settings("gsm8k")
 
     def fake(measures: list[Measure], folder: Path) -> dict[str, str]:
         ran.extend(dict.fromkeys(m.command for m in measures))
-        content = {"time": {"whole step": summary([3.0] * 4, [1.0] * 4)}, "memory": {"ratio_peak": 0.5}}
+        content = about | {"time": {"whole step": summary([3.0] * 4, [1.0] * 4)}}
         stored(folder / "step-real", "trl-smollm2-135m.json", content)
         return {}
 
     monkeypatch.setattr(check, "measure_anew", fake)
-    content = {"time": {"whole step": summary([2.0] * 4, [1.0] * 4)}, "memory": {"ratio_peak": 0.5}}
+    content = about | {"time": {"whole step": summary([2.0] * 4, [1.0] * 4)}}
     stored(tmp_path, "trl-smollm2-135m.json", content)
     assert check.main(["step-real", "memory-real", "--baseline", str(tmp_path)]) == 1
     out = capsys.readouterr().out
