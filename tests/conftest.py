@@ -162,9 +162,13 @@ def sweep_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+#: Where the tests on Slurm are, which share one cluster.
+SLURM = "tests/slurm/"
+
+
 def _scope(file: str) -> str:
-    """What runs in one process, in order: a file; all tests on Slurm, which share one cluster."""
-    return "tests/slurm" if file.startswith("tests/slurm/") else file
+    """What runs in one process, in order: a file; all tests on Slurm."""
+    return SLURM if file.startswith(SLURM) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -181,16 +185,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByScope(config, log)
 
 
+#: Of the tests on Slurm when they are put in order. Their clocks want a machine with room: they begin when
+#: vLLM's tests, which run beside the others from the start, are through.
+SLURM_S = 32.0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first where processes share the tests, so that none is left with a long file in the end."""
-    if config.getoption("dist", "no") != "loadfile":
+    if not hasattr(config, "workerinput"):  # it is the workers' order that counts, and they have no --dist
         return
-    known = json.loads(Path(__file__).with_name("seconds.json").read_text())
-    whole: dict[str, float] = {}
-    for file, seconds in known.items():
-        whole[_scope(file)] = whole.get(_scope(file), 0.0) + seconds
+    known = json.loads(Path(__file__).with_name("seconds.json").read_text()) | {SLURM: SLURM_S}
     # a new file may be long, too
-    items.sort(key=lambda item: -whole.get(_scope(item.nodeid.partition("::")[0]), float("inf")))
+    items.sort(key=lambda item: -known.get(_scope(item.nodeid.partition("::")[0]), float("inf")))
 
 
 def pytest_collection_finish() -> None:
