@@ -100,8 +100,8 @@ def test_trainings_are_counted_and_not_evaluations() -> None:
     ]
 
 
-def interval(kind: Any, low: float, high: float, score: float) -> str:
-    group = Group("m", "method", (small_record(),))
+def interval(kind: Any, low: float, high: float, score: float, seeds: int = 2) -> str:
+    group = Group("m", "method", tuple(small_record(seed=seed) for seed in range(seeds)))
     return interval_text(Line(group, "b", None, (), {1: score}, interval=Interval(kind, low, high)))
 
 
@@ -111,6 +111,7 @@ def test_a_lopsided_interval_is_given_by_its_ends() -> None:
     assert interval("interval", 0.2, 0.24, 0.22) == "± 2.0"
     assert interval("problems", 0.2001, 0.2402, 0.2204) == "± 2.0 †"
     assert interval("range", 0.48, 0.512, 0.5) == "[48.0, 51.2]"
+    assert interval("range", 0.48, 0.48, 0.48, seeds=1) == "one seed"
 
 
 def test_the_untrained_model_has_one_name_everywhere() -> None:

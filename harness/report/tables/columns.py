@@ -65,11 +65,16 @@ def count(number: float | None) -> str:
 
 
 def interval_text(line: Line) -> str:
-    """``± 1.8``, its ends ``4.5 to 9.1`` where lopsided, a range ``[48.0, 51.2]``; ``†`` if untrained."""
+    """``± 1.8``, its ends ``4.5 to 9.1`` where lopsided, a range ``[48.0, 51.2]``; ``†`` if untrained.
+
+    The one score of one seed has no range.
+    """
     interval = line.interval
     if interval is None:
         return DASH
     if interval.kind == "range":
+        if len(line.group.seeds) == 1:
+            return "one seed"
         return f"[{percent(interval.low)}, {percent(interval.high)}]"
     score = interval.low + interval.half_width if line.score is None else line.score
     lopsided = abs(interval.low + interval.half_width - score) > _EVEN
