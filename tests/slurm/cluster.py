@@ -67,7 +67,7 @@ KillWait=10
 MinJobAge=300
 MaxArraySize={max_array_size}
 MaxJobCount=5000
-ReturnToService=2
+ReturnToService=1
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=DEFAULT CPUs=2 RealMemory=4000 Gres=gpu:2
@@ -236,8 +236,11 @@ def start_nodes() -> None:
             daemon("slurmd", "-N", node, "-f", str(CONF))
         deadline = time.monotonic() + REGISTER_S
         while time.monotonic() < deadline:
-            if set(states().values()) == {"idle"}:
+            now = states()
+            if set(now.values()) == {"idle"}:
                 return
+            for node in (node for node, state in now.items() if state in ("down", "drained")):
+                output("scontrol", "update", f"nodename={node}", "state=resume")  # as it was left
             time.sleep(0.2)
     raise RuntimeError(f"the nodes did not register, {REGISTER_TRIES} times: {states()}\n{last_words()}")
 

@@ -21,7 +21,8 @@ from tests.helpers.execution import numbers_of
 from tests.slurm.site import Site, slurm, wait
 
 STEPS, EVERY, FIRST = 150, 10, 20
-#: A node that is down and up again before its processes are gone cannot take a job.
+#: A node that is down and up again before its processes are gone cannot take a job: Slurm drains it and holds
+#: the job. So the cluster's nodes stay down until they are told to come back (``ReturnToService=1``).
 DOWN_S = 25.0
 LIMIT_S = 60.0
 #: A run that was held may train so long before it has to go.
@@ -80,13 +81,16 @@ def _term(site: Site) -> None:
 
 def _hold(site: Site) -> None:
     """However fast the machine is, the run is not through when its wall limit comes near."""
-    os.kill(site.status()["pid"], signal.SIGSTOP)
+    with suppress(ProcessLookupError):
+        os.kill(site.status()["pid"], signal.SIGSTOP)
 
 
 def _let_go(case: Case) -> bool:
-    if time.time() < case.site.attempts()[-1]["unix_s"] + LIMIT_S - MARGIN_S - LEFT_S:
+    begun = next(line for line in case.site.attempts() if line["event"] == "start")
+    if time.time() < begun["unix_s"] + LIMIT_S - MARGIN_S - LEFT_S:
+        _hold(case.site)  # again: Slurm, which announces the limit long before, has let it go
         return False
-    with suppress(ProcessLookupError):  # Slurm, which announces the limit, has let it go already
+    with suppress(ProcessLookupError):
         os.kill(case.site.status()["pid"], signal.SIGCONT)
     return True
 
