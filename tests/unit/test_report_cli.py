@@ -160,18 +160,19 @@ def painted_once() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("painted_once")
-def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(tmp_path: Path) -> None:
-    source, out = ROOT / "results" / "micro", tmp_path / "results" / "micro"
+@pytest.mark.parametrize("name", ["micro", "pocket"])
+def test_the_committed_leaderboard_is_rebuilt_byte_by_byte(name: str, tmp_path: Path) -> None:
+    source, out = ROOT / "results" / name, tmp_path / "results" / name
     out.mkdir(parents=True)
-    for name in ("records.jsonl", "trials.jsonl", "leaderboard.head.json"):
-        shutil.copy(source / name, out / name)
+    for given in [*source.glob("*.jsonl"), *source.glob("*.head.json")]:
+        shutil.copy(given, out)
     shutil.copy(ROOT / "results" / "reported.csv", tmp_path / "results")
     shutil.copytree(ROOT / "docs" / "methods", tmp_path / "docs" / "methods")
     assert main(["report", str(out)]) == 0
     made = sorted(path.name for path in out.iterdir())
     assert {"leaderboard.html", "leaderboard.md", "leaderboard.tex", "delta.png", "law.png"} < set(made)
     differing = [name for name in made if (out / name).read_bytes() != (source / name).read_bytes()]
-    assert differing == [], "run: entrobench report results/micro"
+    assert differing == [], f"run: entrobench report results/{name}"
 
 
 @pytest.mark.usefixtures("painted_once")
