@@ -14,7 +14,14 @@ from harness.report.render.figures.canvas import plain_matplotlib
 from harness.report.render.figures.draw import FIGURES, captions, draw_figures
 from harness.report.render.figures.forest import _reach, draw_forest, forest_blocks
 from harness.report.render.figures.panels import draw_picture
-from harness.report.render.figures.pictures import entropy, frontier, law, passk
+from harness.report.render.figures.pictures import (
+    entropy,
+    frontier,
+    law,
+    over_training,
+    passk,
+    spent,
+)
 from harness.report.tables.build import build_report
 from tests.helpers.records import typed
 from tests.unit.test_report import card, make_record, rows_of, standard
@@ -110,6 +117,27 @@ def test_few_rows_share_one_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     for picture in (frontier(few), passk(few)):
         assert drawn_panels(monkeypatch, few, picture) == []
         monkeypatch.undo()
+
+
+def test_a_legend_names_only_what_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line through a single point is not there, though the legend would show it."""
+    figures: list[Any] = []
+    monkeypatch.setattr(panels_module, "png", lambda figure: figures.append(figure) or b"")
+    few = many(4)
+    with plain_matplotlib():
+        for picture in (
+            entropy(),
+            over_training(few, False),
+            over_training(few, True),
+            spent(few),
+            passk(few),
+        ):
+            draw_picture(few, picture)
+    shown = [line for figure in figures for axes in figure.axes for line in axes.get_lines()]
+    named = [line for line in shown if not line.get_label().startswith("_")]
+    assert len(figures) == 5 and any(line.get_label() == "base model" for line in named)
+    for line in named:
+        assert len(line.get_xdata()) > 1 or line.get_marker() not in (None, "None", ""), line.get_label()
 
 
 def test_more_families_than_a_picture_holds_are_counted(

@@ -110,6 +110,7 @@ def over_training(report: Report, many: bool) -> Picture:
         f"{name} in %, validation set",
         note="Mean over seeds; the band spans the seeds from smallest to largest. The first point is the "
         "untrained model.",
+        flat_base=True,
     )
 
 
