@@ -195,7 +195,7 @@ def _draw(axes: Axes, picture: Picture, row: PanelRow, scale: float, label: str 
     small = scale < 1
     if row.base and picture.path:  # a point, which _finish draws
         return
-    if row.base and picture.flat_base:
+    if row.base and len(series.y) == 1:  # a level: a line through a single point could not be seen
         axes.axhline(float(series.y[0]), color=look.colour, ls=look.line, lw=look.width * scale, label=label)
         return
     if series.low is not None and series.high is not None:

@@ -44,7 +44,6 @@ class Picture:
         log_k: x is a number of samples, drawn on a log axis.
         path: the curve is a path of checkpoints: its end is marked, and panels leave out its first leg.
         from_zero: y begins at 0.
-        flat_base: the untrained model is a level, not a curve.
         at: x of a vertical line that rows are compared at.
         against: the picture of many rows, where it is another one.
         caption: for the page that shows the picture, where it depends on the records.
@@ -59,7 +58,6 @@ class Picture:
     log_k: bool = False
     path: bool = False
     from_zero: bool = False
-    flat_base: bool = False
     at: float | None = None
     against: Picture | None = None
     caption: str = ""
@@ -84,7 +82,6 @@ def entropy() -> Picture:
         "nats per token",
         note="Mean over seeds; the band spans the seeds from smallest to largest.",
         from_zero=True,
-        flat_base=True,
     )
 
 
@@ -110,7 +107,6 @@ def over_training(report: Report, many: bool) -> Picture:
         f"{name} in %, validation set",
         note="Mean over seeds; the band spans the seeds from smallest to largest. The first point is the "
         "untrained model.",
-        flat_base=True,
     )
 
 
